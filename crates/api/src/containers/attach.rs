@@ -1,0 +1,22 @@
+//! `POST /containers/{id}/attach`
+
+use berth_engine::AttachOptions;
+
+use crate::Result;
+use crate::context::Ctx;
+use crate::hijack;
+use crate::reply::Response;
+
+pub(crate) async fn attach(ctx: Ctx) -> Result<Response> {
+    ctx.session.expect_takeover();
+    let options = AttachOptions {
+        stdin: ctx.query.flag("stdin"),
+        stdout: ctx.query.flag("stdout"),
+        stderr: ctx.query.flag("stderr"),
+        stream: ctx.query.flag("stream"),
+        logs: ctx.query.flag("logs"),
+        detach_keys: ctx.query.given("detachKeys").map(str::to_owned),
+    };
+    let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
+    match hijack::attach(&ctx, options.stdout || options.stderr, attachment).await {}
+}

@@ -1,0 +1,57 @@
+//! `/images/…`
+
+mod create;
+mod credentials;
+mod history;
+mod inspect;
+mod list;
+mod load;
+mod progress;
+mod remove;
+mod save;
+mod tag;
+
+pub(crate) use create::create;
+pub(crate) use history::history;
+pub(crate) use inspect::inspect;
+pub(crate) use list::list;
+pub(crate) use load::load;
+pub(crate) use remove::remove;
+pub(crate) use save::save;
+pub(crate) use tag::tag;
+
+use berth_images::Platform;
+use berth_reference::Reference;
+
+use crate::context::Ctx;
+use crate::{Error, Result};
+
+fn bad_name(error: impl std::fmt::Display) -> Error {
+    Error::invalid(error.to_string())
+}
+
+/// The name that `repo` and `tag` make; `latest` is meant without a tag.
+fn repo_tag(repo: &str, tag: &str) -> Result<Reference> {
+    let reference = Reference::parse(repo).map_err(bad_name)?;
+    if reference.digest().is_some() {
+        return Err(Error::invalid("cannot import digest reference"));
+    }
+    if tag.is_empty() {
+        return Ok(reference.tagged());
+    }
+    reference.with_tag(tag).map_err(bad_name)
+}
+
+/// The `platform` parameter: `os/architecture[/variant]`.
+fn platform(ctx: &Ctx) -> Result<Option<Platform>> {
+    let text = if ctx.since(32) { ctx.query.given("platform") } else { None };
+    text.map(|t| Platform::parse(t).map_err(Error::from)).transpose()
+}
+
+/// Refuses a parameter that asks for one platform of an image out of several.
+fn refuse(ctx: &Ctx, parameter: &str, what: &str) -> Result<()> {
+    match ctx.query.given(parameter) {
+        Some(_) => Err(Error::unsupported(what)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,7 @@
+//! `/networks/…`
+
+mod inspect;
+mod list;
+
+pub(crate) use inspect::inspect;
+pub(crate) use list::list;

@@ -1,0 +1,233 @@
+//! The server: sockets, connections, and what every request goes through.
+
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_engine::Engine;
+use berth_errdefs::Classify;
+use futures::FutureExt;
+use http::{HeaderValue, Method, StatusCode};
+use hyper::Request;
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{self, Session};
+use crate::context::Ctx;
+use crate::query::Query;
+use crate::reply::{self, Response};
+use crate::routes::Table;
+use crate::status::status;
+use crate::stream::Stream;
+use crate::{Result, version};
+
+/// How long requests under way may take after the server was told to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The first and the longest pause after a failed `accept`.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// What every answer of a known endpoint carries.
+pub(crate) const FIXED_HEADERS: [(&str, &str); 4] = [
+    ("Api-Version", version::NEWEST),
+    ("Docker-Experimental", "false"),
+    ("Ostype", "linux"),
+    ("Server", concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)")),
+];
+
+/// A socket to serve on.
+#[derive(Debug)]
+pub enum Listener {
+    /// A Unix socket.
+    Unix(UnixListener),
+    /// A TCP socket.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Listener::Tcp(listener) => {
+                let stream = listener.accept().await?.0;
+                // Interactive bytes must not wait, and a client whose host vanished must not
+                // stay for ever. Neither failing is a reason to refuse it.
+                let _ = stream.set_nodelay(true);
+                let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// Serves the API on `listener` until `cancel`; then lets requests under way finish for at most
+/// ten seconds. Open-ended streams (`events`, `logs` with follow, attach, `wait`) end at once.
+///
+/// Errors of `accept` (no more file descriptors) are logged and waited out: never the end.
+pub async fn serve(engine: Arc<Engine>, listener: Listener, cancel: CancellationToken) {
+    let app = Arc::new(App { engine, table: Table::new(), cancel: cancel.clone() });
+    let answer = move |request, session| answer(app.clone(), request, session);
+    accept(listener, answer, cancel).await;
+}
+
+/// Accepts connections and has `answer` answer each request on them.
+pub(crate) async fn accept<F, Fut>(listener: Listener, answer: F, cancel: CancellationToken)
+where
+    F: Fn(Request<Incoming>, Session) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Response> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut pause = ACCEPT_PAUSE.0;
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                pause = ACCEPT_PAUSE.0;
+                connections.spawn(connection::drive(stream, answer.clone(), cancel.clone()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "accept failed; trying again");
+                tokio::select! {
+                    () = cancel.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(ACCEPT_PAUSE.1);
+            }
+        }
+    }
+    drop(listener);
+    let mut finished = pin!(async { while connections.join_next().await.is_some() {} });
+    if tokio::time::timeout(GRACE, &mut finished).await.is_err() {
+        tracing::warn!("requests did not finish in time; their connections are closed");
+    }
+}
+
+/// What all requests share.
+struct App {
+    engine: Arc<Engine>,
+    table: Table,
+    cancel: CancellationToken,
+}
+
+/// Answers one request; whatever happens, there is an answer.
+async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> Response {
+    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+    let method = request.method().clone();
+    tracing::debug!(%method, path, "request");
+    if method == Method::OPTIONS {
+        return reply::empty(StatusCode::OK);
+    }
+    if let Some(location) = cleaned(&path) {
+        return moved(&location, request.uri().query());
+    }
+    let (version, rest) = version::split(&path);
+    let plain = version::wants_plain_errors(version);
+    let Some((handler, params)) = app.table.find(&method, rest) else {
+        return reply::failure(StatusCode::NOT_FOUND, "page not found", plain);
+    };
+    let params = params.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    let work = async {
+        let version = version::admit(version)?;
+        let query = Query::parse(request.uri().query().unwrap_or_default())?;
+        let (parts, body) = request.into_parts();
+        let ctx = Ctx {
+            engine: app.engine.clone(),
+            version,
+            query,
+            headers: parts.headers,
+            body,
+            session: session.clone(),
+            cancel: app.cancel.clone(),
+            params,
+        };
+        handler(ctx).await
+    };
+    let mut response = settle(work, &method, &path, plain).await;
+    session.stay();
+    for (name, value) in FIXED_HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Turns failure and panic into an answer.
+async fn settle(
+    work: impl Future<Output = Result<Response>>,
+    method: &Method,
+    path: &str,
+    plain: bool,
+) -> Response {
+    let error = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(response)) => return response,
+        Ok(Err(error)) => error,
+        Err(_) => {
+            tracing::error!(%method, path, "the request's handler panicked");
+            let message = "internal error: the request's handler panicked; see the daemon's log";
+            return reply::failure(StatusCode::INTERNAL_SERVER_ERROR, message, plain);
+        }
+    };
+    let status = status(error.kind());
+    if status.is_server_error() {
+        tracing::error!(%method, path, %error, "request failed");
+    } else {
+        tracing::debug!(%method, path, %error, "request failed");
+    }
+    reply::failure(status, &error.to_string(), plain)
+}
+
+/// Where a path with empty or dotted segments is to be found instead, as dockerd redirects it.
+fn cleaned(path: &str) -> Option<String> {
+    let odd = |s: &str| matches!(s, "" | "." | "..");
+    let segments = path.strip_prefix('/').unwrap_or(path);
+    // One slash at the end is kept.
+    let inner = segments.strip_suffix('/').unwrap_or(segments);
+    if path.starts_with('/') && (inner.is_empty() || !inner.split('/').any(odd)) {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in inner.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{end}", kept.join("/")))
+}
+
+/// `301` to `path`.
+fn moved(path: &str, query: Option<&str>) -> Response {
+    const KEEP: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b':')
+        .remove(b'@');
+    let mut location = percent_encoding::utf8_percent_encode(path, KEEP).to_string();
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = reply::empty(StatusCode::MOVED_PERMANENTLY);
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(http::header::LOCATION, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

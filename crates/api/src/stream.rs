@@ -1,0 +1,186 @@
+//! One client's socket, Unix or TCP.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Over a Unix socket.
+    Unix(UnixStream),
+    /// Over TCP.
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    /// What tells when the client has closed the whole connection.
+    ///
+    /// # Errors
+    /// The descriptor can't be duplicated or registered.
+    pub(crate) fn hangup(&self) -> io::Result<Hangup> {
+        // A descriptor of its own: waiting clears its readiness, which would stall a writer
+        // that shares the registration.
+        let copy = rustix::io::fcntl_dupfd_cloexec(self.as_fd(), 3)?;
+        let fd = tokio::io::unix::AsyncFd::with_interest(copy, Interest::WRITABLE)?;
+        Ok(Hangup { fd })
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Unix(s) => s.as_fd(),
+            Stream::Tcp(s) => s.as_fd(),
+        }
+    }
+}
+
+/// Waits for the peer to close both directions. A half-close does not count. Over TCP the kernel
+/// learns of it only when something is sent, so there it also waits for that.
+#[derive(Debug)]
+pub(crate) struct Hangup {
+    fd: tokio::io::unix::AsyncFd<OwnedFd>,
+}
+
+impl Hangup {
+    /// Returns when the peer is gone.
+    pub(crate) async fn wait(&self) {
+        loop {
+            let Ok(mut guard) = self.fd.ready(Interest::WRITABLE).await else { return };
+            if guard.ready().is_write_closed() {
+                return;
+            }
+            guard.clear_ready_matching(Ready::WRITABLE);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The stream as the HTTP server sees it: while `hold` is set the client's half-close is not
+/// reported. A client may send `attach`, its input and a half-close at one go; the server would
+/// take that for a client that went away.
+#[derive(Debug)]
+pub(crate) struct Held {
+    stream: Stream,
+    hold: Arc<AtomicBool>,
+}
+
+impl Held {
+    pub(crate) fn new(stream: Stream, hold: Arc<AtomicBool>) -> Held {
+        Held { stream, hold }
+    }
+
+    pub(crate) fn into_inner(self) -> Stream {
+        self.stream
+    }
+}
+
+impl AsyncRead for Held {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(()))
+                if room > 0
+                    && buf.filled().len() == before
+                    && this.hold.load(Ordering::Relaxed) =>
+            {
+                // Not woken again: whoever takes the socket over reads the end once more.
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

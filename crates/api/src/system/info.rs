@@ -1,0 +1,9 @@
+//! `GET /info`
+
+use crate::Result;
+use crate::context::Ctx;
+use crate::reply::Response;
+
+pub(crate) async fn info(ctx: Ctx) -> Result<Response> {
+    ctx.gated(&ctx.engine.info(), berth_wire::gates::info)
+}

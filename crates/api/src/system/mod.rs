@@ -1,0 +1,11 @@
+//! What is not about one kind of object: `/_ping`, `/version`, `/info`, `/events`.
+
+mod events;
+mod info;
+mod ping;
+mod version;
+
+pub(crate) use events::events;
+pub(crate) use info::info;
+pub(crate) use ping::ping;
+pub(crate) use version::version;

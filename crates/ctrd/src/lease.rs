@@ -1,0 +1,62 @@
+//! Leases: what a client is at work on and garbage collection must leave alone.
+
+use std::time::Duration;
+
+use containerd_client::services::v1 as svc;
+
+use crate::client::CALL;
+use crate::content::{Labels, from_labels, to_labels};
+use crate::{Client, Result};
+
+/// The label that tells garbage collection when a lease ends by itself.
+const EXPIRE: &str = "containerd.io/gc.expire";
+
+/// The leases of the namespace. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    client: Client,
+}
+
+impl Client {
+    /// The leases of the namespace. No RPC.
+    pub fn leases(&self) -> Leases {
+        Leases { client: self.clone() }
+    }
+}
+
+impl Leases {
+    /// Makes the lease `id`, which ends by itself after `lifetime` in case we never delete it.
+    /// 1 RPC. Use it through [`Client::with_lease`].
+    ///
+    /// # Errors
+    /// [`crate::Error::is_already_exists`] when the id is taken.
+    pub async fn create(&self, id: &str, lifetime: Duration, labels: &Labels) -> Result<()> {
+        let mut labels = labels.clone();
+        let end = jiff::Timestamp::now()
+            .checked_add(lifetime)
+            .unwrap_or(jiff::Timestamp::MAX)
+            .round(jiff::Unit::Second)
+            .unwrap_or(jiff::Timestamp::MAX);
+        labels.insert(EXPIRE.to_owned(), end.to_string());
+        let message = svc::CreateRequest { id: id.to_owned(), labels: to_labels(&labels) };
+        let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
+        let call = c.create(self.client.request(message));
+        self.client.call("Leases.Create", CALL, call).await.map(|_| ())
+    }
+
+    /// Deletes the lease `id`; with `sync` waits until what only it protected is collected. 1 RPC.
+    pub async fn delete(&self, id: &str, sync: bool) -> Result<()> {
+        let message = svc::DeleteRequest { id: id.to_owned(), sync };
+        let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
+        let call = c.delete(self.client.request(message));
+        self.client.call("Leases.Delete", CALL, call).await
+    }
+
+    /// The ids and labels of all leases. 1 RPC.
+    pub async fn list(&self) -> Result<Vec<(String, Labels)>> {
+        let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
+        let call = c.list(self.client.request(svc::ListRequest::default()));
+        let answer = self.client.call("Leases.List", CALL, call).await?;
+        Ok(answer.leases.into_iter().map(|l| (l.id, from_labels(l.labels))).collect())
+    }
+}

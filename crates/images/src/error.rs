@@ -1,0 +1,74 @@
+//! What can go wrong with images, in dockerd's words.
+
+use berth_errdefs::{Classify, Kind};
+
+/// A failed operation on images.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such image.
+    #[error("No such image: {0}")]
+    NotFound(String),
+    /// An ID prefix fits several images.
+    #[error("ambiguous reference")]
+    Ambiguous,
+    /// A name that is not one.
+    #[error(transparent)]
+    Reference(#[from] berth_reference::Error),
+    /// The caller's input makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The image is in use, or has other names.
+    #[error("conflict: unable to delete {reference} ({}) - {message}", if *.hard { "cannot be forced" } else { "must be forced" })]
+    Conflict {
+        /// The name or short ID that was to be removed.
+        reference: String,
+        /// Force does not help either.
+        hard: bool,
+        /// Why.
+        message: String,
+    },
+    /// The index has no manifest for the platform.
+    #[error(
+        "no matching manifest for {0} in the manifest list entries: no match for platform in manifest: not found"
+    )]
+    Platform(String),
+    /// What arrived is not what it should be.
+    #[error("{0}")]
+    Corrupt(String),
+    /// An archive is not an image archive, or a hostile one.
+    #[error("{0}")]
+    Archive(String),
+    /// Something that a manifest refers to is missing.
+    #[error("content digest {0}: not found")]
+    Missing(String),
+    /// The registry, or the way there.
+    #[error(transparent)]
+    Registry(#[from] berth_registry::Error),
+    /// containerd, or the way there.
+    #[error(transparent)]
+    Containerd(#[from] berth_ctrd::Error),
+    /// The client's stream broke off.
+    #[error("{0}")]
+    Input(String),
+    /// The operation was given up.
+    #[error("context canceled")]
+    Cancelled,
+}
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Classify for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::NotFound(_) | Error::Platform(_) | Error::Missing(_) => Kind::NotFound,
+            Error::Ambiguous | Error::Invalid(_) | Error::Archive(_) => Kind::InvalidArgument,
+            Error::Reference(e) => e.kind(),
+            Error::Conflict { .. } => Kind::Conflict,
+            Error::Corrupt(_) | Error::Input(_) => Kind::Internal,
+            Error::Registry(e) => e.kind(),
+            Error::Containerd(e) => e.kind(),
+            Error::Cancelled => Kind::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One blob at a time from a registry into the content store: resumed, verified, fetched once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
+use berth_registry::Repository;
+use bytes::BytesMut;
+use futures::StreamExt;
+
+use crate::manifest::Descriptor;
+use crate::progress::Progress;
+use crate::{Error, Images, Result};
+
+/// How often a broken download is taken up again without getting anywhere.
+const TRIES: u32 = 5;
+/// The pause before the second try; it doubles from then on.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is being worked on, so that nobody else in this process does the same meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Flights {
+    /// Waits until nobody else works on `key`, and keeps others away until dropped.
+    pub(crate) async fn join(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let flight = {
+            let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            flights.retain(|_, flight| flight.strong_count() > 0);
+            match flights.get(key).and_then(Weak::upgrade) {
+                Some(flight) => flight,
+                None => {
+                    let flight = Arc::default();
+                    flights.insert(key.to_owned(), Arc::downgrade(&flight));
+                    flight
+                }
+            }
+        };
+        flight.lock_owned().await
+    }
+}
+
+/// One layer to fetch.
+#[derive(Debug)]
+pub(crate) struct Fetch<'a> {
+    pub(crate) images: &'a Images,
+    /// Under the lease.
+    pub(crate) client: &'a Client,
+    pub(crate) repository: &'a Repository,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Fetch<'_> {
+    /// Fetches `layer` unless it is there. 1 RPC for each try.
+    ///
+    /// # Errors
+    /// When the registry fails for good, or sends something else than what was asked for.
+    pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
+        let id = layer.digest.short();
+        let _flight = self.images.inner.flights.join(layer.digest.as_str()).await;
+        let _permit =
+            self.images.inner.downloads.acquire().await.map_err(|_| Error::Cancelled)?;
+        let reference = format!("layer-{}", layer.digest);
+        let size = u64::try_from(layer.size)
+            .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
+        let mut tries = 0;
+        let mut fresh = false;
+        loop {
+            let content = self.client.content();
+            let mut writer =
+                match content.writer(&reference, size, layer.digest.as_str()).await? {
+                    Opened::Writer(writer) => writer,
+                    Opened::Existing => {
+                        self.progress.update(id, "Already exists").await;
+                        return Ok(());
+                    }
+                };
+            let start = writer.offset();
+            match self.copy(layer, &mut writer, size).await {
+                Ok(()) => {}
+                Err(Error::Registry(e)) if e.is_transient() => {
+                    if writer.offset() > start {
+                        tries = 0;
+                    }
+                    tries += 1;
+                    if tries >= TRIES {
+                        return Err(e.into());
+                    }
+                    tracing::info!(error = %e, layer = %layer.digest, at = writer.offset(), "download broke off");
+                    drop(writer);
+                    self.progress.update(id, "Retrying in 1 second").await;
+                    tokio::time::sleep(PAUSE * 2u32.pow(tries - 1)).await;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            }
+            self.progress.update(id, "Verifying Checksum").await;
+            match writer.commit(labels).await {
+                Ok(Committed::New | Committed::Existing) => {
+                    self.progress.update(id, "Download complete").await;
+                    return Ok(());
+                }
+                // What was there from an earlier try may be the culprit: once more from nothing.
+                Err(e) if start > 0 && !fresh && !e.is_unreachable() => {
+                    fresh = true;
+                    content.abort(&reference).await?;
+                }
+                Err(e) if e.is_unreachable() => return Err(e.into()),
+                Err(e) => {
+                    content.abort(&reference).await?;
+                    return Err(Error::Corrupt(format!(
+                        "filesystem layer verification failed for digest {}: {e}",
+                        layer.digest
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Copies what is missing behind the writer's offset.
+    async fn copy(&self, layer: &Descriptor, writer: &mut Writer, size: u64) -> Result<()> {
+        let id = layer.digest.short();
+        if writer.offset() >= size {
+            return Ok(());
+        }
+        let blob = self.repository.blob(&layer.digest, writer.offset()).await?;
+        // A registry without ranges starts over: what is there already is read again and dropped.
+        let mut skip = writer.offset() - blob.offset;
+        let mut stream = blob.stream;
+        let mut frame = BytesMut::with_capacity(FRAME);
+        let mut got = writer.offset();
+        let mut broken = None;
+        while let Some(part) = stream.next().await {
+            let mut part = match part {
+                Ok(part) => part,
+                Err(e) => {
+                    broken = Some(e);
+                    break;
+                }
+            };
+            let dropped = skip.min(part.len() as u64);
+            skip -= dropped;
+            let _ = part.split_to(dropped as usize);
+            got += part.len() as u64;
+            if got > size {
+                return Err(Error::Corrupt(format!(
+                    "layer {} is larger than the {size} bytes its manifest says",
+                    layer.digest
+                )));
+            }
+            frame.extend_from_slice(&part);
+            if frame.len() >= FRAME {
+                writer.write(frame.split().freeze()).await?;
+                self.progress.count(id, "Downloading", writer.offset(), size);
+            }
+        }
+        // What came before the break counts: the next try goes on behind it.
+        writer.write(frame.freeze()).await?;
+        self.progress.count(id, "Downloading", writer.offset(), size);
+        if let Some(e) = broken {
+            return Err(e.into());
+        }
+        if got < size {
+            return Err(Error::Registry(berth_registry::Error::Transport {
+                method: "Get",
+                url: format!("blobs/{}", layer.digest),
+                reason: "unexpected EOF".to_owned(),
+                timeout: false,
+            }));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! Load: image archives as `docker save`, BuildKit and OCI tools write them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use berth_ctrd::{Client, Labels, Opened, Writer};
+use berth_reference::{Digest, Reference, chain_id};
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use sha2::Digest as _;
+use tokio::sync::mpsc;
+
+use crate::archive::{self, Part};
+use crate::image::Image;
+use crate::lease::unique;
+use crate::manifest::{
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index,
+    MAX_JSON, Manifest,
+};
+use crate::metadata::Found;
+use crate::progress::Progress;
+use crate::stream::{Compression, Input, bridge};
+use crate::unpack::Unpack;
+use crate::{Error, Images, Platform, Result};
+
+/// How deep links and nested indexes are followed.
+const MAX_DEPTH: usize = 8;
+/// Names the image in an index.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The OCI's own name annotation, often only a tag.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// What became of one path of the archive.
+#[derive(Debug)]
+enum Node {
+    /// It lies in the content store.
+    Blob { digest: Digest, size: u64, compression: Compression },
+    /// It is small and says what is what.
+    Memory(Bytes),
+    /// It is another path's other name.
+    Link(String),
+}
+
+/// One image of Docker's `manifest.json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SavedImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// What one image of the archive is to be called.
+#[derive(Debug)]
+struct Named {
+    target: Descriptor,
+    names: Vec<Reference>,
+}
+
+impl Images {
+    /// Loads all images of an archive: Docker's or an OCI layout, plain, gzip or zstd. Its blobs
+    /// go straight into the content store. Reports `Loaded image: X` for each name.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] for what is no image archive, or a hostile one.
+    pub async fn load(&self, input: Input, progress: &Progress) -> Result<Vec<Arc<Image>>> {
+        let lease = self.lease().await?;
+        let client = lease.client();
+        let (_, nodes) = bridge(
+            input,
+            |body, parts| archive::read(body, &parts),
+            |parts| Spool { client, nodes: HashMap::new() }.run(parts),
+        )
+        .await?;
+        let load = Load { images: self, client, nodes, progress };
+        let found = load.images_in().await?;
+        let mut loaded = Vec::new();
+        for named in found {
+            loaded.push(load.one(named).await?);
+        }
+        Ok(loaded)
+    }
+}
+
+/// The archive's files on their way into the content store.
+struct Spool<'a> {
+    client: &'a Client,
+    nodes: HashMap<String, Node>,
+}
+
+impl Spool<'_> {
+    async fn run(mut self, mut parts: mpsc::Receiver<Part>) -> Result<HashMap<String, Node>> {
+        while let Some(part) = parts.recv().await {
+            let (path, node) = match part {
+                Part::Link { path, target } => (path, Node::Link(target)),
+                Part::File { path, size } => {
+                    let node = self.file(&path, size, &mut parts).await?;
+                    (path, node)
+                }
+                // The reader sends data only behind a file.
+                Part::Data(_) | Part::End => continue,
+            };
+            self.nodes.insert(path, node);
+        }
+        Ok(self.nodes)
+    }
+
+    async fn file(
+        &self,
+        path: &str,
+        size: u64,
+        parts: &mut mpsc::Receiver<Part>,
+    ) -> Result<Node> {
+        if matches!(path, "manifest.json" | "index.json" | "oci-layout" | "repositories") {
+            return self.memory(path, size, parts).await;
+        }
+        let expected = path
+            .strip_prefix("blobs/")
+            .and_then(|rest| rest.split_once('/'))
+            .and_then(|(algorithm, hex)| Digest::parse(&format!("{algorithm}:{hex}")).ok())
+            .filter(|digest| digest.algorithm() == "sha256");
+        let reference = unique("load");
+        let wanted = expected.as_ref().map_or("", Digest::as_str);
+        let mut writer = match self.client.content().writer(&reference, size, wanted).await? {
+            Opened::Writer(writer) => Some(writer),
+            Opened::Existing => None,
+        };
+        let mut sum = sha2::Sha256::new();
+        let mut head = Vec::new();
+        while let Some(Part::Data(data)) = parts.recv().await {
+            sum.update(&data);
+            if head.len() < 6 {
+                head.extend_from_slice(&data[..data.len().min(6 - head.len())]);
+            }
+            if let Some(writer) = &mut writer {
+                writer.write(data).await?;
+            }
+        }
+        let digest = Digest::from_sha256(sum.finalize().into());
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
+            return Err(Error::Archive(format!(
+                "invalid archive: {path} has the digest {digest}, not {expected}"
+            )));
+        }
+        if let Some(mut writer) = writer {
+            writer.expect(digest.as_str());
+            finish(writer).await?;
+        }
+        Ok(Node::Blob { digest, size, compression: Compression::detect(&head) })
+    }
+
+    async fn memory(
+        &self,
+        path: &str,
+        size: u64,
+        parts: &mut mpsc::Receiver<Part>,
+    ) -> Result<Node> {
+        if size > MAX_JSON as u64 {
+            return Err(Error::Archive(format!(
+                "invalid archive: {path} is larger than {MAX_JSON} bytes"
+            )));
+        }
+        let mut all = BytesMut::new();
+        while let Some(Part::Data(data)) = parts.recv().await {
+            all.extend_from_slice(&data);
+        }
+        Ok(Node::Memory(all.freeze()))
+    }
+}
+
+async fn finish(writer: Writer) -> Result<()> {
+    writer.commit(&Labels::new()).await?;
+    Ok(())
+}
+
+/// An archive whose files are all in the content store.
+struct Load<'a> {
+    images: &'a Images,
+    client: &'a Client,
+    nodes: HashMap<String, Node>,
+    progress: &'a Progress,
+}
+
+impl Load<'_> {
+    /// The images that the archive says it has.
+    async fn images_in(&self) -> Result<Vec<Named>> {
+        if self.nodes.contains_key("oci-layout") {
+            let index = self.memory("index.json").ok_or_else(|| {
+                Error::Archive("missing index.json in OCI layout 1.0.0".to_owned())
+            })?;
+            let index: Index = json("index.json", index)?;
+            return Ok(self.of_index(index));
+        }
+        let Some(saved) = self.memory("manifest.json") else {
+            return Err(Error::Archive("unrecognized image format".to_owned()));
+        };
+        let saved: Vec<SavedImage> = json("manifest.json", saved)?;
+        let mut found = Vec::new();
+        for image in saved {
+            let names = image.repo_tags.iter().flatten().map(|name| parse_name(name));
+            let names = names.collect::<Result<_>>()?;
+            found.push(Named { target: self.docker_manifest(&image).await?, names });
+        }
+        Ok(found)
+    }
+
+    fn of_index(&self, index: Index) -> Vec<Named> {
+        let mut found: Vec<Named> = Vec::new();
+        for descriptor in index.manifests {
+            if descriptor.is_attestation() {
+                continue;
+            }
+            let annotations = &descriptor.annotations;
+            let name = annotations.get(IMAGE_NAME).or_else(|| annotations.get(REF_NAME));
+            let name = name.and_then(|name| parse_name(name).ok());
+            match found.iter_mut().find(|n| n.target.digest == descriptor.digest) {
+                Some(known) => known.names.extend(name),
+                None => found
+                    .push(Named { target: descriptor, names: name.into_iter().collect() }),
+            }
+        }
+        found
+    }
+
+    /// Writes the manifest that an archive of Docker's own format lacks.
+    async fn docker_manifest(&self, image: &SavedImage) -> Result<Descriptor> {
+        let (digest, size, _) = self.blob(&image.config)?;
+        let config = Descriptor::new(DOCKER_CONFIG, digest.clone(), size as usize);
+        let mut layers = Vec::new();
+        for path in image.layers.iter().flatten() {
+            let (digest, size, compression) = self.blob(path)?;
+            let suffix = match compression {
+                Compression::None => "",
+                Compression::Gzip => ".gzip",
+                Compression::Zstd => ".zstd",
+                Compression::Other(name) => {
+                    return Err(Error::Archive(format!(
+                        "unsupported archive compression: {name}"
+                    )));
+                }
+            };
+            let media_type = format!("{DOCKER_LAYER}{suffix}");
+            layers.push(Descriptor::new(&media_type, digest.clone(), size as usize));
+        }
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: DOCKER_MANIFEST.to_owned(),
+            config,
+            layers,
+        };
+        let document = Document::Manifest(manifest.clone());
+        put_json(self.client, DOCKER_MANIFEST, &manifest, &document.gc_labels()).await
+    }
+
+    /// Unpacks and names one image.
+    async fn one(&self, named: Named) -> Result<Arc<Image>> {
+        let mut target = named.target;
+        target.annotations.clear();
+        let document = self.images.read_document(self.client, &target.digest).await;
+        let document = document.map_err(|e| missing(e, &target.digest))?;
+        target.media_type = document.media_type().to_owned();
+        self.label(&target, &document, 0).await?;
+        let host = Platform::host();
+        let found = self.images.find_manifest(self.client, &target, &host, true).await?;
+        if let Some(found) = &found {
+            self.unpack(found).await?;
+        } else if let Document::Manifest(manifest) = &document {
+            // Its configuration is missing or broken: there is nothing to show or run.
+            return Err(Error::Missing(manifest.config.digest.to_string()));
+        }
+        let metadata = self.images.complete_metadata(self.client, &target, found).await;
+        let metadata = Arc::new(metadata);
+        let mut image = None;
+        if named.names.is_empty() {
+            image = Some(self.images.name(self.client, None, metadata.clone()).await?);
+            self.progress.stream(format!("Loaded image ID: {}\n", target.digest)).await;
+        }
+        for name in &named.names {
+            image = Some(self.images.name(self.client, Some(name), metadata.clone()).await?);
+            self.progress.stream(format!("Loaded image: {}\n", name.familiar())).await;
+        }
+        let image = image.ok_or_else(|| Error::NotFound(target.digest.to_string()))?;
+        let id = image.id().to_string();
+        let name = named.names.first().map_or_else(|| id.clone(), Reference::familiar);
+        self.images.emit("load", id, name, Some(&image));
+        Ok(image)
+    }
+
+    async fn unpack(&self, found: &Found) -> Result<()> {
+        for (layer, diff_id) in found.manifest.layers.iter().zip(&found.config.rootfs.diff_ids) {
+            if layer.digest != *diff_id {
+                let key = "containerd.io/uncompressed".to_owned();
+                let labels = Labels::from([(key, diff_id.to_string())]);
+                let content = self.client.content();
+                let updated = content.update_labels(layer.digest.as_str(), &labels).await;
+                updated.map_err(|e| missing(e.into(), &layer.digest))?;
+            }
+        }
+        let silent = Progress::none();
+        let unpack = Unpack {
+            images: self.images,
+            client: self.client,
+            layers: &found.manifest.layers,
+            diff_ids: &found.config.rootfs.diff_ids,
+            progress: &silent,
+        };
+        unpack.run(Vec::new()).await?;
+        for layer in &found.manifest.layers {
+            let size = layer.size.max(0) as u64;
+            self.progress.count(layer.digest.short(), "Loading layer", size, size);
+        }
+        if let Some(chain) = chain_id(&found.config.rootfs.diff_ids) {
+            let labels = snapshot_label(self.images.snapshotter(), &chain);
+            let digest = &found.manifest.config.digest;
+            self.client.content().update_labels(digest.as_str(), &labels).await?;
+        }
+        Ok(())
+    }
+
+    /// Labels a document and what is below it, so that garbage collection follows them.
+    async fn label(&self, target: &Descriptor, document: &Document, depth: usize) -> Result<()> {
+        let content = self.client.content();
+        content.update_labels(target.digest.as_str(), &document.gc_labels()).await?;
+        let Document::Index(index) = document else { return Ok(()) };
+        if depth >= MAX_DEPTH {
+            return Err(Error::Archive("invalid archive: indexes nested too deep".to_owned()));
+        }
+        for child in &index.manifests {
+            // Archives often hold one platform of many.
+            match self.images.read_document(self.client, &child.digest).await {
+                Ok(document) => Box::pin(self.label(child, &document, depth + 1)).await?,
+                Err(Error::Containerd(e)) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn memory(&self, path: &str) -> Option<&Bytes> {
+        match self.nodes.get(path) {
+            Some(Node::Memory(data)) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The blob that a path of `manifest.json` means.
+    fn blob(&self, path: &str) -> Result<(&Digest, u64, Compression)> {
+        let mut at = archive::inner_path(path)?;
+        for _ in 0..MAX_DEPTH {
+            match self.nodes.get(&at) {
+                Some(Node::Blob { digest, size, compression }) => {
+                    return Ok((digest, *size, *compression));
+                }
+                Some(Node::Link(target)) => at = target.clone(),
+                _ => break,
+            }
+        }
+        Err(Error::Archive(format!("invalid archive: there is no file {path:?} in it")))
+    }
+}
+
+fn json<T: for<'de> Deserialize<'de>>(name: &str, data: &Bytes) -> Result<T> {
+    serde_json::from_slice(data)
+        .map_err(|e| Error::Archive(format!("invalid archive: invalid {name}: {e}")))
+}
+
+fn parse_name(name: &str) -> Result<Reference> {
+    Ok(Reference::parse(name)?.tagged())
+}
+
+fn missing(e: Error, digest: &Digest) -> Error {
+    match e {
+        Error::Containerd(e) if e.is_not_found() => Error::Missing(digest.to_string()),
+        other => other,
+    }
+}
+
+/// The label by which a configuration holds on to its topmost snapshot.
+pub(crate) fn snapshot_label(snapshotter: &str, chain: &Digest) -> Labels {
+    Labels::from([(format!("containerd.io/gc.ref.snapshot.{snapshotter}"), chain.to_string())])
+}
+
+/// Writes a document of our own making. 1 RPC.
+pub(crate) async fn put_json(
+    client: &Client,
+    media_type: &str,
+    document: &impl serde::Serialize,
+    labels: &Labels,
+) -> Result<Descriptor> {
+    let data = serde_json::to_vec(document).map_err(|e| Error::Corrupt(e.to_string()))?;
+    let digest = Digest::of(&data);
+    let descriptor = Descriptor::new(media_type, digest.clone(), data.len());
+    client.content().put(&unique("put"), digest.as_str(), data.into(), labels).await?;
+    Ok(descriptor)
+}
+

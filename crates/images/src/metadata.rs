@@ -1,0 +1,176 @@
+//! What stands in an image's manifest and configuration, read once.
+
+use berth_ctrd::Client;
+use berth_reference::{Digest, chain_ids};
+use futures::StreamExt;
+
+use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
+use crate::{Images, Platform, Result};
+
+/// How deep indexes may be nested.
+const MAX_DEPTH: usize = 4;
+/// How many snapshots' sizes are asked for at a time.
+const SIZES: usize = 8;
+
+/// What is known of one target digest. It never changes, as it is content-addressed.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pub(crate) target: Descriptor,
+    /// The platform manifest that `config` is of; `None` when none is complete.
+    pub(crate) manifest: Option<Descriptor>,
+    pub(crate) config_digest: Option<Digest>,
+    pub(crate) layers: Vec<Descriptor>,
+    pub(crate) config: ConfigFile,
+    pub(crate) chain: Vec<Digest>,
+    pub(crate) created: Option<jiff::Timestamp>,
+    pub(crate) content_size: i64,
+    pub(crate) unpacked_size: i64,
+    /// The unpacked size of each layer, from the base up; fewer when it is not unpacked.
+    pub(crate) layer_sizes: Vec<i64>,
+}
+
+impl Metadata {
+    /// False when something was missing that may be there later.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.manifest.is_some() && self.layer_sizes.len() == self.chain.len()
+    }
+}
+
+impl Images {
+    /// The manifest or index of a digest. 1 RPC.
+    pub(crate) async fn read_document(&self, client: &Client, digest: &Digest) -> Result<Document> {
+        let data = client.content().read_all(digest.as_str(), MAX_JSON).await?;
+        Document::parse(digest, &data)
+    }
+
+    /// Reads what `target` says about the image for this host or, failing that, for any
+    /// platform. 2 RPCs and 1 for each layer; 1 more for an index.
+    ///
+    /// # Errors
+    /// When containerd does not answer; blobs that are missing or broken are no error.
+    pub(crate) async fn read_metadata(
+        &self,
+        client: &Client,
+        target: &Descriptor,
+    ) -> Result<Metadata> {
+        let found = self.find_manifest(client, target, &Platform::host(), true).await?;
+        Ok(self.complete_metadata(client, target, found).await)
+    }
+
+    /// The metadata of `target`, given what was found for its platform. 1 RPC for each layer.
+    pub(crate) async fn complete_metadata(
+        &self,
+        client: &Client,
+        target: &Descriptor,
+        found: Option<Found>,
+    ) -> Metadata {
+        let mut metadata = Metadata {
+            target: target.clone(),
+            manifest: None,
+            config_digest: None,
+            layers: Vec::new(),
+            config: ConfigFile::default(),
+            chain: Vec::new(),
+            created: None,
+            content_size: target.size,
+            unpacked_size: 0,
+            layer_sizes: Vec::new(),
+        };
+        let Some(found) = found else { return metadata };
+        metadata.content_size = found.manifest.config.size
+            + found.manifest.layers.iter().map(|l| l.size).sum::<i64>()
+            + found.descriptor.size
+            + if found.descriptor.digest == target.digest { 0 } else { target.size };
+        metadata.chain = chain_ids(&found.config.rootfs.diff_ids);
+        metadata.created = found.config.created.as_deref().and_then(|c| c.parse().ok());
+        metadata.config_digest = Some(found.manifest.config.digest);
+        metadata.layers = found.manifest.layers;
+        metadata.manifest = Some(found.descriptor);
+        metadata.config = found.config;
+        let snapshots = self.snapshots(client);
+        let sizes: Vec<Option<i64>> = futures::stream::iter(metadata.chain.clone())
+            .map(|chain_id| {
+                let snapshots = snapshots.clone();
+                async move { snapshots.usage(chain_id.as_str()).await.ok().map(|(size, _)| size) }
+            })
+            .buffered(SIZES)
+            .collect()
+            .await;
+        metadata.layer_sizes = sizes.into_iter().map_while(|size| size).collect();
+        metadata.unpacked_size = metadata.layer_sizes.iter().sum();
+        metadata
+    }
+
+    /// The manifest for `platform` below `target` with its configuration; with `any`, for
+    /// another platform when there is none. `None` when nothing fitting is in the content store.
+    pub(crate) async fn find_manifest(
+        &self,
+        client: &Client,
+        target: &Descriptor,
+        platform: &Platform,
+        any: bool,
+    ) -> Result<Option<Found>> {
+        let mut waiting = vec![(0, target.clone())];
+        let mut other = None;
+        while let Some((depth, descriptor)) = waiting.pop() {
+            let document = match self.read_document(client, &descriptor.digest).await {
+                Ok(document) => document,
+                Err(e) => {
+                    passable(e)?;
+                    continue;
+                }
+            };
+            let manifest = match document {
+                Document::Index(index) => {
+                    if depth < MAX_DEPTH {
+                        let best = platform.choose(&index.manifests);
+                        let rest = index
+                            .manifests
+                            .iter()
+                            .filter(|d| any && !d.is_attestation() && !best.contains(d));
+                        // The last is looked at first.
+                        let mut order: Vec<_> = best.iter().copied().chain(rest).collect();
+                        order.reverse();
+                        waiting.extend(order.into_iter().map(|d| (depth + 1, d.clone())));
+                    }
+                    continue;
+                }
+                Document::Manifest(manifest) => manifest,
+            };
+            let content = client.content();
+            let config = match content.read_all(manifest.config.digest.as_str(), MAX_JSON).await {
+                Ok(data) => ConfigFile::parse(&manifest.config.digest, &data),
+                Err(e) => Err(e.into()),
+            };
+            match config {
+                Ok(config) if manifest.layers.iter().all(Descriptor::is_layer) => {
+                    let fits = platform.distance(&config.platform()).is_some();
+                    let found = Found { descriptor, manifest, config };
+                    if fits {
+                        return Ok(Some(found));
+                    }
+                    other.get_or_insert(found);
+                }
+                Ok(_) => {}
+                Err(e) => passable(e)?,
+            }
+        }
+        Ok(if any { other } else { None })
+    }
+}
+
+/// A platform's manifest and configuration.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: ConfigFile,
+}
+
+/// Lets pass what says that one blob is missing or broken; containerd being away is an error.
+fn passable(e: crate::Error) -> Result<()> {
+    match e {
+        crate::Error::Containerd(e) if !e.is_not_found() && e.is_unreachable() => Err(e.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,269 @@
+//! Pull: from a registry into the content store and the snapshotter, in one flow.
+
+use std::sync::Arc;
+
+use berth_ctrd::{Client, Labels};
+use berth_reference::{Digest, Reference};
+use berth_registry::{Credentials, Manifest as Fetched, Repository};
+use bytes::{Bytes, BytesMut};
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::oneshot;
+
+use crate::fetch::Fetch;
+use crate::image::Image;
+use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
+use crate::metadata::Found;
+use crate::progress::Progress;
+use crate::unpack::Unpack;
+use crate::{Error, Images, Platform, Result};
+
+/// What is to be pulled.
+#[derive(Clone, Debug)]
+pub struct PullRequest {
+    /// The image's name; without tag and digest, `latest` is meant.
+    pub reference: Reference,
+    /// The platform wanted; the host's where not given.
+    pub platform: Option<Platform>,
+    /// Who we are to the registry.
+    pub credentials: Option<Credentials>,
+}
+
+/// A pull whose registry has answered. Dropping it, or the future of [`Pull::run`], cancels it;
+/// what was downloaded so far is kept for the next try.
+#[derive(Debug)]
+pub struct Pull {
+    images: Images,
+    repository: Repository,
+    reference: Reference,
+    platform: Option<Platform>,
+    old: Option<Arc<Image>>,
+    /// The index or manifest that the name points to; `None` when it is what we have already.
+    root: Option<(Descriptor, Fetched)>,
+    /// The manifest for the platform and where it comes from.
+    manifest: Option<(Descriptor, Bytes, Manifest)>,
+}
+
+impl Images {
+    /// Asks the registry what `request` names. Everything that can be refused before the first
+    /// byte of progress is refused here. No RPC.
+    ///
+    /// # Errors
+    /// The registry's in dockerd's words; [`Error::Platform`].
+    pub async fn pull(&self, request: PullRequest) -> Result<Pull> {
+        let reference = request.reference.tagged();
+        let repository = self.inner.registry.repository(&reference, request.credentials);
+        let what = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or(berth_reference::DEFAULT_TAG).to_owned(),
+        };
+        let old = self.resolve(&reference.to_string()).ok();
+        let mut pull = Pull {
+            images: self.clone(),
+            repository,
+            reference,
+            platform: request.platform,
+            old,
+            root: None,
+            manifest: None,
+        };
+        if pull.is_current(&what).await {
+            return Ok(pull);
+        }
+        let root = pull.repository.manifest(&what).await?;
+        let document = Document::parse(&root.digest, &root.data)?;
+        let descriptor =
+            Descriptor::new(document.media_type(), root.digest.clone(), root.data.len());
+        pull.manifest = Some(match document {
+            Document::Manifest(manifest) => (descriptor.clone(), root.data.clone(), manifest),
+            Document::Index(index) => pull.choose(&index.manifests).await?,
+        });
+        pull.root = Some((descriptor, root));
+        Ok(pull)
+    }
+}
+
+impl Pull {
+    /// True when a HEAD request shows that the name still points to the complete image we have.
+    /// Registries do not count it against their limits.
+    async fn is_current(&self, what: &str) -> bool {
+        let Some(old) = &self.old else { return false };
+        let wanted = self.platform.clone().unwrap_or_else(Platform::host);
+        let complete = old.metadata.is_complete()
+            && wanted.distance(&old.metadata.config.platform()).is_some();
+        complete && matches!(self.repository.digest(what).await, Ok(Some(d)) if d == *old.id())
+    }
+
+    async fn choose(&self, manifests: &[Descriptor]) -> Result<(Descriptor, Bytes, Manifest)> {
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let best = platform.choose(manifests);
+        let Some(descriptor) = best.first() else {
+            return Err(Error::Platform(platform.to_string()));
+        };
+        let fetched = self.repository.manifest(descriptor.digest.as_str()).await?;
+        match Document::parse(&fetched.digest, &fetched.data)? {
+            Document::Manifest(manifest) => Ok(((*descriptor).clone(), fetched.data, manifest)),
+            Document::Index(_) => {
+                Err(Error::Corrupt(format!("{}: an index within an index", descriptor.digest)))
+            }
+        }
+    }
+
+    /// Does the pull and reports it. RPCs: 4 for each layer to unpack and 1 to learn its size,
+    /// 7 around them; 8 for an index; 0 when the image is up to date.
+    ///
+    /// # Errors
+    /// When the registry, containerd or the image itself fails.
+    pub async fn run(self, progress: &Progress) -> Result<Arc<Image>> {
+        let shown = self.reference.familiar();
+        let tag = self.reference.tag().map_or_else(|| self.reference.to_string(), str::to_owned);
+        progress.message(Some(&tag), format!("Pulling from {}", self.reference.path())).await;
+        let before = self.old.as_ref().map(|image| image.id().clone());
+        let image = match (&self.root, &self.manifest, &self.old) {
+            (Some((target, root)), Some((descriptor, data, manifest)), _) => {
+                self.fetch(target, root, descriptor, data, manifest, progress).await?
+            }
+            (_, _, Some(old)) => old.clone(),
+            // `pull` makes no other.
+            _ => return Err(Error::NotFound(shown)),
+        };
+        progress.message(None, format!("Digest: {}", image.id())).await;
+        let status = if before.as_ref() == Some(image.id()) {
+            format!("Status: Image is up to date for {shown}")
+        } else {
+            format!("Status: Downloaded newer image for {shown}")
+        };
+        self.images.emit("pull", shown, self.reference.familiar_name(), Some(&image));
+        progress.message(None, status).await;
+        Ok(image)
+    }
+
+    async fn fetch(
+        &self,
+        target: &Descriptor,
+        root: &Fetched,
+        descriptor: &Descriptor,
+        data: &Bytes,
+        manifest: &Manifest,
+        progress: &Progress,
+    ) -> Result<Arc<Image>> {
+        if let Some(odd) = manifest.layers.iter().find(|l| !l.is_layer()) {
+            return Err(Error::Invalid(format!(
+                "unsupported media type {}",
+                if odd.media_type.is_empty() { "\"\"" } else { &odd.media_type }
+            )));
+        }
+        for layer in &manifest.layers {
+            progress.update(layer.digest.short(), "Pulling fs layer").await;
+        }
+        let lease = self.images.lease().await?;
+        let client = lease.client();
+        let (config, config_data) = self.config(&manifest.config).await?;
+        self.layers(client, manifest, &config, progress).await?;
+        let chain = berth_reference::chain_id(&config.rootfs.diff_ids);
+        let mut labels = self.source();
+        if let Some(chain) = chain {
+            let key = format!("containerd.io/gc.ref.snapshot.{}", self.images.snapshotter());
+            labels.insert(key, chain.to_string());
+        }
+        self.put(client, "config", &manifest.config.digest, config_data, labels).await?;
+        let document = Document::Manifest(manifest.clone());
+        let labels = self.with_source(document.gc_labels());
+        self.put(client, "manifest", &descriptor.digest, data.clone(), labels).await?;
+        if descriptor.digest != target.digest {
+            let document = Document::parse(&root.digest, &root.data)?;
+            let labels = self.with_source(document.gc_labels());
+            self.put(client, "index", &target.digest, root.data.clone(), labels).await?;
+        }
+        let found =
+            Found { descriptor: descriptor.clone(), manifest: manifest.clone(), config };
+        let metadata = self.images.complete_metadata(client, target, Some(found)).await;
+        self.images.name(client, Some(&self.reference), Arc::new(metadata)).await
+    }
+
+    /// The configuration, verified.
+    async fn config(&self, descriptor: &Descriptor) -> Result<(ConfigFile, Bytes)> {
+        let mut stream = self.repository.blob(&descriptor.digest, 0).await?.stream;
+        let mut data = BytesMut::new();
+        while let Some(part) = stream.next().await {
+            data.extend_from_slice(&part?);
+            if data.len() > MAX_JSON {
+                return Err(Error::Corrupt(format!(
+                    "image configuration {} is larger than {MAX_JSON} bytes",
+                    descriptor.digest
+                )));
+            }
+        }
+        let actual = Digest::of(&data);
+        if actual != descriptor.digest {
+            return Err(Error::Corrupt(format!(
+                "image config verification failed for digest {}",
+                descriptor.digest
+            )));
+        }
+        Ok((ConfigFile::parse(&actual, &data)?, data.freeze()))
+    }
+
+    /// Downloads and unpacks all layers, both at once.
+    async fn layers(
+        &self,
+        client: &Client,
+        manifest: &Manifest,
+        config: &ConfigFile,
+        progress: &Progress,
+    ) -> Result<()> {
+        let diff_ids = &config.rootfs.diff_ids;
+        let unpack = Unpack {
+            images: &self.images,
+            client,
+            layers: &manifest.layers,
+            diff_ids,
+            progress,
+        };
+        let fetch =
+            Fetch { images: &self.images, client, repository: &self.repository, progress };
+        let (done, ready): (Vec<_>, Vec<_>) =
+            manifest.layers.iter().map(|_| oneshot::channel::<()>()).unzip();
+        let downloads = FuturesUnordered::new();
+        for (n, (layer, done)) in manifest.layers.iter().zip(done).enumerate() {
+            let mut labels = self.source();
+            if let Some(diff_id) = diff_ids.get(n).filter(|d| **d != layer.digest) {
+                labels.insert("containerd.io/uncompressed".to_owned(), diff_id.to_string());
+            }
+            let fetch = &fetch;
+            downloads.push(async move {
+                fetch.layer(layer, &labels).await?;
+                let _ = done.send(());
+                Ok::<_, Error>(())
+            });
+        }
+        // A failed download ends both.
+        tokio::try_join!(downloads.try_collect::<()>(), unpack.run(ready))?;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        client: &Client,
+        kind: &str,
+        digest: &Digest,
+        data: Bytes,
+        labels: Labels,
+    ) -> Result<()> {
+        let _flight = self.images.inner.flights.join(digest.as_str()).await;
+        let content = client.content();
+        content.put(&format!("{kind}-{digest}"), digest.as_str(), data, &labels).await?;
+        Ok(())
+    }
+
+    /// Where a blob comes from: lets a push to the same registry mount it.
+    fn source(&self) -> Labels {
+        self.with_source(Labels::new())
+    }
+
+    fn with_source(&self, mut labels: Labels) -> Labels {
+        let key = format!("containerd.io/distribution.source.{}", self.reference.domain());
+        labels.insert(key, self.reference.path().to_owned());
+        labels
+    }
+}

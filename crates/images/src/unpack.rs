@@ -1,0 +1,117 @@
+//! Layers become snapshots, keyed by chain ID.
+
+use berth_ctrd::{Client, Labels};
+use berth_reference::{Digest, chain_ids};
+
+use tokio::sync::oneshot;
+
+use crate::lease::unique;
+use crate::manifest::Descriptor;
+use crate::progress::Progress;
+use crate::{Error, Images, Result};
+
+/// Tells the snapshotter what a snapshot is going to be.
+const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
+
+/// The layers of one image on their way into the snapshotter.
+#[derive(Debug)]
+pub(crate) struct Unpack<'a> {
+    pub(crate) images: &'a Images,
+    /// Under the lease.
+    pub(crate) client: &'a Client,
+    pub(crate) layers: &'a [Descriptor],
+    pub(crate) diff_ids: &'a [Digest],
+    pub(crate) progress: &'a Progress,
+}
+
+impl Unpack<'_> {
+    /// Unpacks what is not there yet. `ready` has a signal for each layer that is still on its
+    /// way, so that unpacking overlaps with downloading; it is empty when all are there. 1 RPC when all is there; else 1 for each
+    /// layer looked for and 3 for each unpacked.
+    ///
+    /// # Errors
+    /// Also when a layer's digest is not what the configuration says.
+    pub(crate) async fn run(&self, ready: Vec<oneshot::Receiver<()>>) -> Result<()> {
+        let mut ready = ready.into_iter();
+        if self.layers.len() != self.diff_ids.len() {
+            return Err(Error::Corrupt(format!(
+                "mismatched image rootfs and manifest layers: {} diff IDs, {} layers",
+                self.diff_ids.len(),
+                self.layers.len()
+            )));
+        }
+        let chain = chain_ids(self.diff_ids);
+        let done = self.present(&chain).await?;
+        for layer in &self.layers[..done] {
+            arrived(ready.next()).await?;
+            self.progress.update(layer.digest.short(), "Pull complete").await;
+        }
+        for n in done..chain.len() {
+            arrived(ready.next()).await?;
+            let id = self.layers[n].digest.short();
+            self.progress.update(id, "Extracting").await;
+            let parent = n.checked_sub(1).map_or("", |below| chain[below].as_str());
+            self.layer(&self.layers[n], &self.diff_ids[n], parent, &chain[n]).await?;
+            self.progress.update(id, "Pull complete").await;
+        }
+        Ok(())
+    }
+
+    /// How many layers, from the base up, are unpacked already.
+    async fn present(&self, chain: &[Digest]) -> Result<usize> {
+        let snapshots = self.images.snapshots(self.client);
+        for n in (0..chain.len()).rev() {
+            match snapshots.stat(chain[n].as_str()).await {
+                Ok(_) => return Ok(n + 1),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(0)
+    }
+
+    async fn layer(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        parent: &str,
+        chain_id: &Digest,
+    ) -> Result<()> {
+        let _flight = self.images.inner.flights.join(&format!("snapshot {chain_id}")).await;
+        let snapshots = self.images.snapshots(self.client);
+        let key = format!("{} {chain_id}", unique("extract"));
+        let labels = Labels::from([(SNAPSHOT_REF.to_owned(), chain_id.to_string())]);
+        let mounts = match snapshots.prepare(&key, parent, &labels).await {
+            Ok(mounts) => mounts,
+            // The snapshot that it is going to be is there already.
+            Err(e) if e.is_already_exists() => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        let applied = self.client.diffs().apply(&layer.to_containerd(), &mounts).await;
+        let outcome = match applied {
+            Ok(actual) if actual == diff_id.as_str() => {
+                match snapshots.commit(chain_id.as_str(), &key, &Labels::new()).await {
+                    Ok(()) => return Ok(()),
+                    Err(e) if e.is_already_exists() => Ok(()),
+                    Err(e) => Err(e.into()),
+                }
+            }
+            Ok(actual) => Err(Error::Corrupt(format!(
+                "wrong diff id calculated on extraction {actual:?}, the image says {diff_id:?}"
+            ))),
+            Err(e) => Err(e.into()),
+        };
+        // Where this fails, or is not reached because we were cancelled, the lease's end does it.
+        let _ = snapshots.remove(&key).await;
+        outcome
+    }
+}
+
+/// Waits for a layer's signal. When its sender is gone the download has failed, and the
+/// download's own error is the one that shows.
+async fn arrived(signal: Option<oneshot::Receiver<()>>) -> Result<()> {
+    match signal {
+        Some(signal) => signal.await.map_err(|_| Error::Cancelled),
+        None => Ok(()),
+    }
+}

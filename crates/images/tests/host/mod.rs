@@ -1,0 +1,408 @@
+//! A containerd, a registry and a misbehaving proxy of the test's own.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use berth_ctrd::{Client, Endpoint};
+use berth_images::{ImageEvent, Images, Input, JsonMessage, Options, Progress};
+use berth_reference::Digest;
+use bytes::Bytes;
+use serde_json::json;
+
+/// How long a service may take to come up, or something to settle.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A child that is killed, by its pid, when the test is over.
+pub struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn spawn(directory: &Path, program: &str, arguments: &[&str]) -> Service {
+    let log = std::fs::File::create(directory.join(format!("{program}.log"))).unwrap();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    Service(child)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub struct Host {
+    _containerd: Service,
+    metrics: SocketAddr,
+    pub client: Client,
+    pub images: Images,
+    pub events: Arc<Mutex<Vec<ImageEvent>>>,
+    pub directory: tempfile::TempDir,
+}
+
+impl Host {
+    pub async fn start() -> Host {
+        // Overlay needs a real file system below it.
+        let directory = tempfile::Builder::new().prefix("berth-images-").tempdir_in("/var/tmp");
+        let directory = directory.unwrap();
+        let at = directory.path();
+        let socket = at.join("containerd.sock");
+        let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let config = format!(
+            "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\
+             [grpc]\naddress = \"{1}\"\n[ttrpc]\naddress = \"{1}.ttrpc\"\n\
+             [metrics]\naddress = \"{metrics}\"\ngrpc_histogram = true\n",
+            at.display(),
+            socket.display(),
+        );
+        let file = at.join("containerd.toml");
+        std::fs::write(&file, config).unwrap();
+        let containerd = spawn(at, "containerd", &["--config", file.to_str().unwrap()]);
+        let client = Client::new(Endpoint { socket, namespace: "moby".to_owned() }).unwrap();
+        let start = Instant::now();
+        while client.version().await.is_err() {
+            assert!(start.elapsed() < LIMIT, "containerd did not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let events: Arc<Mutex<Vec<ImageEvent>>> = Arc::default();
+        let images = images(&client, &events);
+        images.refresh().await.unwrap();
+        Host { _containerd: containerd, metrics, client, images, events, directory }
+    }
+
+    /// What another daemon, or this one after a restart, sees.
+    pub async fn reopened(&self) -> Images {
+        let images = images(&self.client, &Arc::default());
+        images.refresh().await.unwrap();
+        images
+    }
+
+    /// How many calls containerd has taken so far, by method.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let (_, body) = http(self.metrics, "GET", "/v1/metrics", "", b"");
+        let body = String::from_utf8(body).unwrap();
+        let started = body.lines().filter(|l| l.starts_with("grpc_server_started_total"));
+        let mut calls = BTreeMap::new();
+        for line in started {
+            let method = line.split("grpc_method=\"").nth(1).unwrap().split('"').next().unwrap();
+            let count: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            if count > 0.0 && method != "Version" {
+                *calls.entry(method.to_owned()).or_insert(0) += count as u64;
+            }
+        }
+        calls
+    }
+
+    /// The calls since `before`.
+    pub fn calls_since(&self, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+        let mut now = self.calls();
+        for (method, count) in before {
+            *now.get_mut(method).unwrap() -= count;
+        }
+        now.retain(|_, count| *count > 0);
+        now
+    }
+
+    /// Waits until no lease, and without images also no snapshot and no blob, is left.
+    pub async fn assert_settled(&self) {
+        let start = Instant::now();
+        loop {
+            let leases = self.client.leases().list().await.unwrap();
+            let snapshots = self.client.snapshots("overlayfs").list(None).await.unwrap();
+            let blobs = self.client.content().list(None).await.unwrap();
+            let empty = self.images.count() > 0 || (snapshots.is_empty() && blobs.is_empty());
+            let extracting = snapshots.iter().any(|s| s.key.starts_with("extract-"));
+            if leases.is_empty() && empty && !extracting {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "left: {leases:?} {snapshots:?} {blobs:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn actions(&self) -> Vec<&'static str> {
+        self.events.lock().unwrap().iter().map(|e| e.action).collect()
+    }
+}
+
+fn images(client: &Client, events: &Arc<Mutex<Vec<ImageEvent>>>) -> Images {
+    let sink = events.clone();
+    Images::new(Options {
+        client: client.clone(),
+        snapshotter: "overlayfs".to_owned(),
+        registry: berth_registry::Registry::new("berth-test"),
+        downloads: 3,
+        events: Arc::new(move |event| sink.lock().unwrap().push(event)),
+    })
+}
+
+/// The messages of an operation, all of them.
+pub struct Messages(tokio::task::JoinHandle<Vec<JsonMessage>>);
+
+impl Messages {
+    pub fn new() -> (Progress, Messages) {
+        let (tx, mut rx) = tokio::sync::mpsc::channel(16);
+        let task = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Some(message) = rx.recv().await {
+                all.push(message);
+            }
+            all
+        });
+        (Progress::new(tx), Messages(task))
+    }
+
+    /// Their texts; drop the `Progress` first.
+    pub async fn texts(self) -> Vec<String> {
+        let all = self.0.await.unwrap();
+        all.into_iter().filter_map(|m| m.stream.or(m.status)).collect()
+    }
+}
+
+/// A body in uneven chunks.
+pub fn body(data: Vec<u8>) -> Input {
+    let chunks: Vec<_> = data.chunks(70_001).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+    Box::pin(futures::stream::iter(chunks))
+}
+
+/// Noise that does not compress.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, data) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o755);
+        header.set_cksum();
+        builder.append_data(&mut header, path, *data).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+pub fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(data).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// An image of two layers: busybox, and noise that no compression makes smaller.
+pub struct TestImage {
+    pub layers: Vec<Vec<u8>>,
+    pub config: Vec<u8>,
+}
+
+impl TestImage {
+    pub fn new(noise_length: usize) -> TestImage {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static");
+        let layers =
+            vec![tar(&[("bin/busybox", &busybox)]), tar(&[("noise", &noise(noise_length))])];
+        let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
+        let (os, architecture) = ("linux", berth_images::Platform::host().architecture);
+        let config = json!({
+            "architecture": architecture, "os": os, "created": "2020-02-03T04:05:06Z",
+            "config": {"Cmd": ["/bin/busybox", "sh"], "Labels": {"made": "here"}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": [{"created_by": "one"}, {"created_by": "env", "empty_layer": true},
+                {"created_by": "two", "comment": "the last"}],
+        });
+        TestImage { layers, config: serde_json::to_vec(&config).unwrap() }
+    }
+
+    pub fn docker_archive(&self, tag: &str) -> Vec<u8> {
+        let manifest = json!([{"Config": "config.json", "RepoTags": [tag],
+            "Layers": ["1/layer.tar", "2/layer.tar"]}]);
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        tar(&[
+            ("1/layer.tar", &self.layers[0]),
+            ("1/VERSION", b"1.0"),
+            ("2/layer.tar", &self.layers[1]),
+            ("config.json", &self.config),
+            ("manifest.json", &manifest),
+        ])
+    }
+
+    /// The gzipped layers, and the manifest over them.
+    pub fn oci(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let layers: Vec<Vec<u8>> = self.layers.iter().map(|l| gzip(l)).collect();
+        let describe = |kind: &str, data: &[u8]| {
+            json!({"mediaType": format!("application/vnd.oci.image.{kind}"),
+                "digest": Digest::of(data), "size": data.len()})
+        };
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": describe("config.v1+json", &self.config),
+            "layers": layers.iter().map(|l| describe("layer.v1.tar+gzip", l)).collect::<Vec<_>>(),
+        });
+        (layers, serde_json::to_vec(&manifest).unwrap())
+    }
+
+    pub fn oci_layout(&self, name: &str) -> Vec<u8> {
+        let (layers, manifest) = self.oci();
+        let index = json!({"schemaVersion": 2, "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": Digest::of(&manifest), "size": manifest.len(),
+            "annotations": {"io.containerd.image.name": name}}]});
+        let index = serde_json::to_vec(&index).unwrap();
+        let blobs = [&self.config, &layers[0], &layers[1], &manifest];
+        let paths = blobs.map(|b| format!("blobs/sha256/{}", Digest::of(b).encoded()));
+        let mut files: Vec<(&str, &[u8])> =
+            vec![("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#), ("index.json", &index)];
+        files.extend(paths.iter().map(String::as_str).zip(blobs.map(Vec::as_slice)));
+        tar(&files)
+    }
+}
+
+/// One HTTP request on its own connection; the status and the body.
+pub fn http(at: SocketAddr, method: &str, path: &str, kind: &str, data: &[u8]) -> (u16, Vec<u8>) {
+    let (head, body) = exchange(at, method, path, kind, data);
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+fn exchange(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    kind: &str,
+    data: &[u8],
+) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {at}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        data.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(data).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+}
+
+/// A docker-registry on loopback.
+pub struct TestRegistry {
+    _service: Service,
+    pub address: SocketAddr,
+}
+
+impl TestRegistry {
+    pub fn start(directory: &Path) -> TestRegistry {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let config = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            directory.display()
+        );
+        let file = directory.join("registry.yml");
+        std::fs::write(&file, config).unwrap();
+        let service = spawn(directory, "docker-registry", &["serve", file.to_str().unwrap()]);
+        let start = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(start.elapsed() < LIMIT, "docker-registry did not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        TestRegistry { _service: service, address }
+    }
+
+    pub fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
+        let (layers, manifest) = image.oci();
+        for blob in layers.iter().chain([&image.config]) {
+            let uploads = format!("/v2/{repository}/blobs/uploads/");
+            let (head, _) = exchange(self.address, "POST", &uploads, "", b"");
+            let location = head.lines().find_map(|l| l.strip_prefix("Location: ")).unwrap();
+            let path = location.split_once(&self.address.to_string()).unwrap().1;
+            let path = format!("{path}&digest={}", Digest::of(blob));
+            assert_eq!(http(self.address, "PUT", &path, "application/octet-stream", blob).0, 201);
+        }
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        assert_eq!(http(self.address, "PUT", &path, kind, &manifest).0, 201);
+        Digest::of(&manifest)
+    }
+}
+
+/// Passes requests on to a registry, except that the first answer about `cut` breaks off after
+/// some bytes.
+pub struct Proxy {
+    pub address: SocketAddr,
+    /// The heads of all requests.
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub fn start(upstream: SocketAddr, cut: &Digest, after: usize) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, cut) = (requests.clone(), cut.to_string());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (seen, cut) = (seen.clone(), cut.clone());
+                std::thread::spawn(move || pass(stream.unwrap(), upstream, &seen, &cut, after));
+            }
+        });
+        Proxy { address, requests }
+    }
+
+    pub fn count(&self, what: &str) -> usize {
+        self.requests.lock().unwrap().iter().filter(|head| head.contains(what)).count()
+    }
+}
+
+fn pass(
+    mut client: TcpStream,
+    upstream: SocketAddr,
+    seen: &Mutex<Vec<String>>,
+    cut: &str,
+    after: usize,
+) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        // A TLS hello is not for us.
+        if client.read(&mut byte).unwrap_or(0) == 0 || (head.is_empty() && byte[0] == 0x16) {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let first = !seen.lock().unwrap().iter().any(|head| head.contains(cut));
+    let break_off = first && head.contains(cut);
+    seen.lock().unwrap().push(head.clone());
+    let mut server = TcpStream::connect(upstream).unwrap();
+    let head = head.trim_end().to_owned() + "\r\nConnection: close\r\n\r\n";
+    server.write_all(head.as_bytes()).unwrap();
+    let mut left = if break_off { after } else { usize::MAX };
+    let mut buffer = [0; 8192];
+    while left > 0 {
+        let n = server.read(&mut buffer).unwrap_or(0).min(left);
+        if n == 0 || client.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+        left -= n;
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,277 @@
+//! Images against a real containerd and a real registry. Needs root, containerd,
+//! docker-registry and busybox-static.
+
+mod host;
+
+use std::sync::Arc;
+
+use berth_errdefs::{Classify, Kind};
+use berth_images::{Error, Filters, Import, Progress, PullRequest, Removed, Usage};
+use berth_reference::{Digest, Reference};
+use futures::StreamExt;
+use host::{Host, Messages, Proxy, TestImage, TestRegistry, body, gzip, tar};
+
+fn unused(_: &Digest) -> Usage {
+    Usage::default()
+}
+
+async fn load(host: &Host, data: Vec<u8>) -> (Result<usize, Error>, Vec<String>) {
+    let (progress, messages) = Messages::new();
+    let loaded = host.images.load(body(data), &progress).await.map(|images| images.len());
+    drop(progress);
+    (loaded, messages.texts().await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_load_and_images_go_without_a_trace() {
+    let host = Host::start().await;
+    let image = TestImage::new(300_000);
+    let zstd = zstd::encode_all(&image.oci_layout("docker.io/test/oci:2")[..], 1).unwrap();
+    for (data, name) in [
+        (image.docker_archive("test/app:1"), "test/app:1"),
+        (gzip(&image.docker_archive("test/app:gz")), "test/app:gz"),
+        (zstd, "test/oci:2"),
+    ] {
+        let (loaded, texts) = load(&host, data).await;
+        assert_eq!(loaded.unwrap(), 1);
+        assert_eq!(texts.last().unwrap(), &format!("Loaded image: {name}\n"));
+        let image = host.images.resolve(name).unwrap();
+        assert_eq!(image.config().labels["made"], "here");
+        assert_eq!(image.comment(), "the last");
+        assert!(image.size() > 300_000);
+        let chain = image.chain_id().unwrap().to_string();
+        host.client.snapshots("overlayfs").stat(&chain).await.unwrap();
+    }
+    assert_eq!(host.images.count(), 2, "both Docker archives are one image");
+    let sizes: Vec<i64> =
+        host.images.history("test/app:1").unwrap().iter().map(|h| h.size).collect();
+    assert_eq!(sizes.len(), 3);
+    assert!(sizes[0] > 300_000 && sizes[1] == 0 && sizes[2] > 300_000, "{sizes:?}");
+    host.assert_settled().await;
+
+    let before = host.calls();
+    host.images.list(&Filters::new(), true).unwrap();
+    host.images.inspect("test/app:1").unwrap();
+    assert_eq!(host.calls_since(&before).values().sum::<u64>(), 0, "reads make no RPC");
+
+    let reopened = host.reopened().await;
+    let id = host.images.resolve("test/app:1").unwrap().id().clone();
+    assert_eq!(reopened.by_id(&id).unwrap().tags(), ["test/app:1", "test/app:gz"]);
+    assert_eq!(reopened.by_id(&id).unwrap().size(), host.images.by_id(&id).unwrap().size());
+
+    for name in ["test/app:1", "test/app:gz", "test/oci:2"] {
+        let removed = host.images.remove(name, false, &unused).await.unwrap();
+        assert_eq!(removed[0], Removed::Untagged(name.to_owned()));
+    }
+    assert_eq!(host.images.count(), 0);
+    host.assert_settled().await;
+    assert_eq!(
+        host.actions(),
+        ["load", "load", "load", "untag", "untag", "delete", "untag", "delete"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_and_hostile_archives_fail_and_leave_nothing() {
+    let host = Host::start().await;
+    let image = TestImage::new(1000);
+    let other = format!("blobs/sha256/{}", Digest::of(b"other").encoded());
+    let wrong_layer = TestImage { layers: vec![tar(&[("x", b"y")]); 2], config: image.config.clone() };
+    let truncated = image.docker_archive("x")[..400_000].to_vec();
+    for (data, message) in [
+        (host::noise(2000), "invalid tar header"),
+        (Vec::new(), "unrecognized image format"),
+        (tar(&[("a", b"b")]), "unrecognized image format"),
+        (tar(&[("oci-layout", b"{}")]), "missing index.json"),
+        (tar(&[("manifest.json", b"{")]), "invalid manifest.json"),
+        (tar(&[("manifest.json", br#"[{"Config":"../x"}]"#)]), "leads out of it"),
+        (tar(&[("manifest.json", br#"[{"Config":"x"}]"#)]), "there is no file"),
+        (tar(&[(&other, b"not it")]), "has the digest"),
+        (wrong_layer.docker_archive("x"), "wrong diff id"),
+        (truncated, "invalid archive"),
+    ] {
+        let (loaded, _) = load(&host, data).await;
+        let error = loaded.unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    assert_eq!(host.images.count(), 0);
+    host.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_tag_prune_and_conflicts() {
+    let host = Host::start().await;
+    let images = &host.images;
+    let root = tar(&[("bin/true", b"x")]);
+    let import = |name: &str, changes: &[&str]| Import {
+        reference: (!name.is_empty()).then(|| Reference::parse(name).unwrap()),
+        changes: changes.iter().map(|c| (*c).to_owned()).collect(),
+        message: "Imported from -".to_owned(),
+        platform: None,
+    };
+    let first = images.import(body(root.clone()), import("n:1", &["LABEL a=b"])).await.unwrap();
+    let image = images.resolve("n:1").unwrap();
+    assert_eq!((image.id(), image.comment()), (&first, "Imported from -"));
+    let zipped = images.import(body(gzip(&root)), import("", &["LABEL p=q"])).await.unwrap();
+    assert_eq!(images.by_id(&zipped).unwrap().diff_ids(), image.diff_ids());
+    assert!(images.by_id(&zipped).unwrap().is_dangling());
+    let bad = images.import(body(root.clone()), import("", &["RUN x"])).await.unwrap_err();
+    assert_eq!(bad.kind(), Kind::InvalidArgument);
+
+    // The name moves on; the image that had it stays without one.
+    images.import(body(root), import("n:1", &["LABEL c=d"])).await.unwrap();
+    assert!(images.by_id(&first).unwrap().is_dangling());
+    let filters = Filters::from([("label".to_owned(), vec!["p=q".to_owned()])]);
+    let (pruned, _) = images.prune(false, &filters, &unused).await.unwrap();
+    assert_eq!(pruned, [Removed::Deleted(zipped.to_string())]);
+    images.tag(first.as_str(), &Reference::parse("kept").unwrap()).await.unwrap();
+    let (pruned, _) = images.prune(false, &Filters::new(), &unused).await.unwrap();
+    assert_eq!(pruned, []);
+
+    let stopped = |_: &Digest| Usage { stopped: Some("c".repeat(64)), ..Usage::default() };
+    let running = |_: &Digest| Usage { running: Some("c".repeat(64)), ..Usage::default() };
+    let id = images.resolve("n:1").unwrap().id().clone();
+    let message = |e: Error| e.to_string();
+    assert_eq!(
+        message(images.remove("n:1", false, &stopped).await.unwrap_err()),
+        format!(
+            "conflict: unable to delete n:1 (must be forced) - container cccccccccccc is using its referenced image {}",
+            id.short()
+        )
+    );
+    assert_eq!(
+        message(images.remove(id.as_str(), true, &running).await.unwrap_err()),
+        format!(
+            "conflict: unable to delete {} (cannot be forced) - image is being used by running container cccccccccccc",
+            id.short()
+        )
+    );
+    assert_eq!(
+        message(images.remove("nosuch:1", false, &unused).await.unwrap_err()),
+        "No such image: nosuch:1"
+    );
+    images.tag("n:1", &Reference::parse("n:2").unwrap()).await.unwrap();
+    let untagged = images.remove("n:1", false, &running).await.unwrap();
+    assert_eq!(untagged, [Removed::Untagged("n:1".to_owned())]);
+    images.remove("n:2", true, &stopped).await.unwrap();
+    assert!(images.by_id(&id).unwrap().is_dangling(), "its container needs it");
+    images.remove(id.as_str(), false, &unused).await.unwrap();
+    images.remove("kept", false, &unused).await.unwrap();
+    host.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn saved_images_load_as_they_were() {
+    let host = Host::start().await;
+    load(&host, TestImage::new(200_000).oci_layout("docker.io/library/s:1")).await.0.unwrap();
+    let id = host.images.resolve("s:1").unwrap().id().clone();
+    host.images.tag("s:1", &Reference::parse("s:2").unwrap()).await.unwrap();
+    let names = ["s:1".to_owned(), "s:2".to_owned()];
+    assert!(host.images.save(&["nosuch".to_owned()]).is_err());
+    let parts: Vec<_> = host.images.save(&names).unwrap().map(|p| p.unwrap()).collect().await;
+    for name in &names {
+        host.images.remove(name, false, &unused).await.unwrap();
+    }
+    host.assert_settled().await;
+    let (loaded, texts) = load(&host, parts.concat()).await;
+    assert_eq!(loaded.unwrap(), 1);
+    assert!(texts.ends_with(&["Loaded image: s:1\n".to_owned(), "Loaded image: s:2\n".to_owned()]));
+    assert_eq!(host.images.resolve("s:2").unwrap().id(), &id);
+}
+
+fn request(name: &str) -> PullRequest {
+    PullRequest { reference: Reference::parse(name).unwrap(), platform: None, credentials: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_resumes_where_the_connection_broke() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let image = TestImage::new(6 << 20);
+    let id = registry.push("app", "1", &image);
+    let (layers, _) = image.oci();
+    let cut = Digest::of(&layers[1]);
+    let proxy = Proxy::start(registry.address, &cut, 4 << 20);
+    let name = format!("{}/app:1", proxy.address);
+
+    let before = host.calls();
+    let (progress, messages) = Messages::new();
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let pulled = pull.run(&progress).await.unwrap();
+    drop(progress);
+    let calls = host.calls_since(&before);
+    println!("RPCs of a pull of two layers, one resumed: {calls:?}");
+    assert_eq!(pulled.id(), &id);
+    assert_eq!(proxy.count(&format!("GET /v2/app/blobs/{cut}")), 2);
+    let again = proxy.requests.lock().unwrap();
+    let again = again.iter().rfind(|head| head.contains(cut.as_str())).unwrap().to_lowercase();
+    let offset: u64 =
+        again.split("range: bytes=").nth(1).unwrap().split('-').next().unwrap().parse().unwrap();
+    assert!(offset > 3 << 20, "taken up at {offset}");
+    // Lease, stat ×2 and the deletion; per layer write, prepare, apply, commit, usage (one
+    // write more for the resumed one); config, manifest, image.
+    assert!(calls.values().sum::<u64>() <= 18, "{calls:?}");
+    let texts = messages.texts().await;
+    for text in [
+        "Pulling from app",
+        "Pulling fs layer",
+        "Downloading",
+        "Verifying Checksum",
+        "Download complete",
+        "Extracting",
+        "Pull complete",
+        &format!("Digest: {id}"),
+        &format!("Status: Downloaded newer image for {name}"),
+    ] {
+        assert!(texts.iter().any(|t| t == text), "{text}: {texts:?}");
+    }
+
+    let before = host.calls();
+    let (progress, messages) = Messages::new();
+    host.images.pull(request(&name)).await.unwrap().run(&progress).await.unwrap();
+    drop(progress);
+    let up_to_date = format!("Status: Image is up to date for {name}");
+    assert_eq!(messages.texts().await.last().unwrap(), &up_to_date);
+    assert_eq!(host.calls_since(&before).values().sum::<u64>(), 0);
+
+    let missing = host.images.pull(request(&name.replace(":1", ":2"))).await;
+    let missing = missing.err().map(|e| (e.kind(), e.to_string()));
+    assert!(matches!(missing, None | Some((Kind::NotFound, _))), "{missing:?}");
+    host.images.remove(&name, false, &unused).await.unwrap();
+    host.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_of_the_same_image_share_the_work_and_can_be_dropped() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let image = TestImage::new(2 << 20);
+    registry.push("app", "1", &image);
+    registry.push("app", "2", &image);
+    let (layers, _) = image.oci();
+    let proxy = Proxy::start(registry.address, &Digest::of(b"nothing"), 0);
+    let name = |tag| format!("{}/app:{tag}", proxy.address);
+
+    // Dropped in the middle: what it left goes with its lease.
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let progress = Progress::new(tx);
+    let pull = host.images.pull(request(&name(1))).await.unwrap();
+    tokio::select! {
+        _ = pull.run(&progress) => panic!("nobody reads its progress"),
+        _ = rx.recv() => {}
+    }
+    drop(rx);
+    host.assert_settled().await;
+
+    let quiet = Progress::none();
+    let (one, two) = tokio::join!(
+        async { host.images.pull(request(&name(1))).await.unwrap().run(&quiet).await.unwrap() },
+        async { host.images.pull(request(&name(2))).await.unwrap().run(&quiet).await.unwrap() },
+    );
+    assert_eq!(one.id(), two.id());
+    assert_eq!(proxy.count(&format!("GET /v2/app/blobs/{}", Digest::of(&layers[1]))), 1);
+    assert_eq!(host.images.count(), 1);
+    let image = host.images.resolve(&name(2)).unwrap();
+    assert_eq!(image.tags(), [name(1), name(2)]);
+    assert!(Arc::strong_count(&image) >= 1);
+}

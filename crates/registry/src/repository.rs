@@ -1,0 +1,343 @@
+//! One conversation with one repository: manifests and blobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_reference::{Digest, Reference};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::Mutex;
+
+use crate::auth::{self, Challenge};
+use crate::{Credentials, Error, Registry, Result};
+
+/// How long a manifest may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The largest manifest taken, in bytes; the distribution specification asks for 4 MiB.
+const MAX_MANIFEST: usize = 8 << 20;
+/// The longest error body read.
+const MAX_ERROR: usize = 64 << 10;
+/// The manifests we understand.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
+
+/// A manifest or index as the registry sent it, its digest verified.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The media type: what the registry called it, without parameters.
+    pub media_type: String,
+    /// The digest of `data`.
+    pub digest: Digest,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// A blob under way.
+pub struct Blob {
+    /// The offset of the first byte that comes, which is 0 when the registry does not do ranges.
+    pub offset: u64,
+    /// The bytes. They are not verified.
+    pub stream: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blob")
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A conversation about one repository. Clones share the token.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    registry: Registry,
+    reference: Reference,
+    credentials: Option<Credentials>,
+    /// The `Authorization` header that got us in last.
+    authorization: Arc<Mutex<Option<Secret>>>,
+}
+
+/// A header value that never shows in logs.
+#[derive(Clone)]
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Repository {
+    pub(crate) fn new(
+        registry: Registry,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+    ) -> Repository {
+        Repository {
+            registry,
+            reference: reference.clone(),
+            credentials,
+            authorization: Arc::default(),
+        }
+    }
+
+    /// The digest that a tag points to now, without fetching the manifest; `None` when the
+    /// registry does not say.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub async fn digest(&self, tag: &str) -> Result<Option<Digest>> {
+        let (_, response) = self
+            .send(Method::HEAD, "manifests", tag, 0, Some(LIMIT))
+            .await?;
+        let header = response.headers().get("docker-content-digest");
+        Ok(header
+            .and_then(|h| h.to_str().ok())
+            .and_then(|h| Digest::parse(h).ok()))
+    }
+
+    /// The manifest or index that a tag or digest names, verified.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`], [`Error::Denied`] and failures of the exchange.
+    pub async fn manifest(&self, tag_or_digest: &str) -> Result<Manifest> {
+        let (url, response) = self
+            .send(Method::GET, "manifests", tag_or_digest, 0, Some(LIMIT))
+            .await?;
+        let media_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|h| h.to_str().ok())
+            .and_then(|h| h.split(';').next())
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let data = limited("Get", &url, response, MAX_MANIFEST).await?;
+        let digest = Digest::of(&data);
+        if let Ok(expected) = Digest::parse(tag_or_digest) {
+            if expected != digest {
+                return Err(Error::Digest {
+                    subject: format!("manifest of {}", self.reference.familiar()),
+                    expected: expected.to_string(),
+                    actual: digest.to_string(),
+                });
+            }
+        }
+        Ok(Manifest {
+            media_type,
+            digest,
+            data,
+        })
+    }
+
+    /// A blob from `offset` on, where the registry does ranges; see [`Blob::offset`].
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`], [`Error::Denied`] and failures of the exchange.
+    pub async fn blob(&self, digest: &Digest, offset: u64) -> Result<Blob> {
+        let (url, response) = self
+            .send(Method::GET, "blobs", digest.as_str(), offset, None)
+            .await?;
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        let stream = response
+            .bytes_stream()
+            .map(move |part| part.map_err(|e| Error::transport("Get", &url, &e)));
+        Ok(Blob {
+            offset: if partial { offset } else { 0 },
+            stream: Box::pin(stream),
+        })
+    }
+
+    /// Sends one request, answering one challenge on the way.
+    async fn send(
+        &self,
+        method: Method,
+        kind: &str,
+        what: &str,
+        offset: u64,
+        limit: Option<Duration>,
+    ) -> Result<(Url, Response)> {
+        let (client, base) = self.registry.endpoint(self.reference.domain()).await?;
+        let url = base
+            .join(&format!("{}/{kind}/{what}", self.reference.path()))
+            .map_err(|e| Error::Protocol(e.to_string()))?;
+        let verb = if method == Method::HEAD {
+            "Head"
+        } else {
+            "Get"
+        };
+        let mut challenged = false;
+        loop {
+            let mut request = client.request(method.clone(), url.clone());
+            if kind == "manifests" {
+                request = request.header("accept", ACCEPT);
+            }
+            if offset > 0 {
+                request = request.header("range", format!("bytes={offset}-"));
+            }
+            if let Some(limit) = limit {
+                request = request.timeout(limit);
+            }
+            let sent = self.authorization.lock().await.clone();
+            if let Some(Secret(value)) = &sent {
+                request = request.header("authorization", value);
+            }
+            let response = request.send().await.map_err(|e| {
+                self.registry.forget(self.reference.domain());
+                Error::transport(verb, &url, &e)
+            })?;
+            if response.status().is_success() {
+                return Ok((url, response));
+            }
+            if response.status() == StatusCode::UNAUTHORIZED
+                && !challenged
+                && self.authorize(&response, sent.as_ref()).await?
+            {
+                challenged = true;
+                continue;
+            }
+            return Err(self.refused(verb, kind, what, &url, response).await);
+        }
+    }
+
+    /// Answers the challenge of `response`; false when we have nothing to answer it with.
+    async fn authorize(&self, response: &Response, sent: Option<&Secret>) -> Result<bool> {
+        let mut slot = self.authorization.lock().await;
+        // Another request of this conversation may have answered it meanwhile.
+        if let (Some(now), sent) = (slot.as_ref(), sent) {
+            if sent.is_none_or(|sent| sent.0 != now.0) {
+                return Ok(true);
+            }
+        }
+        let headers = response.headers().get_all("www-authenticate");
+        let mut challenges: Vec<Challenge> = headers
+            .iter()
+            .filter_map(|h| h.to_str().ok())
+            .map(Challenge::parse)
+            .collect();
+        // Bearer before Basic, as it says less about the user.
+        challenges.sort_by_key(|c| c.scheme != "bearer");
+        let scope = format!("repository:{}:pull", self.reference.path());
+        for challenge in &challenges {
+            let answer =
+                auth::answer(&self.registry, challenge, &scope, self.credentials.as_ref()).await;
+            match answer {
+                Ok(Some(value)) => {
+                    *slot = Some(Secret(value));
+                    return Ok(true);
+                }
+                Ok(None) => {}
+                // Without credentials a refused token means what a refused request does.
+                Err(Error::Unauthorized(_)) if self.credentials.is_none() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts an error answer into dockerd's words.
+    async fn refused(
+        &self,
+        verb: &'static str,
+        kind: &str,
+        what: &str,
+        url: &Url,
+        response: Response,
+    ) -> Error {
+        let status = response.status();
+        let body = limited(verb, url, response, MAX_ERROR)
+            .await
+            .unwrap_or_default();
+        let detail = detail(&body);
+        match status {
+            StatusCode::NOT_FOUND if kind == "blobs" => Error::BlobUnknown(what.to_owned()),
+            StatusCode::NOT_FOUND if body_says(&body, "NAME_UNKNOWN") => self.denied(detail),
+            StatusCode::NOT_FOUND => Error::ManifestUnknown(self.reference_to(what)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(None),
+            StatusCode::TOO_MANY_REQUESTS => Error::TooMany(
+                detail.map_or_else(|| "rate limit exceeded".to_owned(), |(_, message)| message),
+            ),
+            _ => match detail {
+                Some((code, message)) => Error::Status(format!("{code}: {message}")),
+                None => Error::Status(format!("received unexpected HTTP status: {status}")),
+            },
+        }
+    }
+
+    fn denied(&self, detail: Option<(String, String)>) -> Error {
+        Error::Denied {
+            repository: self.reference.familiar_name(),
+            detail: detail.map_or_else(
+                || "denied: requested access to the resource is denied".to_owned(),
+                |(code, message)| format!("{code}: {message}"),
+            ),
+        }
+    }
+
+    fn reference_to(&self, what: &str) -> String {
+        let name = self.reference.familiar_name();
+        let separator = if what.contains(':') { '@' } else { ':' };
+        format!("{name}{separator}{what}")
+    }
+}
+
+/// The whole body of an answer that must not be larger than `limit` bytes.
+pub(crate) async fn limited(
+    method: &'static str,
+    url: &Url,
+    response: Response,
+    limit: usize,
+) -> Result<Bytes> {
+    let mut stream = response.bytes_stream();
+    let mut body = BytesMut::new();
+    while let Some(part) = stream.next().await {
+        body.extend_from_slice(&part.map_err(|e| Error::transport(method, url, &e))?);
+        if body.len() > limit {
+            let url = crate::error::printable(url);
+            return Err(Error::Protocol(format!(
+                "{url}: answer is larger than {limit} bytes"
+            )));
+        }
+    }
+    Ok(body.freeze())
+}
+
+#[derive(serde::Deserialize)]
+struct Failures {
+    #[serde(default)]
+    errors: Vec<Failure>,
+}
+
+#[derive(serde::Deserialize)]
+struct Failure {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+fn failures(body: &[u8]) -> Vec<Failure> {
+    serde_json::from_slice::<Failures>(body)
+        .map(|f| f.errors)
+        .unwrap_or_default()
+}
+
+fn body_says(body: &[u8], code: &str) -> bool {
+    failures(body).iter().any(|f| f.code == code)
+}
+
+/// The first error of a distribution error body, as Docker writes it: code and message.
+fn detail(body: &[u8]) -> Option<(String, String)> {
+    let first = failures(body).into_iter().next()?;
+    let code = first.code.to_ascii_lowercase().replace('_', " ");
+    let message = if first.message.is_empty() {
+        code.clone()
+    } else {
+        first.message
+    };
+    Some((code, message))
+}

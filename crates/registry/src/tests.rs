@@ -1,0 +1,241 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use berth_reference::{Digest, Reference};
+use futures::StreamExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::auth::Challenge;
+use crate::transport::is_loopback;
+
+/// A server that answers each request with what `answer` makes of its head.
+fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut byte) {
+                    // A TLS hello is not a request: close.
+                    Ok(1) if head.is_empty() && byte[0] == 0x16 => break,
+                    Ok(1) => head.push(byte[0]),
+                    _ => break,
+                }
+            }
+            if head.ends_with(b"\r\n\r\n") {
+                let _ = stream.write_all(&answer(&String::from_utf8_lossy(&head)));
+            }
+        }
+    });
+    address
+}
+
+fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn repository(address: SocketAddr, auth: Option<Credentials>) -> Repository {
+    let reference = Reference::parse(&format!("{address}/app:1")).unwrap();
+    Registry::new("test").repository(&reference, auth)
+}
+
+#[test]
+fn loopback_hosts() {
+    for host in [
+        "localhost",
+        "localhost:5000",
+        "127.0.0.1",
+        "127.9.9.9:1",
+        "[::1]:5",
+        "::1",
+    ] {
+        assert!(is_loopback(host), "{host}");
+    }
+    for host in [
+        "docker.io",
+        "localhost.example",
+        "128.0.0.1:5000",
+        "127.0.0.1.nip.io",
+        "[::2]",
+    ] {
+        assert!(!is_loopback(host), "{host}");
+    }
+}
+
+#[test]
+fn challenges() {
+    let c = Challenge::parse(
+        r#"Bearer realm="https://auth.example/token",service="a \"b\"",scope="repository:x:pull,push""#,
+    );
+    assert_eq!(c.scheme, "bearer");
+    assert_eq!(c.parameters[0].1, "https://auth.example/token");
+    assert_eq!(
+        c.parameters[1],
+        ("service".to_owned(), "a \"b\"".to_owned())
+    );
+    assert_eq!(c.parameters[2].1, "repository:x:pull,push");
+    assert_eq!(Challenge::parse("Basic realm=x").parameters[0].1, "x");
+}
+
+proptest! {
+    #[test]
+    fn challenge_parsing_never_fails(header in "\\PC{0,100}") {
+        Challenge::parse(&header);
+    }
+}
+
+#[tokio::test]
+async fn refused_connections_read_as_dockerds_do() {
+    let reference = Reference::parse("127.0.0.1:9/none:1").unwrap();
+    let error = Registry::new("test")
+        .repository(&reference, None)
+        .manifest("1")
+        .await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "Get \"http://127.0.0.1:9/v2/\": dial tcp 127.0.0.1:9: connect: connection refused"
+    );
+}
+
+#[tokio::test]
+async fn missing_and_denied() {
+    let at = serve(|_| {
+        response(
+            "404 Not Found",
+            "",
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#,
+        )
+    });
+    let error = repository(at, None).manifest("1").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("manifest for {at}/app:1 not found: manifest unknown: manifest unknown")
+    );
+    let at = serve(|_| {
+        response(
+            "401 Unauthorized",
+            "www-authenticate: Basic realm=\"x\"\r\n",
+            "",
+        )
+    });
+    let error = repository(at, None).manifest("1").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "pull access denied for {at}/app, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_bearer_token_is_fetched_once_with_the_credentials() {
+    let tokens = serve(|head| {
+        assert!(head.contains("scope=repository%3Aapp%3Apull"), "{head}");
+        assert!(
+            head.to_lowercase().contains("authorization: basic dtpw"),
+            "{head}"
+        );
+        response("200 OK", "", r#"{"token":"T0K"}"#)
+    });
+    let at = serve(move |head| {
+        if head.to_lowercase().contains("authorization: bearer t0k") {
+            return response("200 OK", "content-type: application/x; a=b\r\n", "{}");
+        }
+        let challenge =
+            format!("www-authenticate: Bearer realm=\"http://{tokens}/t\",service=\"s\"\r\n");
+        response("401 Unauthorized", &challenge, "")
+    });
+    let auth = Credentials {
+        username: "u".into(),
+        password: "p".into(),
+        ..Credentials::default()
+    };
+    assert_eq!(format!("{auth:?}"), "Credentials(…)");
+    let repository = repository(at, Some(auth));
+    let manifest = repository.manifest("1").await.unwrap();
+    assert_eq!(manifest.media_type, "application/x");
+    assert_eq!(manifest.digest, Digest::of(b"{}"));
+    assert!(!format!("{repository:?}").contains("T0K"));
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let elsewhere = serve(|head| {
+        let leaked = head.to_lowercase().contains("authorization");
+        response("200 OK", "", if leaked { "leaked" } else { "clean" })
+    });
+    let at = serve(move |head| {
+        if head.to_lowercase().contains("authorization: basic") {
+            return response(
+                "307 Moved",
+                &format!("location: http://{elsewhere}/x\r\n"),
+                "",
+            );
+        }
+        response(
+            "401 Unauthorized",
+            "www-authenticate: Basic realm=\"x\"\r\n",
+            "",
+        )
+    });
+    let auth = Credentials {
+        username: "u".into(),
+        password: "p".into(),
+        ..Credentials::default()
+    };
+    let blob = repository(at, Some(auth))
+        .blob(&Digest::of(b"x"), 0)
+        .await
+        .unwrap();
+    let parts: Vec<_> = blob.stream.map(|part| part.unwrap()).collect().await;
+    assert_eq!(parts.concat(), b"clean");
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_digest_is_refused() {
+    let at = serve(|_| response("200 OK", "", "{}"));
+    let error = repository(at, None)
+        .manifest(Digest::of(b"other").as_str())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn ranges_are_asked_for_and_may_be_ignored() {
+    let at = serve(|head| {
+        if head.to_lowercase().contains("range: bytes=2-") && head.contains("/app/blobs/") {
+            return response(
+                "206 Partial Content",
+                "content-range: bytes 2-3/4\r\n",
+                "cd",
+            );
+        }
+        response("200 OK", "", "abcd")
+    });
+    let repository = repository(at, None);
+    assert_eq!(
+        repository
+            .blob(&Digest::of(b"abcd"), 2)
+            .await
+            .unwrap()
+            .offset,
+        2
+    );
+    assert_eq!(
+        repository
+            .blob(&Digest::of(b"abcd"), 0)
+            .await
+            .unwrap()
+            .offset,
+        0
+    );
+}

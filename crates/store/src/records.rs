@@ -1,0 +1,256 @@
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::json::{TEMP_MARK, sync_dir};
+use crate::removal::remove_tree;
+use crate::{Durability, Error, Result, read_json, write_json};
+
+/// How the names of folders that are being removed begin. No id begins so.
+const REMOVING: &str = ".removing-";
+
+/// A directory of folders, each named by an id of 64 hexadecimal digits and holding one record:
+/// `<root>/<id>/<file>`.
+///
+/// There is no state in memory and no lock: each folder has one owner (the container's actor,
+/// say), and only it writes there.
+#[derive(Clone, Debug)]
+pub struct Records {
+    root: PathBuf,
+    file: String,
+}
+
+/// A folder whose record could not be loaded.
+#[derive(Debug)]
+pub struct Quarantined {
+    /// The folder's id.
+    pub id: String,
+    /// Where the damaged record is now: `<file>.corrupt-<n>` in its folder, or its own path when
+    /// it could not be moved, is missing, or cannot be read.
+    pub path: PathBuf,
+    /// Why it could not be loaded.
+    pub reason: Error,
+}
+
+impl Records {
+    /// The records named `file` in the folders of `root`. Makes `root` (mode 0700) when it is
+    /// missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when `file` is not a plain file name.
+    pub fn open(root: impl Into<PathBuf>, file: &str) -> Result<Self> {
+        let root = root.into();
+        if file.is_empty() || file.starts_with('.') || file.contains(['/', '\0']) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "not a record's file name");
+            return Err(Error::io("open", Path::new(file))(error));
+        }
+        private_dirs().recursive(true).create(&root).map_err(Error::io("create", &root))?;
+        Ok(Self { root, file: file.to_owned() })
+    }
+
+    /// The directory that holds the folders.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of `id`, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`].
+    pub fn folder(&self, id: &str) -> Result<PathBuf> {
+        check_id(id)?;
+        Ok(self.root.join(id))
+    }
+
+    /// Makes the folder of `id` (mode 0700) when it is missing, and tells its path.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], [`Error::Io`].
+    pub fn create_folder(&self, id: &str) -> Result<PathBuf> {
+        let folder = self.folder(id)?;
+        self.ensure(&folder)?;
+        Ok(folder)
+    }
+
+    /// Replaces the record of `id`; makes its folder when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], and those of [`write_json`].
+    pub fn save<T: Serialize + ?Sized>(&self, id: &str, value: &T, durability: Durability) -> Result<()> {
+        let folder = self.folder(id)?;
+        let path = folder.join(&self.file);
+        match write_json(&path, value, durability) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.ensure(&folder)?;
+                write_json(&path, value, durability)?;
+                match durability {
+                    Durability::Synced => sync_dir(&self.root),
+                    Durability::Renamed => Ok(()),
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Reads the record of `id`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], and those of [`read_json`].
+    pub fn load<T: DeserializeOwned>(&self, id: &str) -> Result<T> {
+        read_json(&self.folder(id)?.join(&self.file))
+    }
+
+    /// Reads every record, in the order of their ids. One that cannot be loaded stops nothing:
+    /// it is told in the second list, and when its bytes are damaged it is moved aside, so that a
+    /// later write cannot destroy what may still be saved by hand. Whatever is not a folder
+    /// named by an id is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the root itself cannot be listed.
+    pub fn load_all<T: DeserializeOwned>(&self) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
+        let mut ids: Vec<String> = self.names()?.into_iter().filter(|n| check_id(n).is_ok()).collect();
+        ids.sort_unstable();
+        let mut loaded = Vec::with_capacity(ids.len());
+        let mut quarantined = Vec::new();
+        for id in ids {
+            match self.load(&id) {
+                Ok(value) => loaded.push((id, value)),
+                Err(reason) => quarantined.push(self.quarantine(id, reason)),
+            }
+        }
+        Ok((loaded, quarantined))
+    }
+
+    /// Removes the folder of `id` with all that is in it. It is first renamed away, so no reader
+    /// finds half of it and a crash leaves only what [`Records::sweep`] takes. Calling it again
+    /// goes on where an earlier call failed; a folder that does not exist is success.
+    ///
+    /// Mounts inside the folder are never entered: what is mounted there stays as it is, and the
+    /// call fails.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], [`Error::Io`].
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let folder = self.folder(id)?;
+        let prefix = format!("{REMOVING}{id}-");
+        for count in 0_u64.. {
+            let away = self.root.join(format!("{prefix}{count}"));
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            let cwd = rustix::fs::CWD;
+            match rustix::fs::renameat_with(cwd, &folder, cwd, &away, flags) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => break,
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("remove", &folder)(error)),
+            }
+        }
+        let leftovers: Vec<_> = self.names()?.into_iter().filter(|n| n.starts_with(&prefix)).collect();
+        leftovers.iter().try_for_each(|name| remove_tree(&self.root, name))
+    }
+
+    /// Takes away what earlier processes left unfinished: folders half removed and records half
+    /// written. To be called once, at start, before anything writes. Goes on after an error and
+    /// returns all of them.
+    #[must_use = "what could not be swept stays on the disk"]
+    pub fn sweep(&self) -> Vec<Error> {
+        let names = match self.names() {
+            Ok(names) => names,
+            Err(error) => return vec![error],
+        };
+        let mut errors = Vec::new();
+        for name in names {
+            if name.starts_with(REMOVING) {
+                errors.extend(remove_tree(&self.root, &name).err());
+            } else if check_id(&name).is_ok() {
+                errors.extend(self.sweep_folder(&self.root.join(name)));
+            }
+        }
+        errors
+    }
+
+    fn sweep_folder(&self, folder: &Path) -> Vec<Error> {
+        let prefix = format!(".{}{TEMP_MARK}", self.file);
+        let names = match names_in(folder) {
+            Ok(names) => names,
+            Err(error) => return vec![error],
+        };
+        names
+            .into_iter()
+            .filter(|name| name.starts_with(&prefix))
+            .map(|name| folder.join(name))
+            .filter_map(|path| std::fs::remove_file(&path).map_err(Error::io("remove", &path)).err())
+            .collect()
+    }
+
+    fn quarantine(&self, id: String, reason: Error) -> Quarantined {
+        let record = self.root.join(&id).join(&self.file);
+        let path = match &reason {
+            Error::Corrupt { .. } => self.move_aside(&record).unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot move a damaged record aside");
+                record
+            }),
+            _ => record,
+        };
+        Quarantined { id, path, reason }
+    }
+
+    fn move_aside(&self, record: &Path) -> Result<PathBuf> {
+        for count in 1_u64.. {
+            let aside = record.with_file_name(format!("{}.corrupt-{count}", self.file));
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            let cwd = rustix::fs::CWD;
+            match rustix::fs::renameat_with(cwd, record, cwd, &aside, flags) {
+                Ok(()) => return Ok(aside),
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("rename", record)(error)),
+            }
+        }
+        Ok(record.to_owned())
+    }
+
+    fn ensure(&self, folder: &Path) -> Result<()> {
+        match private_dirs().create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        names_in(&self.root)
+    }
+}
+
+/// The names in a directory. Names that are not UTF-8 are nobody's here and are passed over.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+fn private_dirs() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+fn check_id(id: &str) -> Result<()> {
+    let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if id.len() == 64 && id.bytes().all(hexadecimal) {
+        Ok(())
+    } else {
+        Err(Error::InvalidId(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

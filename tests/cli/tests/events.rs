@@ -1,0 +1,202 @@
+//! `docker events`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::{Compression, Image, shared, unique};
+
+/// The daemon's clock in seconds, with nanoseconds.
+fn now() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
+}
+
+fn past(since: &str, filters: &[String]) -> Vec<Value> {
+    let until = now();
+    let mut cli = shared().cli(["events", "--since", since, "--until", &until]);
+    for filter in filters {
+        cli = cli.args(["--filter", filter]);
+    }
+    let output = cli.args(["--format", "{{json .}}"]).run().ok();
+    output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn actions(events: &[Value]) -> Vec<String> {
+    events
+        .iter()
+        .map(|event| event["Action"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_life_of_a_container() {
+    let (name, since) = (unique("life"), now());
+    let id = shared().run_d(&name, ["-l", "k=v1", "busybox", "sleep", "1000"]);
+    shared().docker(["kill", &name]).ok();
+    shared().docker(["wait", &name]).ok();
+    shared().docker(["rm", &name]).ok();
+    let events = past(
+        &since,
+        &["type=container".into(), format!("container={name}")],
+    );
+    assert_eq!(
+        actions(&events),
+        ["create", "start", "kill", "die", "destroy"]
+    );
+    for event in &events {
+        assert_eq!(event["Type"], "container");
+        assert_eq!(event["Actor"]["ID"], id.as_str());
+        assert_eq!(event["scope"], "local");
+        let attributes = &event["Actor"]["Attributes"];
+        assert_eq!(attributes["name"], name.as_str());
+        assert_eq!(attributes["image"], "busybox");
+        assert_eq!(attributes["k"], "v1");
+        let nanos = event["timeNano"].as_i64().unwrap();
+        assert_eq!(nanos / 1_000_000_000, event["time"].as_i64().unwrap());
+    }
+    assert_eq!(events[2]["Actor"]["Attributes"]["signal"], "9");
+    assert_eq!(events[3]["Actor"]["Attributes"]["exitCode"], "137");
+    let by = |filters: &[String]| actions(&past(&since, filters));
+    let label = "label=k=v1".to_owned();
+    assert_eq!(
+        by(&["event=die".into(), label.clone(), format!("container={id}")]),
+        ["die"]
+    );
+    let two = [
+        "event=die".into(),
+        "event=start".into(),
+        format!("container={name}"),
+    ];
+    assert_eq!(by(&two), ["start", "die"]);
+    let all = past(&since, &[]);
+    assert!(all.iter().any(|event| event["Type"] == "network"
+        && event["Action"] == "connect"
+        && event["Actor"]["Attributes"]["container"] == id.as_str()));
+    assert!(
+        all.iter()
+            .any(|event| event["Type"] == "network" && event["Action"] == "disconnect")
+    );
+}
+
+#[test]
+fn stop_restart_rename_attach_resize() {
+    let (name, new, since) = (unique("more"), unique("renamed"), now());
+    let id = shared().run_d(&name, ["-t", "busybox", "sleep", "1000"]);
+    shared().docker(["restart", "-t", "0", &name]).ok();
+    shared().docker(["rename", &name, &new]).ok();
+    shared()
+        .api(
+            "POST",
+            &format!("/containers/{new}/resize?h=40&w=132"),
+            None,
+        )
+        .is(200);
+    shared().docker(["stop", "-t", "0", &new]).ok();
+    shared().docker(["rm", &new]).ok();
+    let events = past(&since, &[format!("container={id}")]);
+    let actions = actions(&events);
+    // Signals of a stop with no time to wait differ between versions.
+    let kept: Vec<_> = actions
+        .iter()
+        .map(String::as_str)
+        .filter(|a| *a != "kill")
+        .collect();
+    let wanted = [
+        "create", "start", "die", "stop", "start", "restart", "rename", "resize", "die", "stop",
+        "destroy",
+    ];
+    assert_eq!(kept, wanted);
+    let find = |action: &str| {
+        events
+            .iter()
+            .find(|event| event["Action"] == action)
+            .unwrap()
+    };
+    assert_eq!(
+        find("rename")["Actor"]["Attributes"]["oldName"],
+        format!("/{name}")
+    );
+    assert_eq!(find("resize")["Actor"]["Attributes"]["height"], "40");
+}
+
+#[test]
+fn live() {
+    let name = unique("live");
+    let filter = format!("container={name}");
+    let args = ["events", "--filter", &filter, "--format", "{{.Action}}"];
+    let mut events = shared().cli(args).spawn();
+    // Subscribed, as the API answers its headers only then, is when our own connection is.
+    let stream = shared().request("GET", "/events").open();
+    assert_eq!(stream.status, 200);
+    assert_eq!(stream.header("Content-Type"), Some("application/json"));
+    std::thread::sleep(Duration::from_millis(500));
+    shared()
+        .docker(["run", "--rm", "--name", &name, "busybox", "true"])
+        .ok();
+    for action in ["create", "attach", "start", "die", "destroy"] {
+        events.wait_for(&format!("{action}\n"));
+    }
+}
+
+#[test]
+fn until_ends_the_stream() {
+    let until = std::time::SystemTime::now() + Duration::from_secs(2);
+    let until = until
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .to_string();
+    shared()
+        .docker(["events", "--until", &until, "--filter", "container=nosuch"])
+        .ok();
+    shared()
+        .docker([
+            "events",
+            "--since",
+            "1h",
+            "--until",
+            "0s",
+            "--filter",
+            "image=nosuch",
+        ])
+        .ok();
+    shared().api("GET", "/events?since=yesterday", None).is(400);
+    if !shared().is_old_dockerd() {
+        shared()
+            .api("GET", "/events?filters={%22nosuch%22:[%22x%22]}", None)
+            .is(400);
+    }
+}
+
+#[test]
+fn images() {
+    let since = now();
+    let image = Image::busybox("evented:1").layer(&[("evented", 0o644, "x")]);
+    shared()
+        .cli(["load"])
+        .stdin(image.docker_archive(Compression::None))
+        .run()
+        .ok();
+    shared().docker(["tag", "evented:1", "evented:2"]).ok();
+    shared().docker(["rmi", "evented:1"]).ok();
+    shared().docker(["rmi", "evented:2"]).ok();
+    let all = past(&since, &["type=image".into()]);
+    let ours: Vec<_> = all
+        .iter()
+        .filter(|event| event.to_string().contains("evented") || event["Action"] == "delete")
+        .collect();
+    let actions: Vec<_> = ours
+        .iter()
+        .map(|event| event["Action"].as_str().unwrap())
+        .collect();
+    for wanted in ["tag", "untag", "delete"] {
+        assert!(actions.contains(&wanted), "{wanted}: {actions:?}");
+    }
+    assert!(all.iter().any(|event| event["Action"] == "load"), "{all:?}");
+}

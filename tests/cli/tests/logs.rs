@@ -1,0 +1,356 @@
+//! `docker logs` and the json-file driver.
+
+use testkit::{PATIENCE, demux, eventually, shared, unique};
+
+#[test]
+fn streams_and_tail() {
+    let name = unique("tail");
+    let script = "for i in 1 2 3 4; do echo o$i; echo e$i >&2; usleep 1000; done";
+    shared()
+        .docker(["run", "--name", &name, "busybox", "sh", "-c", script])
+        .ok();
+    let all = shared().docker(["logs", &name]).ok();
+    assert_eq!((all.out(), all.err()), ("o1\no2\no3\no4", "e1\ne2\ne3\ne4"));
+    let tail = shared().docker(["logs", "--tail", "2", &name]).ok();
+    let lines: Vec<_> = tail.stdout.lines().chain(tail.stderr.lines()).collect();
+    assert_eq!(lines, ["o4", "e4"]);
+    let none = shared().docker(["logs", "--tail", "0", &name]).ok();
+    assert_eq!((none.out(), none.err()), ("", ""));
+    for every in ["all", "-1", "100"] {
+        let tail = format!("--tail={every}");
+        assert_eq!(
+            shared().docker(["logs", &tail, &name]).ok().stdout,
+            all.stdout
+        );
+    }
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn follow_ends_at_the_exit() {
+    let name = unique("follow");
+    let script = "for i in 1 2 3; do echo l$i; sleep 0.3; done";
+    shared().run_d(&name, ["busybox", "sh", "-c", script]);
+    shared()
+        .docker(["logs", "-f", &name])
+        .ok()
+        .out_is("l1\nl2\nl3");
+    // Following a container that has ended ends too.
+    shared()
+        .docker(["logs", "-f", &name])
+        .ok()
+        .out_is("l1\nl2\nl3");
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn follow_sees_a_restart_of_the_container_only_when_asked_again() {
+    let name = unique("again");
+    shared()
+        .docker(["run", "--name", &name, "busybox", "echo", "x"])
+        .ok();
+    shared().docker(["start", "-a", &name]).ok();
+    shared().docker(["logs", "-f", &name]).ok().out_is("x\nx");
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn follow_ends_when_the_container_is_removed() {
+    let name = unique("removed");
+    shared().run_d(&name, ["busybox", "sh", "-c", "echo here; sleep 1000"]);
+    let mut logs = shared().cli(["logs", "-f", &name]).spawn();
+    logs.wait_for("here");
+    shared().remove(&[&name]);
+    logs.wait();
+}
+
+#[test]
+fn timestamps_since_and_until() {
+    let name = unique("since");
+    let script = "echo one; sleep 1.2; echo two";
+    shared()
+        .docker(["run", "--name", &name, "busybox", "sh", "-c", script])
+        .ok();
+    let output = shared().docker(["logs", "-t", &name]).ok();
+    let stamps: Vec<_> = output
+        .stdout
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .collect();
+    assert_eq!(
+        stamps.iter().map(|(_, word)| *word).collect::<Vec<_>>(),
+        ["one", "two"]
+    );
+    let stamp = stamps[0].0;
+    assert!(
+        stamp.len() == "2025-01-01T00:00:00.000000000Z".len() && stamp.ends_with('Z'),
+        "{stamp}"
+    );
+    // The limits themselves are inside.
+    shared()
+        .docker(["logs", "--since", stamps[1].0, &name])
+        .ok()
+        .out_is("two");
+    shared()
+        .docker(["logs", "--since", stamps[0].0, &name])
+        .ok()
+        .out_is("one\ntwo");
+    shared()
+        .docker(["logs", "--until", stamps[0].0, &name])
+        .ok()
+        .out_is("one");
+    shared()
+        .docker(["logs", "--since", "1h", &name])
+        .ok()
+        .out_is("one\ntwo");
+    shared()
+        .docker(["logs", "--until", "1h", &name])
+        .ok()
+        .out_is("");
+    let target = |query: &str| format!("/containers/{name}/logs?stdout=1&{query}");
+    let answer = shared()
+        .api("GET", &target("since=4000000000"), None)
+        .is(200);
+    assert!(answer.body.is_empty());
+    shared()
+        .api("GET", &target("since=yesterday"), None)
+        .is(400);
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn the_raw_answer() {
+    let name = unique("raw");
+    shared()
+        .docker([
+            "run",
+            "--name",
+            &name,
+            "busybox",
+            "sh",
+            "-c",
+            "echo o; echo e >&2",
+        ])
+        .ok();
+    let target = format!("/containers/{name}/logs?stdout=1&stderr=1");
+    let answer = shared().api("GET", &target, None).is(200);
+    let mut frames = demux(&answer.body);
+    frames.sort();
+    assert_eq!(frames, [(1, b"o\n".to_vec()), (2, b"e\n".to_vec())]);
+    let only = shared()
+        .api("GET", &format!("/containers/{name}/logs?stderr=1"), None)
+        .is(200);
+    assert_eq!(demux(&only.body), [(2, b"e\n".to_vec())]);
+    let none = shared()
+        .api("GET", &format!("/containers/{name}/logs"), None)
+        .is(400);
+    assert_eq!(
+        none.message(),
+        "Bad parameters: you must choose at least one stream"
+    );
+    shared()
+        .docker(["logs", "nosuch"])
+        .exits(1)
+        .err_has("No such container: nosuch");
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn headers_come_before_the_first_line() {
+    let name = unique("silent");
+    shared().run_d(&name, ["busybox", "sleep", "1000"]);
+    let target = format!("/containers/{name}/logs?stdout=1&follow=1");
+    let logs = shared().request("GET", &target).open();
+    assert_eq!(logs.status, 200);
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn a_terminal_s_log_is_not_framed() {
+    let name = unique("tty");
+    let args = [
+        "run",
+        "-t",
+        "--name",
+        &name,
+        "busybox",
+        "sh",
+        "-c",
+        "echo o; echo e >&2",
+    ];
+    shared().docker(args).ok();
+    assert_eq!(shared().docker(["logs", &name]).ok().stdout, "o\r\ne\r\n");
+    let answer = shared()
+        .api("GET", &format!("/containers/{name}/logs?stdout=1"), None)
+        .is(200);
+    assert_eq!(answer.text(), "o\r\ne\r\n");
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn odd_lines() {
+    let name = unique("odd");
+    // No newline at the end; empty lines; a line of 40 kB; bytes that are no text.
+    let script =
+        "echo; head -c 40000 /dev/zero | tr '\\0' x; echo; printf 'a\\377b\\000c\\n'; printf end";
+    shared()
+        .docker(["run", "--name", &name, "busybox", "sh", "-c", script])
+        .ok();
+    let output = shared().docker(["logs", &name]).ok();
+    let mut wanted = b"\n".to_vec();
+    wanted.extend(vec![b'x'; 40000]);
+    wanted.extend(b"\n");
+    let bytes = &output.stdout_bytes;
+    assert!(bytes.starts_with(&wanted), "{} bytes", bytes.len());
+    assert!(bytes.ends_with(b"end"), "{:?}", &bytes[bytes.len() - 20..]);
+    // The JSON file cannot hold bytes that are no UTF-8; NUL it can.
+    assert!(bytes.windows(4).any(|window| window == b"b\0c\n"));
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn rotation() {
+    let name = unique("rotate");
+    let script = "i=0; while [ $i -lt 500 ]; do echo line $i 0123456789012345678901234567890; i=$((i+1)); done";
+    let args = [
+        "run",
+        "--name",
+        &name,
+        "--log-opt",
+        "max-size=10k",
+        "--log-opt",
+        "max-file=3",
+    ];
+    shared()
+        .cli(args)
+        .args(["busybox", "sh", "-c", script])
+        .run()
+        .ok();
+    let path = shared().format(&name, "{{.LogPath}}");
+    let size = |suffix: &str| std::fs::metadata(format!("{path}{suffix}")).map(|meta| meta.len());
+    assert!(size(".1").is_ok() && size(".2").is_ok() && size(".3").is_err());
+    // A file is closed when it has passed the limit, by one line at most.
+    for suffix in ["", ".1", ".2"] {
+        assert!(
+            size(suffix).unwrap() <= 10_000 + 300,
+            "{suffix}: {:?}",
+            size(suffix)
+        );
+    }
+    let output = shared().docker(["logs", &name]).ok();
+    let lines: Vec<_> = output.stdout.lines().collect();
+    assert!(
+        lines.last().unwrap().starts_with("line 499 "),
+        "{:?}",
+        lines.last()
+    );
+    assert!(
+        lines.len() > 100 && lines.len() < 400,
+        "{} lines",
+        lines.len()
+    );
+    let numbers: Vec<usize> = lines
+        .iter()
+        .map(|line| line.split(' ').nth(1).unwrap().parse().unwrap())
+        .collect();
+    assert!(
+        numbers.windows(2).all(|two| two[1] == two[0] + 1),
+        "lines in order, none lost"
+    );
+    let tail = shared().docker(["logs", "--tail", "150", &name]).ok();
+    assert_eq!(tail.stdout.lines().count(), 150);
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn follow_goes_on_over_a_rotation() {
+    if shared().is_old_dockerd() {
+        return; // It may miss a file: the follower was rewritten in 22.06.
+    }
+    let name = unique("follow-rotate");
+    let script = "i=0; while [ $i -lt 300 ]; do echo line $i 0123456789012345678901234567890; \
+                  i=$((i+1)); usleep 3000; done";
+    let args = ["--log-opt", "max-size=4k", "--log-opt", "max-file=2"];
+    shared()
+        .cli(["run", "-d", "--name", &name])
+        .args(args)
+        .args(["busybox", "sh", "-c", script])
+        .run()
+        .ok();
+    let output = shared().docker(["logs", "-f", &name]).ok();
+    assert_eq!(output.stdout.lines().count(), 300, "{}", output.out());
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn drivers() {
+    let name = unique("none");
+    shared()
+        .docker([
+            "run",
+            "--log-driver",
+            "none",
+            "--name",
+            &name,
+            "busybox",
+            "echo",
+            "x",
+        ])
+        .ok()
+        .out_is("x");
+    shared()
+        .docker(["logs", &name])
+        .exits(1)
+        .err_has("configured logging driver does not support reading");
+    shared().remove(&[&name]);
+    shared()
+        .docker(["run", "--rm", "--log-driver", "nosuch", "busybox", "true"])
+        .exits(125)
+        .err_has("error looking up logging plugin nosuch: plugin \"nosuch\" not found");
+    let bad = ["run", "--rm", "--log-opt", "nosuch=1", "busybox", "true"];
+    shared()
+        .docker(bad)
+        .exits(125)
+        .err_has("unknown log opt 'nosuch' for json-file log driver");
+}
+
+#[test]
+fn details_show_chosen_labels() {
+    let name = unique("details");
+    let args = [
+        "run",
+        "--name",
+        &name,
+        "--log-opt",
+        "labels=la",
+        "--log-opt",
+        "env=EE",
+    ];
+    let rest = ["-l", "la=lv", "-e", "EE=ev", "busybox", "echo", "x"];
+    shared().cli(args).args(rest).run().ok();
+    let output = shared().docker(["logs", "--details", &name]).ok();
+    assert!(
+        output.stdout.contains("la=lv") && output.stdout.contains("EE=ev"),
+        "{output}"
+    );
+    assert!(output.stdout.ends_with(" x\n"), "{output}");
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn the_file_is_docker_s() {
+    let name = unique("file");
+    shared()
+        .docker(["run", "--name", &name, "busybox", "echo", "text \"q\" <&>"])
+        .ok();
+    let path = shared().format(&name, "{{.LogPath}}");
+    let line = eventually("the log is written", PATIENCE, || {
+        std::fs::read_to_string(&path).ok()
+    });
+    let json: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
+    assert_eq!(json["log"], "text \"q\" <&>\n");
+    assert_eq!(json["stream"], "stdout");
+    assert!(json["time"].as_str().unwrap().ends_with('Z'));
+    assert!(path.ends_with("-json.log"), "{path}");
+    shared().remove(&[&name]);
+}

@@ -1,0 +1,84 @@
+//! Which daemon is tested, and where its binary is.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The daemon under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Ours.
+    Berthd,
+    /// Debian's dockerd 20.10, to check the tests themselves.
+    Dockerd,
+}
+
+/// What `TESTKIT_DAEMON` asks for.
+pub fn flavour() -> Flavour {
+    match std::env::var("TESTKIT_DAEMON").as_deref() {
+        Ok("dockerd") => Flavour::Dockerd,
+        Ok("berthd") | Err(_) => Flavour::Berthd,
+        Ok(other) => panic!("TESTKIT_DAEMON={other}: not one of berthd, dockerd"),
+    }
+}
+
+/// The daemon's binary; built first (once a process) where it is ours and `BERTHD` names none.
+pub(crate) fn path() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if flavour() == Flavour::Dockerd {
+            return PathBuf::from("/usr/sbin/dockerd");
+        }
+        if let Some(given) = std::env::var_os("BERTHD") {
+            return PathBuf::from(given);
+        }
+        build()
+    })
+    .clone()
+}
+
+/// `target/<profile>` of the running test binary (`target/<profile>/deps/<test>`).
+fn profile_dir() -> PathBuf {
+    let exe = std::env::current_exe().expect("the test binary has a path");
+    let mut dir = exe
+        .parent()
+        .expect("a binary is in a directory")
+        .to_path_buf();
+    if dir.ends_with("deps") || dir.ends_with("examples") {
+        dir.pop();
+    }
+    dir
+}
+
+fn build() -> PathBuf {
+    let dir = profile_dir();
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    }
+    .to_owned();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo test` sets for the test is not what `cargo build` on a shell sees; a build
+    // script that looks at it would be run again and again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST") {
+            cargo.env_remove(&name);
+        }
+    }
+    let output = cargo
+        .args(["build", "--quiet", "-p", "berthd", "--profile", &profile])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo build -p berthd: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let binary = dir.join("berthd");
+    assert!(binary.exists(), "cargo built no {}", binary.display());
+    binary
+}

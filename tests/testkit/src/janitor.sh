@@ -1,0 +1,42 @@
+# The janitor of one sandbox: holds its namespaces, ends everything in them and removes its files.
+# outer: bash -c THIS janitor outer STATE_DIR RUN_DIR   (stdin: a pipe that nobody writes to)
+# inner: the same script as PID 1 of the sandbox's namespaces.
+set -u
+case $1 in
+outer)
+  trap '' INT TERM HUP
+  state=$2 run=$3
+  unshare --net --mount --pid --fork --mount-proc --kill-child --propagation private \
+    bash -c "$BASH_EXECUTION_STRING" janitor inner
+  # The PID namespace is gone, and with it every process, mount and interface of the sandbox.
+  for dir in "$state"/data/containers/*/; do
+    id=${dir%/}; id=${id##*/}
+    case $id in *[!0-9a-f]*|'') continue;; esac
+    find /sys/fs/cgroup -maxdepth 5 -depth -type d -path "*$id*" -exec rmdir {} \; 2>/dev/null
+  done
+  rm -rf --one-file-system -- "$state" "$run"
+  ;;
+inner)
+  set -e
+  ip link set lo up
+  # containerd 1.6 keeps its shims' sockets in one place for all containerds of a host.
+  mkdir -p /run/containerd /etc/docker
+  mount -t tmpfs -o mode=711 tmpfs /run/containerd
+  mount -t tmpfs -o mode=755 tmpfs /etc/docker
+  mine=$(readlink /proc/self/ns/net)
+  unshare --net sleep infinity </dev/null >/dev/null 2>&1 &
+  outside=$!
+  until [ "$(readlink /proc/$outside/ns/net)" != "$mine" ]; do :; done
+  ip link add up0 type veth peer name out0 netns $outside
+  ip addr add 192.0.2.1/24 dev up0
+  ip link set up0 up
+  ip route add default via 192.0.2.2
+  nsenter --target $outside --net ip addr add 192.0.2.2/24 dev out0
+  nsenter --target $outside --net ip link set out0 up
+  nsenter --target $outside --net ip link set lo up
+  echo ready
+  set +e
+  # Ends when the other side of the pipe is closed: the test is over, or its process dead.
+  while read -r _; do :; done
+  ;;
+esac
