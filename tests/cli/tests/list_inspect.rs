@@ -1,5 +1,7 @@
 //! `docker ps` and `docker inspect`.
 
+#![recursion_limit = "256"]
+
 use serde_json::json;
 use testkit::{PATIENCE, eventually, shared, unique};
 
