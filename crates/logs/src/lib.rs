@@ -19,27 +19,16 @@ mod attributes;
 mod decode;
 mod encode;
 mod error;
-mod file;
-mod follow;
 mod line;
 mod logger;
 mod options;
 mod reader;
-mod rotation;
-mod scan;
 mod sizes;
 mod splitter;
-mod tail;
 
 pub use attributes::{Attributes, Subject};
 pub use error::{Error, Result};
-pub use file::JsonFile;
-pub use follow::Follow;
 pub use line::{Line, Stream};
 pub use logger::{Logger, Stats};
 pub use options::{DEFAULT_BUFFER, Driver, LogConfig, Mode, Options, validate};
-pub use reader::{ReadOptions, Reader};
-pub use splitter::{MAX_LINE, Splitter};
-
-#[cfg(test)]
-mod tests;
+pub use reader::{ReadOptions, Reader, log_path};

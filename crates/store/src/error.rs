@@ -42,6 +42,9 @@ pub enum Error {
     /// Not an identifier of 64 lower-case hexadecimal digits. Checked before any path is made.
     #[error("invalid ID {0:?}: must be 64 lower-case hexadecimal digits")]
     InvalidId(String),
+    /// Not a plain file name. Checked before any path is made.
+    #[error("invalid record name {0:?}")]
+    InvalidName(String),
 }
 
 /// The result of an operation on records.
@@ -65,7 +68,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Missing { .. } => Kind::NotFound,
-            Self::InvalidId(_) => Kind::InvalidArgument,
+            Self::InvalidId(_) | Self::InvalidName(_) => Kind::InvalidArgument,
             Self::Corrupt { .. } | Self::Encode { .. } | Self::Io { .. } => Kind::Internal,
         }
     }

@@ -13,7 +13,7 @@ use crate::{Durability, Error, Result, read_json, write_json};
 /// How the names of folders that are being removed begin. No id begins so.
 const REMOVING: &str = ".removing-";
 
-/// A directory of folders, each named by an id of 64 hexadecimal digits and holding one record:
+/// A directory of folders, each named by an id of 64 hexadecimal digits and holding records:
 /// `<root>/<id>/<file>`.
 ///
 /// There is no state in memory and no lock: each folder has one owner (the container's actor,
@@ -21,7 +21,6 @@ const REMOVING: &str = ".removing-";
 #[derive(Clone, Debug)]
 pub struct Records {
     root: PathBuf,
-    file: String,
 }
 
 /// A folder whose record could not be loaded.
@@ -37,19 +36,14 @@ pub struct Quarantined {
 }
 
 impl Records {
-    /// The records named `file` in the folders of `root`. Makes `root` (mode 0700) when it is
-    /// missing.
+    /// The records in the folders of `root`. Makes `root` (mode 0700) when it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`], also when `file` is not a plain file name.
-    pub fn open(root: impl Into<PathBuf>, file: &str) -> Result<Self> {
+    /// [`Error::Io`].
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        if file.is_empty() || file.starts_with('.') || file.contains(['/', '\0']) {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "not a record's file name");
-            return Err(Error::io("open", Path::new(file))(error));
-        }
         private_dirs().recursive(true).create(&root).map_err(Error::io("create", &root))?;
-        Ok(Self { root, file: file.to_owned() })
+        Ok(Self { root })
     }
 
     /// The directory that holds the folders.
@@ -77,13 +71,19 @@ impl Records {
         Ok(folder)
     }
 
-    /// Replaces the record of `id`; makes its folder when it is missing.
+    /// Replaces the record `file` of `id`; makes its folder when it is missing.
     ///
     /// # Errors
-    /// [`Error::InvalidId`], and those of [`write_json`].
-    pub fn save<T: Serialize + ?Sized>(&self, id: &str, value: &T, durability: Durability) -> Result<()> {
+    /// [`Error::InvalidId`], [`Error::InvalidName`], and those of [`write_json`].
+    pub fn save<T: Serialize + ?Sized>(
+        &self,
+        id: &str,
+        file: &str,
+        value: &T,
+        durability: Durability,
+    ) -> Result<()> {
         let folder = self.folder(id)?;
-        let path = folder.join(&self.file);
+        let path = folder.join(check_file(file)?);
         match write_json(&path, value, durability) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.ensure(&folder)?;
@@ -97,30 +97,31 @@ impl Records {
         }
     }
 
-    /// Reads the record of `id`.
+    /// Reads the record `file` of `id`.
     ///
     /// # Errors
-    /// [`Error::InvalidId`], and those of [`read_json`].
-    pub fn load<T: DeserializeOwned>(&self, id: &str) -> Result<T> {
-        read_json(&self.folder(id)?.join(&self.file))
+    /// [`Error::InvalidId`], [`Error::InvalidName`], and those of [`read_json`].
+    pub fn load<T: DeserializeOwned>(&self, id: &str, file: &str) -> Result<T> {
+        read_json(&self.folder(id)?.join(check_file(file)?))
     }
 
-    /// Reads every record, in the order of their ids. One that cannot be loaded stops nothing:
+    /// Reads the record `file` of every folder, in the order of their ids. One that cannot be loaded stops nothing:
     /// it is told in the second list, and when its bytes are damaged it is moved aside, so that a
     /// later write cannot destroy what may still be saved by hand. Whatever is not a folder
     /// named by an id is left alone.
     ///
     /// # Errors
-    /// [`Error::Io`] when the root itself cannot be listed.
-    pub fn load_all<T: DeserializeOwned>(&self) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
+    /// [`Error::InvalidName`], and [`Error::Io`] when the root itself cannot be listed.
+    pub fn load_all<T: DeserializeOwned>(&self, file: &str) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
+        check_file(file)?;
         let mut ids: Vec<String> = self.names()?.into_iter().filter(|n| check_id(n).is_ok()).collect();
         ids.sort_unstable();
         let mut loaded = Vec::with_capacity(ids.len());
         let mut quarantined = Vec::new();
         for id in ids {
-            match self.load(&id) {
+            match self.load(&id, file) {
                 Ok(value) => loaded.push((id, value)),
-                Err(reason) => quarantined.push(self.quarantine(id, reason)),
+                Err(reason) => quarantined.push(self.quarantine(id, file, reason)),
             }
         }
         Ok((loaded, quarantined))
@@ -166,50 +167,22 @@ impl Records {
             if name.starts_with(REMOVING) {
                 errors.extend(remove_tree(&self.root, &name).err());
             } else if check_id(&name).is_ok() {
-                errors.extend(self.sweep_folder(&self.root.join(name)));
+                errors.extend(sweep_folder(&self.root.join(name)));
             }
         }
         errors
     }
 
-    fn sweep_folder(&self, folder: &Path) -> Vec<Error> {
-        let prefix = format!(".{}{TEMP_MARK}", self.file);
-        let names = match names_in(folder) {
-            Ok(names) => names,
-            Err(error) => return vec![error],
-        };
-        names
-            .into_iter()
-            .filter(|name| name.starts_with(&prefix))
-            .map(|name| folder.join(name))
-            .filter_map(|path| std::fs::remove_file(&path).map_err(Error::io("remove", &path)).err())
-            .collect()
-    }
-
-    fn quarantine(&self, id: String, reason: Error) -> Quarantined {
-        let record = self.root.join(&id).join(&self.file);
+    fn quarantine(&self, id: String, file: &str, reason: Error) -> Quarantined {
+        let record = self.root.join(&id).join(file);
         let path = match &reason {
-            Error::Corrupt { .. } => self.move_aside(&record).unwrap_or_else(|error| {
+            Error::Corrupt { .. } => move_aside(&record, file).unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot move a damaged record aside");
                 record
             }),
             _ => record,
         };
         Quarantined { id, path, reason }
-    }
-
-    fn move_aside(&self, record: &Path) -> Result<PathBuf> {
-        for count in 1_u64.. {
-            let aside = record.with_file_name(format!("{}.corrupt-{count}", self.file));
-            let flags = rustix::fs::RenameFlags::NOREPLACE;
-            let cwd = rustix::fs::CWD;
-            match rustix::fs::renameat_with(cwd, record, cwd, &aside, flags) {
-                Ok(()) => return Ok(aside),
-                Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(Error::io("rename", record)(error)),
-            }
-        }
-        Ok(record.to_owned())
     }
 
     fn ensure(&self, folder: &Path) -> Result<()> {
@@ -226,6 +199,33 @@ impl Records {
     }
 }
 
+fn sweep_folder(folder: &Path) -> Vec<Error> {
+    let names = match names_in(folder) {
+        Ok(names) => names,
+        Err(error) => return vec![error],
+    };
+    names
+        .into_iter()
+        .filter(|name| name.starts_with('.') && name.contains(TEMP_MARK))
+        .map(|name| folder.join(name))
+        .filter_map(|path| std::fs::remove_file(&path).map_err(Error::io("remove", &path)).err())
+        .collect()
+}
+
+fn move_aside(record: &Path, file: &str) -> Result<PathBuf> {
+    for count in 1_u64.. {
+        let aside = record.with_file_name(format!("{file}.corrupt-{count}"));
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        let cwd = rustix::fs::CWD;
+        match rustix::fs::renameat_with(cwd, record, cwd, &aside, flags) {
+            Ok(()) => return Ok(aside),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Error::io("rename", record)(error)),
+        }
+    }
+    Ok(record.to_owned())
+}
+
 /// The names in a directory. Names that are not UTF-8 are nobody's here and are passed over.
 fn names_in(dir: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
@@ -240,6 +240,14 @@ fn private_dirs() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
+}
+
+/// A record's file name: a plain name that is neither hidden nor that of a damaged record.
+fn check_file(file: &str) -> Result<&str> {
+    if file.is_empty() || file.starts_with('.') || file.contains(['/', '\0']) {
+        return Err(Error::InvalidName(file.to_owned()));
+    }
+    Ok(file)
 }
 
 fn check_id(id: &str) -> Result<()> {
