@@ -1,1 +1,19 @@
-//! berth-net
+//! Networks and endpoints: network namespaces, the default bridge, addresses, published ports.
+//!
+//! The only crate that speaks netlink and nft. Everything that may block runs on threads of its
+//! own; the async methods of [`Net`] only wait for their answers, and a call whose future is
+//! dropped is either finished or undone, never left half done.
+
+mod config;
+mod endpoint;
+mod error;
+pub mod hosts;
+mod net;
+mod networks;
+pub mod resolv;
+
+pub use config::{BridgeConfig, Config};
+pub use endpoint::{Endpoint, EndpointRequest, Mac, Proto, Publish, PublishedPort};
+pub use error::{Error, Result};
+pub use net::{BridgeInfo, Net};
+pub use networks::Network;

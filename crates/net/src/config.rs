@@ -1,0 +1,60 @@
+//! What the daemon tells the network part when it opens it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+/// Where state lives and what the default bridge looks like.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Runtime files: network namespaces are pinned at `<exec_root>/netns/<id>`.
+    pub exec_root: PathBuf,
+    /// Files that outlive a reboot: ids of the predefined networks.
+    pub state_dir: PathBuf,
+    /// The default bridge network.
+    pub bridge: BridgeConfig,
+}
+
+/// The default bridge network, as dockerd's flags describe it.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    /// Device name (`--bridge`). A device that exists and was not made by us is used with its own
+    /// address and never deleted; else it is created.
+    pub name: String,
+    /// The bridge's own address and subnet (`--bip`); `None`: a free subnet of Docker's pools.
+    pub address: Option<Ipv4Net>,
+    /// Containers get addresses from this part of the subnet (`--fixed-cidr`).
+    pub fixed_cidr: Option<Ipv4Net>,
+    /// MTU of the bridge and of containers' interfaces, in bytes (`--mtu`).
+    pub mtu: u32,
+    /// Host address for published ports that name none (`--ip`).
+    pub default_bind_ip: IpAddr,
+    /// Switch `net.ipv4.ip_forward` on (`--ip-forward`).
+    pub ip_forward: bool,
+    /// Containers may talk to one another (`--icc`).
+    pub icc: bool,
+    /// Hide containers behind the host's address (`--ip-masq`).
+    pub masquerade: bool,
+    /// Name of our nftables table.
+    pub table: String,
+    /// No bridge network at all (`--bridge=none`).
+    pub disabled: bool,
+}
+
+impl Default for BridgeConfig {
+    fn default() -> Self {
+        Self {
+            name: "docker0".into(),
+            address: None,
+            fixed_cidr: None,
+            mtu: 1500,
+            default_bind_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            ip_forward: true,
+            icc: true,
+            masquerade: true,
+            table: "berth".into(),
+            disabled: false,
+        }
+    }
+}

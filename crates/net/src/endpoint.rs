@@ -1,0 +1,166 @@
+//! A container's attachment to the bridge network: what is asked for and what it became.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A transport protocol that ports belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Proto {
+    /// Docker's and nft's name of the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Proto::Tcp => "tcp",
+            Proto::Udp => "udp",
+            Proto::Sctp => "sctp",
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Proto {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Proto::Tcp),
+            "udp" => Ok(Proto::Udp),
+            "sctp" => Ok(Proto::Sctp),
+            _ => Err(Error::Invalid(format!("invalid protocol: {text}"))),
+        }
+    }
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The address Docker derives from an IPv4 address: `02:42` and its four bytes.
+    pub fn of(ip: Ipv4Addr) -> Self {
+        let [a, b, c, d] = ip.octets();
+        Mac([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = || Error::Invalid(format!("invalid MAC address: address {text}: invalid MAC address"));
+        let mut bytes = [0u8; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(bad)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+        }
+        match parts.next() {
+            None => Ok(Mac(bytes)),
+            Some(_) => Err(bad()),
+        }
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A container port to publish on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Host address; `None`: the bridge's default (`0.0.0.0`). IPv6 is refused.
+    pub host_ip: Option<IpAddr>,
+    /// Host port, or a range of which the first free one is taken; `None`: a free ephemeral port.
+    pub host_ports: Option<RangeInclusive<u16>>,
+    /// The container's port.
+    pub container_port: u16,
+    /// Transport protocol.
+    pub proto: Proto,
+}
+
+/// A container port that is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Host address; `0.0.0.0` is all of the host's IPv4 addresses.
+    pub host_ip: IpAddr,
+    /// Host port.
+    pub host_port: u16,
+    /// The container's port.
+    pub container_port: u16,
+    /// Transport protocol.
+    pub proto: Proto,
+}
+
+/// What [`Net::connect`](crate::Net::connect) is asked for.
+#[derive(Clone, Debug)]
+pub struct EndpointRequest {
+    /// The container's full id.
+    pub id: String,
+    /// The container's pinned network namespace.
+    pub netns: PathBuf,
+    /// A MAC address asked for; else one is derived from the IP address.
+    pub mac: Option<Mac>,
+    /// An IP address asked for; else the next free one. IPv6 is refused.
+    pub ip: Option<IpAddr>,
+    /// Ports to publish.
+    pub publish: Vec<Publish>,
+}
+
+/// A container's attachment to the bridge network. The engine keeps it in the container's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The container's full id.
+    pub container: String,
+    /// 64 hexadecimal digits.
+    pub endpoint_id: String,
+    /// Id of the bridge network.
+    pub network_id: String,
+    /// The container's address.
+    pub ip: Ipv4Addr,
+    /// Length of the subnet's prefix.
+    pub prefix_len: u8,
+    /// The bridge's address.
+    pub gateway: Ipv4Addr,
+    /// The container interface's Ethernet address.
+    pub mac: Mac,
+    /// The host end of the veth pair.
+    pub host_ifname: String,
+    /// What is published, in the order of the request.
+    pub ports: Vec<PublishedPort>,
+}

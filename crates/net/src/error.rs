@@ -1,0 +1,132 @@
+//! The crate's error type: what went wrong in the kernel, with nft or with a request.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use berth_errdefs::{Classify, Kind};
+
+use crate::PublishedPort;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A network operation that failed. The texts are what Docker says where Docker says something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request asks for something malformed or impossible.
+    #[error("{0}")]
+    Invalid(String),
+    /// Berth does not do this yet.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A requested address belongs to another endpoint.
+    #[error("Address already in use")]
+    AddressInUse,
+    /// Every address of the pool is taken.
+    #[error("no available IPv4 addresses on this network's address pools: {network}")]
+    PoolExhausted {
+        /// The network's name, e.g. `bridge`.
+        network: String,
+    },
+    /// No free private subnet is left for the bridge.
+    #[error("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")]
+    NoSubnet,
+    /// One of our own containers publishes this host port.
+    #[error("Bind for {host_ip}:{port} failed: port is already allocated")]
+    PortAllocated {
+        /// The host address asked for.
+        host_ip: IpAddr,
+        /// The host port asked for.
+        port: u16,
+    },
+    /// No port of the range (or of the ephemeral ports) is free.
+    #[error("all ports are allocated")]
+    PortsExhausted,
+    /// The kernel refuses the host port: another process has it, or the address is not ours.
+    #[error("failed to bind host port {host_ip}:{port}/{proto}: {reason}", host_ip = .port.host_ip, port = .port.host_port, proto = .port.proto)]
+    PortBind {
+        /// What was to be published.
+        port: PublishedPort,
+        /// The system's words, as Docker prints them (`address already in use`).
+        reason: String,
+    },
+    /// The container's network namespace is not known.
+    #[error("network namespace {0} not found")]
+    NoNetns(String),
+    /// The bridge network is disabled (`bridge=none`).
+    #[error("network bridge not found")]
+    BridgeDisabled,
+    /// A netlink request was refused.
+    #[error("{what}: {source}")]
+    Netlink {
+        /// What was attempted, e.g. `create veth vethabc`.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// nft refused our rules.
+    #[error("nft: {0}")]
+    Nft(String),
+    /// A file, mount or namespace operation failed.
+    #[error("{what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Something took longer than its time limit.
+    #[error("{what} took longer than {seconds} s")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// The limit, in seconds.
+        seconds: u64,
+    },
+    /// Teardown went on after failures; these are all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
+    /// The network threads are gone: [`Net::close`](crate::Net::close) was called.
+    #[error("networking is shut down")]
+    Closed,
+}
+
+impl Error {
+    /// `Ok` when nothing failed, the failure itself when it was one, else [`Error::Several`].
+    pub(crate) fn collect(mut errors: Vec<Error>) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several(errors)),
+        }
+    }
+
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Error::Io { what, path: path.into(), source: source.into() }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Invalid(_) => Kind::InvalidArgument,
+            Error::Unsupported(_) => Kind::NotImplemented,
+            Error::AddressInUse => Kind::Forbidden,
+            Error::NoNetns(_) | Error::BridgeDisabled => Kind::NotFound,
+            Error::Timeout { .. } => Kind::DeadlineExceeded,
+            Error::Closed => Kind::Unavailable,
+            Error::PoolExhausted { .. }
+            | Error::NoSubnet
+            | Error::PortAllocated { .. }
+            | Error::PortsExhausted
+            | Error::PortBind { .. }
+            | Error::Netlink { .. }
+            | Error::Nft(_)
+            | Error::Io { .. }
+            | Error::Several(_) => Kind::Internal,
+        }
+    }
+}

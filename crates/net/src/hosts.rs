@@ -1,0 +1,76 @@
+//! A container's `/etc/hosts`.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::{Error, Result};
+
+/// What goes into a container's `/etc/hosts`.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts<'a> {
+    /// The container's hostname.
+    pub hostname: &'a str,
+    /// Its domain, empty for none.
+    pub domainname: &'a str,
+    /// Its own addresses; none for `--network none`.
+    pub addresses: &'a [IpAddr],
+    /// `--add-host` values: `name:address` or `name=address`; the address may be `host-gateway`.
+    pub extra: &'a [String],
+    /// What `host-gateway` stands for: the bridge's address, unless configured.
+    pub host_gateway: Option<IpAddr>,
+    /// Whether the container has IPv6 (Docker leaves the `::1` lines in either way for bridge).
+    pub ipv6: bool,
+}
+
+const V4: &str = "127.0.0.1\tlocalhost\n";
+const V6: &str = "::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+/// The text of a container's `/etc/hosts`.
+///
+/// Errors: [`Error::Invalid`] for a malformed `--add-host`, or `host-gateway` where there is none.
+pub fn build(hosts: &Hosts<'_>) -> Result<String> {
+    let mut text = String::from(V4);
+    if hosts.ipv6 {
+        text.push_str(V6);
+    }
+    for entry in hosts.extra {
+        let (name, address) = split_extra(entry)?;
+        let address = match address {
+            "host-gateway" => hosts
+                .host_gateway
+                .ok_or_else(|| Error::Invalid("unable to derive the IP value for host-gateway".into()))?,
+            other => other.parse().map_err(|_| {
+                Error::Invalid(format!("invalid IP address in add-host: {other:?}"))
+            })?,
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{address}\t{name}");
+    }
+    for address in hosts.addresses {
+        let _ = match hosts.domainname {
+            "" => writeln!(text, "{address}\t{}", hosts.hostname),
+            domain => writeln!(text, "{address}\t{}.{domain} {}", hosts.hostname, hosts.hostname),
+        };
+    }
+    Ok(text)
+}
+
+/// Checks one `--add-host` value and splits it into name and address text.
+///
+/// Errors: [`Error::Invalid`] in Docker's words.
+pub fn split_extra(entry: &str) -> Result<(&str, &str)> {
+    let bad = || Error::Invalid(format!("bad format for add-host: {entry:?}"));
+    let (name, address) = match entry.split_once('=') {
+        Some(parts) => parts,
+        None => entry.split_once(':').ok_or_else(bad)?,
+    };
+    let clean = |c: char| c.is_whitespace() || c.is_control();
+    if name.is_empty() || address.is_empty() || name.contains(clean) {
+        return Err(bad());
+    }
+    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
+        return Err(Error::Invalid(format!("invalid IP address in add-host: {address:?}")));
+    }
+    Ok((name, address))
+}
