@@ -6,17 +6,27 @@
 //! crate that knows gRPC: nothing of tonic or prost appears in its public interface.
 
 mod client;
+mod container;
 mod content;
 mod diff;
-mod image;
-mod lease;
-mod snapshot;
 mod error;
+mod event;
+mod image;
+pub mod io;
+mod lease;
+mod process;
+mod snapshot;
+mod task;
 
 pub use client::{Client, Endpoint};
-pub use error::{Error, Result};
+pub use container::{Container, NewContainer, RuncOptions, Runtime, TaskInfo};
 pub use content::{BlobInfo, Committed, Content, Descriptor, FRAME, Labels, Opened, Writer};
 pub use diff::Diffs;
+pub use error::{Error, Result};
+pub use event::Event;
 pub use image::{ImageRecord, ImageRecords};
+pub use io::{FifoSet, Streams};
 pub use lease::Leases;
+pub use process::Process;
 pub use snapshot::{Mount, SnapshotInfo, SnapshotKind, Snapshots};
+pub use task::{ExitStatus, Status, Task};

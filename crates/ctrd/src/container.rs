@@ -1,0 +1,205 @@
+//! Containers: containerd's record of what is to run.
+
+use std::sync::Arc;
+
+use containerd_client::services::v1 as svc;
+use prost_types::Any;
+
+use crate::client::CALL;
+use crate::content::{Labels, to_labels};
+use crate::io::FifoSet;
+use crate::task::{Status, Task, exit_of};
+use crate::{Client, ExitStatus, Mount, Result};
+
+/// How long a shim may take to set up a task; images on slow disks and loaded hosts included.
+const CREATE_TASK: std::time::Duration = std::time::Duration::from_secs(120);
+const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/// Which shim runs a container, and with which options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// The shim's name, e.g. `io.containerd.runc.v2`, or its absolute path.
+    pub name: String,
+    /// Options of the runc shim; `None` for other shims and for runc with its own defaults.
+    pub options: Option<RuncOptions>,
+}
+
+/// `containerd.runc.v1.Options`, as far as Berth sets them
+/// (containerd, `runtime/v2/runc/options/oci.proto`).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RuncOptions {
+    /// Use `chroot` and `MS_MOVE` in place of `pivot_root`.
+    #[prost(bool, tag = "1")]
+    pub no_pivot_root: bool,
+    /// Do not make a session keyring for the container.
+    #[prost(bool, tag = "2")]
+    pub no_new_keyring: bool,
+    /// The cgroup to put the shim into.
+    #[prost(string, tag = "3")]
+    pub shim_cgroup: String,
+    /// The owner of the stdio pipes.
+    #[prost(uint32, tag = "4")]
+    pub io_uid: u32,
+    /// The group of the stdio pipes.
+    #[prost(uint32, tag = "5")]
+    pub io_gid: u32,
+    /// The runc binary, by name or path.
+    #[prost(string, tag = "6")]
+    pub binary_name: String,
+    /// runc's state directory.
+    #[prost(string, tag = "7")]
+    pub root: String,
+    /// The criu binary (ignored by current shims).
+    #[prost(string, tag = "8")]
+    pub criu_path: String,
+    /// Cgroups are made by systemd.
+    #[prost(bool, tag = "9")]
+    pub systemd_cgroup: bool,
+}
+
+impl RuncOptions {
+    fn to_any(&self) -> Any {
+        let value = prost::Message::encode_to_vec(self);
+        Any { type_url: "containerd.runc.v1.Options".to_owned(), value }
+    }
+}
+
+/// What a new container is made of.
+#[derive(Clone, Debug, Default)]
+pub struct NewContainer {
+    /// Its id, unique in the namespace.
+    pub id: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// The image's name, for the record only.
+    pub image: String,
+    /// Its runtime.
+    pub runtime: Runtime,
+    /// The OCI runtime specification as JSON.
+    pub spec: Vec<u8>,
+    /// The snapshotter of its root file system.
+    pub snapshotter: String,
+    /// The key of its writable snapshot.
+    pub snapshot: String,
+}
+
+/// What containerd knows about one task, from [`Client::list_tasks`].
+#[derive(Clone, Debug)]
+pub struct TaskInfo {
+    /// The container it belongs to.
+    pub container: String,
+    /// The process id of its init on the host; 0 when it has none any more.
+    pub pid: u32,
+    /// What it does.
+    pub status: Status,
+    /// How it ended, once it is [`Status::Stopped`].
+    pub exit: ExitStatus,
+}
+
+/// A container in containerd. Holding one means no RPC is needed to use it again.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub(crate) client: Client,
+    pub(crate) id: Arc<str>,
+}
+
+impl Client {
+    /// Makes the container's record. 1 RPC (`Containers.Create`).
+    ///
+    /// # Errors
+    /// [`crate::Error::is_already_exists`] when the id is taken.
+    pub async fn create_container(&self, new: NewContainer) -> Result<Container> {
+        let id: Arc<str> = new.id.as_str().into();
+        let runtime = svc::container::Runtime {
+            name: new.runtime.name,
+            options: new.runtime.options.as_ref().map(RuncOptions::to_any),
+        };
+        let container = svc::Container {
+            id: new.id,
+            labels: to_labels(&new.labels),
+            image: new.image,
+            runtime: Some(runtime),
+            spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: new.spec }),
+            snapshotter: new.snapshotter,
+            snapshot_key: new.snapshot,
+            ..Default::default()
+        };
+        let mut c = self.containers_client();
+        let call = c.create(self.request(svc::CreateContainerRequest { container: Some(container) }));
+        self.call("Containers.Create", CALL, call).await?;
+        Ok(self.container(id))
+    }
+
+    /// The handle of a container that exists already (made before a restart). No RPC.
+    pub fn container(&self, id: impl Into<Arc<str>>) -> Container {
+        Container { client: self.clone(), id: id.into() }
+    }
+
+    /// The ids of all containers of the namespace. 1 RPC (`Containers.List`).
+    pub async fn list_containers(&self) -> Result<Vec<String>> {
+        let mut c = self.containers_client();
+        let call = c.list(self.request(svc::ListContainersRequest::default()));
+        let answer = self.call("Containers.List", CALL, call).await?;
+        Ok(answer.containers.into_iter().map(|container| container.id).collect())
+    }
+
+    /// Every task of the namespace. 1 RPC (`Tasks.List`).
+    pub async fn list_tasks(&self) -> Result<Vec<TaskInfo>> {
+        let mut c = self.tasks_client();
+        let call = c.list(self.request(svc::ListTasksRequest::default()));
+        let answer = self.call("Tasks.List", CALL, call).await?;
+        let info = |p: containerd_client::types::v1::Process| TaskInfo {
+            status: p.status().into(),
+            exit: exit_of(p.exit_status, p.exited_at),
+            // containerd 1.6 answers the container's id as `id`.
+            container: if p.container_id.is_empty() { p.id } else { p.container_id },
+            pid: p.pid,
+        };
+        Ok(answer.tasks.into_iter().map(info).collect())
+    }
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Sets up the task: root file system mounted, namespaces made, init process waiting for
+    /// [`Task::start`]. The FIFOs of `io` must be open for reading. 1 RPC (`Tasks.Create`).
+    ///
+    /// # Errors
+    /// The runtime's own words, e.g. that the command was not found.
+    pub async fn create_task(&self, rootfs: &[Mount], io: &FifoSet) -> Result<Task> {
+        let request = svc::CreateTaskRequest {
+            container_id: self.id.to_string(),
+            rootfs: rootfs.iter().cloned().map(Into::into).collect(),
+            stdin: io.stdin_path(),
+            stdout: io.stdout_path(),
+            stderr: io.stderr_path(),
+            terminal: io.terminal(),
+            ..Default::default()
+        };
+        let mut c = self.client.tasks_client();
+        let call = c.create(self.client.request(request));
+        let answer = self.client.call("Tasks.Create", CREATE_TASK, call).await?;
+        Ok(Task::new(self.clone(), answer.pid))
+    }
+
+    /// The handle of the task that runs already (started before a restart), with the process id
+    /// that [`Client::list_tasks`] told. No RPC.
+    pub fn task(&self, pid: u32) -> Task {
+        Task::new(self.clone(), pid)
+    }
+
+    /// Deletes the record. 1 RPC (`Containers.Delete`).
+    ///
+    /// # Errors
+    /// [`crate::Error::is_not_found`] when it is gone already.
+    pub async fn delete(&self) -> Result<()> {
+        let mut c = self.client.containers_client();
+        let request = svc::DeleteContainerRequest { id: self.id.to_string() };
+        self.client.call("Containers.Delete", CALL, c.delete(self.client.request(request))).await?;
+        Ok(())
+    }
+}
