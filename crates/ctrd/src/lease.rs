@@ -44,6 +44,24 @@ impl Leases {
         self.client.call("Leases.Create", CALL, call).await.map(|_| ())
     }
 
+    /// Has the lease `id` protect a blob that is there already, and all that its labels refer to.
+    /// 1 RPC.
+    ///
+    /// # Errors
+    /// [`crate::Error::is_not_found`] when there is no such lease.
+    pub async fn protect(&self, id: &str, digest: &str) -> Result<()> {
+        let message = svc::AddResourceRequest {
+            id: id.to_owned(),
+            resource: Some(svc::Resource {
+                id: digest.to_owned(),
+                r#type: "content".to_owned(),
+            }),
+        };
+        let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
+        let call = c.add_resource(self.client.request(message));
+        self.client.call("Leases.AddResource", CALL, call).await
+    }
+
     /// Deletes the lease `id`; with `sync` waits until what only it protected is collected. 1 RPC.
     pub async fn delete(&self, id: &str, sync: bool) -> Result<()> {
         let message = svc::DeleteRequest { id: id.to_owned(), sync };

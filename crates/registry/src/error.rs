@@ -21,8 +21,21 @@ pub enum Error {
         timeout: bool,
     },
     /// The registry has no such manifest.
-    #[error("manifest for {0} not found: manifest unknown: manifest unknown")]
-    ManifestUnknown(String),
+    #[error("manifest for {reference} not found: manifest unknown: {detail}")]
+    ManifestUnknown {
+        /// The image as Docker shows it, with tag or digest.
+        reference: String,
+        /// The registry's own words.
+        detail: String,
+    },
+    /// The registry has no such repository.
+    #[error("repository {repository} not found: name unknown: {detail}")]
+    NameUnknown {
+        /// The repository as Docker shows it.
+        repository: String,
+        /// The registry's own words.
+        detail: String,
+    },
     /// The registry has no such blob.
     #[error("blob {0} not found: blob unknown to registry")]
     BlobUnknown(String),
@@ -74,9 +87,10 @@ impl Classify for Error {
             Error::Transport { .. } | Error::Status(_) | Error::Protocol(_) => Kind::Internal,
             Error::Digest { .. } | Error::Setup(_) => Kind::Internal,
             // dockerd answers 404 to both: the repository may well not exist.
-            Error::ManifestUnknown(_) | Error::BlobUnknown(_) | Error::Denied { .. } => {
-                Kind::NotFound
-            }
+            Error::ManifestUnknown { .. }
+            | Error::NameUnknown { .. }
+            | Error::BlobUnknown(_)
+            | Error::Denied { .. } => Kind::NotFound,
             Error::Unauthorized(_) => Kind::Unauthorized,
             Error::TooMany(_) => Kind::Unavailable,
         }
@@ -134,6 +148,13 @@ fn reason(url: &reqwest::Url, e: &reqwest::Error) -> String {
         }
     }
     let root = root_cause(e);
+    if root.contains("UnknownIssuer") || root.contains("CaUsedAsEndEntity") {
+        return "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            .to_owned();
+    }
+    if root.contains("InvalidContentType") {
+        return "http: server gave HTTP response to HTTPS client".to_owned();
+    }
     if root.contains("lookup address information") {
         return format!("dial tcp: lookup {host}: no such host");
     }

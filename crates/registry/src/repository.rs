@@ -118,14 +118,14 @@ impl Repository {
             .to_owned();
         let data = limited("Get", &url, response, MAX_MANIFEST).await?;
         let digest = Digest::of(&data);
-        if let Ok(expected) = Digest::parse(tag_or_digest) {
-            if expected != digest {
-                return Err(Error::Digest {
-                    subject: format!("manifest of {}", self.reference.familiar()),
-                    expected: expected.to_string(),
-                    actual: digest.to_string(),
-                });
-            }
+        if let Ok(expected) = Digest::parse(tag_or_digest)
+            && expected != digest
+        {
+            return Err(Error::Digest {
+                subject: format!("manifest of {}", self.reference.familiar()),
+                expected: expected.to_string(),
+                actual: digest.to_string(),
+            });
         }
         Ok(Manifest {
             media_type,
@@ -193,6 +193,9 @@ impl Repository {
             if response.status().is_success() {
                 return Ok((url, response));
             }
+            if let Some(away) = redirected(&response) {
+                return self.elsewhere(verb, away, offset, limit).await;
+            }
             if response.status() == StatusCode::UNAUTHORIZED
                 && !challenged
                 && self.authorize(&response, sent.as_ref()).await?
@@ -204,14 +207,47 @@ impl Repository {
         }
     }
 
+    /// Follows a loopback registry's redirect to another host, where certificates count again
+    /// and our credentials are nobody's business.
+    async fn elsewhere(
+        &self,
+        verb: &'static str,
+        url: Url,
+        offset: u64,
+        limit: Option<Duration>,
+    ) -> Result<(Url, Response)> {
+        let method = if verb == "Head" {
+            Method::HEAD
+        } else {
+            Method::GET
+        };
+        let mut request = self.registry.client_for(&url)?.request(method, url.clone());
+        if offset > 0 {
+            request = request.header("range", format!("bytes={offset}-"));
+        }
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|e| Error::transport(verb, &url, &e))?;
+        match response.status() {
+            status if status.is_success() => Ok((url, response)),
+            status => Err(Error::Status(format!(
+                "received unexpected HTTP status: {status}"
+            ))),
+        }
+    }
+
     /// Answers the challenge of `response`; false when we have nothing to answer it with.
     async fn authorize(&self, response: &Response, sent: Option<&Secret>) -> Result<bool> {
         let mut slot = self.authorization.lock().await;
         // Another request of this conversation may have answered it meanwhile.
-        if let (Some(now), sent) = (slot.as_ref(), sent) {
-            if sent.is_none_or(|sent| sent.0 != now.0) {
-                return Ok(true);
-            }
+        if let Some(now) = slot.as_ref()
+            && sent.is_none_or(|sent| sent.0 != now.0)
+        {
+            return Ok(true);
         }
         let headers = response.headers().get_all("www-authenticate");
         let mut challenges: Vec<Challenge> = headers
@@ -255,12 +291,19 @@ impl Repository {
         let detail = detail(&body);
         match status {
             StatusCode::NOT_FOUND if kind == "blobs" => Error::BlobUnknown(what.to_owned()),
-            StatusCode::NOT_FOUND if body_says(&body, "NAME_UNKNOWN") => self.denied(detail),
-            StatusCode::NOT_FOUND => Error::ManifestUnknown(self.reference_to(what)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(None),
-            StatusCode::TOO_MANY_REQUESTS => Error::TooMany(
-                detail.map_or_else(|| "rate limit exceeded".to_owned(), |(_, message)| message),
-            ),
+            StatusCode::NOT_FOUND if body_says(&body, "NAME_UNKNOWN") => Error::NameUnknown {
+                repository: self.reference.familiar_name(),
+                detail: words(detail, "repository name not known to registry"),
+            },
+            StatusCode::NOT_FOUND => Error::ManifestUnknown {
+                reference: self.reference_to(what),
+                detail: words(detail, "manifest unknown"),
+            },
+            StatusCode::UNAUTHORIZED if self.credentials.is_some() => {
+                Error::Unauthorized(words(detail, "authentication required"))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(),
+            StatusCode::TOO_MANY_REQUESTS => Error::TooMany(words(detail, "rate limit exceeded")),
             _ => match detail {
                 Some((code, message)) => Error::Status(format!("{code}: {message}")),
                 None => Error::Status(format!("received unexpected HTTP status: {status}")),
@@ -268,13 +311,10 @@ impl Repository {
         }
     }
 
-    fn denied(&self, detail: Option<(String, String)>) -> Error {
+    fn denied(&self) -> Error {
         Error::Denied {
             repository: self.reference.familiar_name(),
-            detail: detail.map_or_else(
-                || "denied: requested access to the resource is denied".to_owned(),
-                |(code, message)| format!("{code}: {message}"),
-            ),
+            detail: "denied: requested access to the resource is denied".to_owned(),
         }
     }
 
@@ -283,6 +323,15 @@ impl Repository {
         let separator = if what.contains(':') { '@' } else { ':' };
         format!("{name}{separator}{what}")
     }
+}
+
+/// Where a redirect leads that the HTTP client left to us.
+fn redirected(response: &Response) -> Option<Url> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let location = response.headers().get("location")?.to_str().ok()?;
+    response.url().join(location).ok()
 }
 
 /// The whole body of an answer that must not be larger than `limit` bytes.
@@ -328,6 +377,11 @@ fn failures(body: &[u8]) -> Vec<Failure> {
 
 fn body_says(body: &[u8], code: &str) -> bool {
     failures(body).iter().any(|f| f.code == code)
+}
+
+/// The registry's message, or what its error code means where it has none.
+fn words(detail: Option<(String, String)>, default: &str) -> String {
+    detail.map_or_else(|| default.to_owned(), |(_, message)| message)
 }
 
 /// The first error of a distribution error body, as Docker writes it: code and message.

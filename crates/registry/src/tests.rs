@@ -120,6 +120,17 @@ async fn missing_and_denied() {
         format!("manifest for {at}/app:1 not found: manifest unknown: manifest unknown")
     );
     let at = serve(|_| {
+        let body = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#;
+        response("404 Not Found", "", body)
+    });
+    let error = repository(at, None).manifest("1").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "repository {at}/app not found: name unknown: repository name not known to registry"
+        )
+    );
+    let at = serve(|_| {
         response(
             "401 Unauthorized",
             "www-authenticate: Basic realm=\"x\"\r\n",
@@ -237,5 +248,36 @@ async fn ranges_are_asked_for_and_may_be_ignored() {
             .unwrap()
             .offset,
         0
+    );
+}
+
+#[tokio::test]
+async fn refused_credentials_are_told_apart_from_missing_ones() {
+    let at = serve(|_| {
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+        let challenge = "www-authenticate: Basic realm=\"x\"\r\n";
+        response("401 Unauthorized", challenge, body)
+    });
+    let auth = Credentials {
+        username: "u".into(),
+        password: "wrong".into(),
+        ..Credentials::default()
+    };
+    let error = repository(at, Some(auth)).manifest("1").await.unwrap_err();
+    assert_eq!(error.to_string(), "unauthorized: authentication required");
+    assert!(matches!(error, Error::Unauthorized(_)));
+}
+
+#[tokio::test]
+async fn a_loopback_registry_cannot_send_us_to_plain_or_unproven_hosts() {
+    // `.invalid` never resolves: that the lookup is tried shows which client took over.
+    let at = serve(|_| response("307 Moved", "location: https://blobs.invalid/x\r\n", ""));
+    let error = repository(at, None)
+        .blob(&Digest::of(b"x"), 0)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("https://blobs.invalid/x"),
+        "{error}"
     );
 }

@@ -110,12 +110,18 @@ impl Registry {
         let builder = Client::builder()
             .user_agent(&self.inner.agent)
             .connect_timeout(CONNECT)
-            .read_timeout(READ)
-            .redirect(redirect::Policy::custom(follow));
+            .read_timeout(READ);
         let builder = if local {
-            builder.no_proxy().tls_danger_accept_invalid_certs(true)
-        } else {
+            let stay = redirect::Policy::custom(|attempt| match attempt.url().host_str() {
+                Some(host) if is_loopback(host) => follow(attempt),
+                _ => attempt.stop(),
+            });
             builder
+                .no_proxy()
+                .tls_danger_accept_invalid_certs(true)
+                .redirect(stay)
+        } else {
+            builder.redirect(redirect::Policy::custom(follow))
         };
         let client = builder.build().map_err(|e| Error::Setup(e.to_string()))?;
         Ok(slot.get_or_init(|| client).clone())
