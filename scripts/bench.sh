@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Times berthd beside Debian's dockerd, both in namespaces of their own, in one run, with the same
+# image, and tells which of the promised figures are met. It fails when it cannot measure, never
+# because of a figure.
+#   ROUNDS=15 FLEET=100   as api_bench.py has them      BENCH     its folder (default ../shared/bench)
+#   CONTAINERS=20         for the memory of a container  BERTHD    a berthd that is built already
+set -eu
+. "$(dirname "$0")/env.sh"
+need_root
+bench=${BENCH:-$top/../shared/bench}
+[ -r "$bench/api_bench.py" ] || die "no $bench/api_bench.py: say where it is with BENCH=FOLDER"
+"$top/scripts/setup.sh" bench
+if [ -z "${BERTHD:-}" ]; then
+  say "building berthd (release) ..."
+  (cd "$top" && cargo build --locked --release --quiet -p berthd)
+fi
+berthd=${BERTHD:-$target/release/berthd}
+dockerd=$(command -v dockerd)
+
+. "$top/scripts/sandbox.sh"
+image=$(mktemp -p /var/tmp)
+results=$(mktemp -d)
+trap 'sandbox_close_all; rm -rf "$image" "$results"' EXIT
+"$top/scripts/bundled-image.sh" image "$image"
+
+declare -A idle_pss=()
+open() { # NAME BINARY
+  sandbox_open "$1"
+  sandbox_daemon "$1" "$2"
+  docker_at "${sandbox_run[$1]}/docker.sock" load --quiet --input "$image" >/dev/null
+}
+open berthd "$berthd"
+open dockerd "$dockerd"
+
+# Idle: after start and one load, once both have been left alone for a moment.
+sleep 3
+for name in berthd dockerd; do
+  idle_pss[$name]=$(awk '/^Pss:/ { print $2 }' "/proc/${sandbox_daemon[$name]}/smaps_rollup")
+done
+
+echo "$(uname -srm), $(nproc) cores; $("$berthd" --version | head -n 1) beside $("$dockerd" --version | head -n 1); $(containerd --version | awk '{print "containerd " $3}'), $(runc --version | head -n 1)"
+echo
+python3 "$bench/api_bench.py" "berthd=${sandbox_run[berthd]}/docker.sock" "dockerd=${sandbox_run[dockerd]}/docker.sock" \
+  --rounds "${ROUNDS:-15}" --fleet "${FLEET:-100}" --json "$results/times.json"
+
+echo
+for name in berthd dockerd; do
+  # Its whole engine: daemon, containerd, shims and proxies.
+  printf '%s' "memory of $name, KiB PSS: daemon_idle=${idle_pss[$name]} "
+  env -u DOCKER_CONTEXT bash "$bench/memory.sh" "${sandbox_run[$name]}/docker.sock" "${sandbox_daemon[$name]}" "${CONTAINERS:-20}" 2>&1 ||
+    echo "memory.sh failed on $name"
+done
+
+echo
+python3 - "$results/times.json" "${idle_pss[berthd]}" <<'PYTHON'
+import json, sys
+
+PROMISED = {  # berthd's median over dockerd's, at most
+    "run-to-removal/bridge": 0.45,
+    "start/bridge": 0.45,
+    "list": 0.3,
+    "inspect": 0.5,
+    "exec/bridge": 0.7,
+}
+PROMISED_PSS_KIB = 15 * 1024
+
+times = json.load(open(sys.argv[1]))
+met = []
+def row(what, measured, promised, unit=""):
+    met.append(measured <= promised)
+    print(f"{what:24}{measured:>10.3f}{unit}  promised {promised:.2f}{unit}  {'met' if met[-1] else 'NOT MET'}")
+
+for name, promised in PROMISED.items():
+    op = next((op for op in times if op.split()[0] == name), None)
+    if op is None:
+        met.append(False)
+        print(f"{name:24} not measured")
+    else:
+        row(name, times[op]["ratio"], promised)
+row("berthd idle, MiB PSS", int(sys.argv[2]) / 1024, PROMISED_PSS_KIB / 1024)
+print(f"{sum(met)} of {len(met)} promised figures met")
+PYTHON

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Installs, with apt-get, what is missing for one purpose, and says nothing when nothing is:
+#   setup.sh build|run|test|lint|bench
+# Packages that bring a service do not get to start it: see `quietly` below.
+set -eu
+. "$(dirname "$0")/env.sh"
+
+rust_wanted=1.88
+missing=()
+
+have() { command -v "$1" >/dev/null 2>&1; }
+# want PACKAGE CONDITION... : the package goes on the list unless the condition holds
+want() { local package=$1; shift; "$@" || missing+=("$package"); }
+
+static_busybox() {
+  local path
+  path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
+}
+
+# Debian 13 has the CLI by itself; before that it comes with the daemon.
+docker_cli_package() {
+  if [ -n "$(apt-cache --quiet=0 policy docker-cli 2>/dev/null | sed -n 's/^  Candidate: \([^(]*\).*/\1/p')" ]; then
+    echo docker-cli
+  else
+    echo docker.io
+  fi
+}
+
+for_build() {
+  want gcc have cc
+  want libc6-dev test -e /usr/include/stdio.h
+  want protobuf-compiler have protoc
+  want libprotobuf-dev test -e /usr/include/google/protobuf/empty.proto
+}
+
+for_run() {
+  want containerd have containerd
+  want runc have runc
+  want nftables have nft
+  want iproute2 have ip
+  want busybox-static static_busybox
+  have docker || docker_cli_wanted=yes
+}
+
+for_test() {
+  want docker-registry have docker-registry
+  want curl have curl
+  want openssl have openssl
+  want xz-utils have xz
+  want zstd have zstd
+}
+
+for_bench() {
+  want python3 have python3
+  want docker.io have dockerd
+  want iptables have iptables
+}
+
+# Debian starts and enables the service of every package that it installs. A second containerd or
+# dockerd on the machine is none of our business: refuse the start while we install, and take
+# back the enabling of what was not there before.
+quietly() {
+  local policy=/usr/sbin/policy-rc.d kept=
+  if [ -e $policy ]; then kept=$policy.before-berth; mv $policy $kept; fi
+  # shellcheck disable=SC2064
+  trap "rm -f $policy; [ -z '$kept' ] || mv '$kept' $policy" EXIT
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  local status=0
+  "$@" || status=$?
+  rm -f $policy
+  [ -z "$kept" ] || mv "$kept" $policy
+  trap - EXIT
+  return $status
+}
+
+install_packages() {
+  need_root
+  have apt-get || die "missing here: ${missing[*]} (only Debian's apt-get is known to this script)"
+  say "setup: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  local log services=() unit
+  log=$(mktemp)
+  if ! quietly apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "apt-get could not install: ${missing[*]}"
+  fi
+  rm -f "$log"
+  if [ -d /run/systemd/system ]; then
+    case " ${missing[*]} " in *" containerd "*) services+=(containerd.service);; esac
+    case " ${missing[*]} " in *" docker.io "*) services+=(docker.service docker.socket containerd.service);; esac
+    case " ${missing[*]} " in *" docker-registry "*) services+=(docker-registry.service);; esac
+    for unit in "${services[@]}"; do systemctl disable --quiet "$unit" 2>/dev/null || true; done
+  fi
+}
+
+rust_version() { cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9]*\.[0-9]*\).*/\1/p'; }
+rust_is_new_enough() {
+  local found
+  found=$(rust_version)
+  [ -n "$found" ] && printf '%s\n%s\n' "$rust_wanted" "$found" | sort -C -V
+}
+
+install_rust() {
+  local script status=0
+  say "setup: no Rust $rust_wanted or newer here ($(rust_version || true)); asking rustup for the stable one"
+  if have rustup; then
+    rustup toolchain install stable --profile minimal -c rustfmt -c clippy >&2 && rustup default stable >&2 || status=$?
+  else
+    script=$(mktemp)
+    { curl --proto '=https' --tlsv1.2 --connect-timeout 20 --max-time 120 -sSf -o "$script" https://sh.rustup.rs &&
+      sh "$script" -y --no-modify-path --profile minimal -c rustfmt -c clippy >&2; } || status=$?
+    rm -f "$script"
+  fi
+  hash -r
+  [ $status = 0 ] && rust_is_new_enough ||
+    die "no Rust $rust_wanted or newer, and rustup could not install it: install it by hand (https://rustup.rs) and come again"
+}
+
+docker_cli_wanted=
+case ${1:-} in
+build) for_build ;;
+run) for_build; for_run ;;
+test) for_build; for_run; for_test ;;
+lint) for_build ;;
+bench) for_build; for_run; for_bench ;;
+*) die "usage: setup.sh build|run|test|lint|bench" ;;
+esac
+rust_is_new_enough || have rustup || want curl have curl
+if [ ${#missing[@]} -gt 0 ] || [ -n "$docker_cli_wanted" ]; then
+  need_root
+  # What the machine knows of its packages may be older than what the mirror still has.
+  apt-get update -qq >/dev/null 2>&1 || say "setup: apt-get update failed; going on with what is known"
+  [ -z "$docker_cli_wanted" ] || missing+=("$(docker_cli_package)")
+  install_packages
+fi
+rust_is_new_enough || install_rust
