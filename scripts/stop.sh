@@ -49,6 +49,12 @@ awk '{ print $5 }' /proc/self/mountinfo | while read -r point; do
   case $point in "$BERTH_HOME"/* | "$BERTH_RUN"/*) printf '%b\n' "${point//\\/\\0}" ;; esac
 done | sort -r | while IFS= read -r point; do umount -l "$point" || true; done
 
+# Its packet filter rules: the table of ours that knows this bridge and no other berthd's.
+nft list tables 2>/dev/null | while read -r _ family table; do
+  case $table in berth*) ;; *) continue ;; esac
+  rules=$(nft list table "$family" "$table")
+  case $rules in *docker0*) continue ;; *"$bridge"*) nft delete table "$family" "$table" ;; esac
+done
 [ ! -e /sys/class/net/$bridge ] || ip link del $bridge
 rm -rf --one-file-system -- "$BERTH_HOME" "$BERTH_RUN"
 say "stopped; $BERTH_HOME, $BERTH_RUN and the bridge $bridge are removed"
