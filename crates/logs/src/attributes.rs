@@ -35,12 +35,27 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOption`] for a regular expression or a tag template that is none.
     pub fn attributes(&self, subject: &Subject<'_>) -> Result<Attributes> {
-        let labels = || subject.labels.into_iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()));
-        let env = || subject.env.iter().filter_map(|variable| variable.split_once('='));
+        let labels = || {
+            subject
+                .labels
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+        };
+        let env = || {
+            subject
+                .env
+                .iter()
+                .filter_map(|variable| variable.split_once('='))
+        };
         let mut found = BTreeMap::new();
         select(&self.labels, &self.labels_regex, labels, &mut found)?;
         select(&self.env, &self.env_regex, env, &mut found)?;
-        let tag = self.tag.as_deref().map(|tag| render_tag(tag, subject)).transpose()?;
+        let tag = self
+            .tag
+            .as_deref()
+            .map(|tag| render_tag(tag, subject))
+            .transpose()?;
         if let Some(tag) = tag.filter(|tag| !tag.is_empty()) {
             found.insert("tag".to_owned(), tag);
         }
@@ -57,8 +72,9 @@ fn select<'a, I: Iterator<Item = (&'a str, &'a str)>>(
     let wanted = from().filter(|(key, _)| names.iter().any(|name| name == key));
     into.extend(wanted.map(|(k, v)| (k.to_owned(), v.to_owned())));
     if !pattern.is_empty() {
-        let regex = Regex::new(pattern)
-            .map_err(|error| Error::InvalidOption(format!("error parsing regexp: {error}: `{pattern}`")))?;
+        let regex = Regex::new(pattern).map_err(|error| {
+            Error::InvalidOption(format!("error parsing regexp: {error}: `{pattern}`"))
+        })?;
         let wanted = from().filter(|(key, _)| regex.is_match(key));
         into.extend(wanted.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
@@ -87,8 +103,15 @@ fn tag_field(field: &str, subject: &Subject<'_>) -> Result<String> {
     Ok(match field {
         ".ID" => short(subject.id),
         ".FullID" | ".ContainerID" => subject.id.to_owned(),
-        ".Name" => subject.name.strip_prefix('/').unwrap_or(subject.name).to_owned(),
-        ".ContainerName" => format!("/{}", subject.name.strip_prefix('/').unwrap_or(subject.name)),
+        ".Name" => subject
+            .name
+            .strip_prefix('/')
+            .unwrap_or(subject.name)
+            .to_owned(),
+        ".ContainerName" => format!(
+            "/{}",
+            subject.name.strip_prefix('/').unwrap_or(subject.name)
+        ),
         ".ImageID" => short(subject.image_id),
         ".ImageFullID" | ".ContainerImageID" => subject.image_id.to_owned(),
         ".ImageName" | ".ContainerImageName" => subject.image_name.to_owned(),

@@ -60,7 +60,12 @@ impl Decoder {
         };
         if keep(&head) {
             let text = start..self.text.len();
-            self.found.push(Found { text, stream: head.stream, time: head.time, attrs });
+            self.found.push(Found {
+                text,
+                stream: head.stream,
+                time: head.time,
+                attrs,
+            });
         } else {
             self.text.truncate(start);
         }
@@ -75,16 +80,18 @@ impl Decoder {
     /// Hands out the lines that were kept.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Line> + use<> {
         let text = Bytes::from(std::mem::take(&mut self.text));
-        std::mem::take(&mut self.found).into_iter().map(move |found| {
-            let bytes = text.slice(found.text);
-            Line {
-                stream: found.stream,
-                time: found.time,
-                partial: bytes.last() != Some(&b'\n'),
-                bytes,
-                attrs: found.attrs,
-            }
-        })
+        std::mem::take(&mut self.found)
+            .into_iter()
+            .map(move |found| {
+                let bytes = text.slice(found.text);
+                Line {
+                    stream: found.stream,
+                    time: found.time,
+                    partial: bytes.last() != Some(&b'\n'),
+                    bytes,
+                    attrs: found.attrs,
+                }
+            })
     }
 
     fn fixed(&mut self, record: &[u8]) -> Option<(Head, Option<Attributes>)> {
@@ -120,7 +127,13 @@ impl Decoder {
         };
         self.text.extend_from_slice(record.log.as_bytes());
         let attrs = record.attrs.filter(|attrs| !attrs.is_empty());
-        Some((Head { stream, time: record.time }, attrs))
+        Some((
+            Head {
+                stream,
+                time: record.time,
+            },
+            attrs,
+        ))
     }
 
     fn attributes(&mut self, json: &[u8]) -> Option<Attributes> {
@@ -174,14 +187,17 @@ fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
         let code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
         return Some((char::from_u32(code)?, rest));
     }
-    Some((char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
+    Some((
+        char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
+        rest,
+    ))
 }
 
 fn hex4(text: &[u8]) -> Option<(u32, &[u8])> {
     let (digits, rest) = text.split_at_checked(4)?;
-    let value = digits
-        .iter()
-        .try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))?;
+    let value = digits.iter().try_fold(0, |value, &digit| {
+        Some(value << 4 | char::from(digit).to_digit(16)?)
+    })?;
     Some((value, rest))
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use crate::{Attributes, Line};
+use crate::{Attributes, Stream};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -36,21 +36,31 @@ impl Encoder {
             }
             attrs.push(b'}');
         }
-        Self { attrs, time: Timestamp::UNIX_EPOCH, time_text: Vec::new() }
+        Self {
+            attrs,
+            time: Timestamp::UNIX_EPOCH,
+            time_text: Vec::new(),
+        }
     }
 
-    /// Adds the record of `line` to `out`.
-    pub(crate) fn record(&mut self, line: &Line, out: &mut Vec<u8>) {
-        if self.time_text.is_empty() || self.time != line.time {
-            self.time = line.time;
+    /// Adds the record of one line to `out`.
+    pub(crate) fn record(
+        &mut self,
+        stream: Stream,
+        time: Timestamp,
+        text: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        if self.time_text.is_empty() || self.time != time {
+            self.time = time;
             self.time_text.clear();
             // Writing to a Vec cannot fail.
-            let _ = write!(self.time_text, "{}", line.time);
+            let _ = write!(self.time_text, "{time}");
         }
         out.extend_from_slice(b"{\"log\":\"");
-        escape(&line.bytes, out);
+        escape(text, out);
         out.extend_from_slice(b"\",\"stream\":\"");
-        out.extend_from_slice(line.stream.as_str().as_bytes());
+        out.extend_from_slice(stream.as_str().as_bytes());
         out.push(b'"');
         out.extend_from_slice(&self.attrs);
         out.extend_from_slice(b",\"time\":\"");
@@ -76,7 +86,9 @@ fn escape_valid(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while at < text.len() {
         if let Some(stride) = text.get(at..at + STRIDE)
-            && !stride.iter().fold(false, |found, &byte| found | is_special(byte))
+            && !stride
+                .iter()
+                .fold(false, |found, &byte| found | is_special(byte))
         {
             at += STRIDE;
             continue;

@@ -39,7 +39,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// For `map_err`: wraps the operating system's error with what was being done to what.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -1,14 +1,10 @@
 //! What containers write: the log drivers.
 //!
 //! ```text
-//! FIFO ── Bytes ──▶ Splitter ── Line ──▶ Logger ──queue──▶ JsonFile ──▶ <id>-json.log, .1, .2 …
-//!                                          │ Follow (new data, rotation, end)       │
-//!                                          └────────────────────▶ Reader ◀──────────┘
+//! FIFO ── chunk ──▶ Logger: Splitter ─▶ Encoder ─▶ buffer ──job──▶ Writer ──▶ <id>-json.log, .1, .2 …
+//!                                                                    │ Position        │
+//!                                                                    └────▶ Reader ◀───┘
 //! ```
-//!
-//! A [`Line`] is a slice of the buffer that was read from the container, up to where its text is
-//! escaped into the file's buffer: nothing is copied in between, so attach subscribers can have
-//! clones of the same lines for the price of a reference count.
 //!
 //! Drivers: `json-file` (the default) and `none`.
 //!
@@ -16,15 +12,20 @@
 //! is slow does, by backpressure, unless the user chose `mode=non-blocking`.
 
 mod attributes;
+mod cursor;
 mod decode;
 mod encode;
 mod error;
+mod files;
+mod gzip;
 mod line;
 mod logger;
 mod options;
 mod reader;
 mod sizes;
 mod splitter;
+mod tail;
+mod writer;
 
 pub use attributes::{Attributes, Subject};
 pub use error::{Error, Result};
@@ -32,3 +33,7 @@ pub use line::{Line, Stream};
 pub use logger::{Logger, Stats};
 pub use options::{DEFAULT_BUFFER, Driver, LogConfig, Mode, Options, validate};
 pub use reader::{ReadOptions, Reader, log_path};
+pub use splitter::MAX_LINE;
+
+#[cfg(test)]
+mod tests;

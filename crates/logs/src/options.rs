@@ -6,8 +6,16 @@ use crate::{Error, Result, sizes};
 pub const DEFAULT_BUFFER: usize = 1_000_000;
 
 /// The names that the json-file driver knows; `mode` and `max-buffer-size` belong to every driver.
-const JSON_FILE: [&str; 8] =
-    ["max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag"];
+const JSON_FILE: [&str; 8] = [
+    "max-file",
+    "max-size",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+];
 
 /// A log driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +110,10 @@ impl Options {
     pub fn from_log_opts(opts: &BTreeMap<String, String>) -> Result<Self> {
         check_names(opts)?;
         let mode = parse_mode(opts)?;
-        let max_size = opts.get("max-size").map(|text| sizes::decimal(text)).transpose()?;
+        let max_size = opts
+            .get("max-size")
+            .map(|text| sizes::decimal(text))
+            .transpose()?;
         if max_size == Some(0) {
             return invalid("max-size must be a positive number");
         }
@@ -110,7 +121,9 @@ impl Options {
         let Ok(max_file @ 1..) = u32::try_from(max_file) else {
             return invalid("max-file cannot be less than 1");
         };
-        let compress = opts.get("compress").map_or(Ok(false), |text| parse_bool(text))?;
+        let compress = opts
+            .get("compress")
+            .map_or(Ok(false), |text| parse_bool(text))?;
         if compress && (max_file == 1 || max_size.is_none()) {
             return invalid(
                 "compress cannot be true when max-file is less than 2 or max-size is not set",
@@ -195,9 +208,12 @@ pub fn validate(driver: &str, opts: &BTreeMap<String, String>) -> Result<()> {
 }
 
 fn check_names(opts: &BTreeMap<String, String>) -> Result<()> {
-    let known = |name: &str| JSON_FILE.contains(&name) || matches!(name, "mode" | "max-buffer-size");
+    let known =
+        |name: &str| JSON_FILE.contains(&name) || matches!(name, "mode" | "max-buffer-size");
     match opts.keys().find(|name| !known(name)) {
-        Some(name) => invalid(&format!("unknown log opt '{name}' for json-file log driver")),
+        Some(name) => invalid(&format!(
+            "unknown log opt '{name}' for json-file log driver"
+        )),
         None => Ok(()),
     }
 }
@@ -208,29 +224,36 @@ fn parse_mode(opts: &BTreeMap<String, String>) -> Result<Mode> {
         return invalid(&format!("logger: logging mode not supported: {mode}"));
     }
     match opts.get("max-buffer-size") {
-        Some(_) if mode != "non-blocking" => invalid(
-            "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
-        ),
+        Some(_) if mode != "non-blocking" => {
+            invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+        }
         Some(size) => {
             let size = sizes::binary(size).map_err(|error| {
                 Error::InvalidOption(format!("error parsing option max-buffer-size: {error}"))
             })?;
-            Ok(Mode::NonBlocking { buffer: usize::try_from(size).unwrap_or(usize::MAX) })
+            Ok(Mode::NonBlocking {
+                buffer: usize::try_from(size).unwrap_or(usize::MAX),
+            })
         }
-        None if mode == "non-blocking" => Ok(Mode::NonBlocking { buffer: DEFAULT_BUFFER }),
+        None if mode == "non-blocking" => Ok(Mode::NonBlocking {
+            buffer: DEFAULT_BUFFER,
+        }),
         None => Ok(Mode::Blocking),
     }
 }
 
 fn atoi(text: &str) -> Result<i64> {
-    text.parse().or_else(|_| invalid(&format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
+    text.parse()
+        .or_else(|_| invalid(&format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
 }
 
 fn parse_bool(text: &str) -> Result<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => invalid(&format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+        _ => invalid(&format!(
+            "strconv.ParseBool: parsing {text:?}: invalid syntax"
+        )),
     }
 }
 

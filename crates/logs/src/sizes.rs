@@ -14,7 +14,9 @@ pub(crate) fn binary(text: &str) -> Result<u64> {
 
 fn parse(text: &str, base: u64) -> Result<u64> {
     let bad_size = || Error::InvalidOption(format!("invalid size: '{text}'"));
-    let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(bad_size)?;
+    let last = text
+        .rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ')
+        .ok_or_else(bad_size)?;
     let number = text[..=last].strip_suffix(' ').unwrap_or(&text[..=last]);
     let suffix = &text[last + 1..];
     let number = match number.parse::<f64>() {
@@ -36,6 +38,10 @@ fn parse(text: &str, base: u64) -> Result<u64> {
         return Err(bad_suffix());
     }
     // Truncated towards zero and saturating, as Go converts a float to an int64.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
     Ok((number * base.pow(power) as f64).min(i64::MAX as f64) as u64)
 }

@@ -1,0 +1,78 @@
+//! Compression of files that were rotated away.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use flate2::{Compression, GzBuilder};
+use jiff::Timestamp;
+
+use crate::files::{remove, rename, suffixed, writable};
+use crate::{Error, Result};
+
+/// What stands behind the name of a file whose compression is not complete.
+pub(crate) const UNFINISHED: &str = ".gz.tmp";
+
+/// How much of a file's end is looked at for the last record's time: it stands last.
+const TIME_WINDOW: u64 = 64;
+
+/// Replaces `path` by `path.gz`, unless another file has got that name meanwhile. The header tells
+/// the time of the last record, in dockerd's form, so that readers can pass over the file.
+pub(crate) fn compress(path: &Path) -> Result<()> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let unfinished = suffixed(path, UNFINISHED);
+    remove(&unfinished)?;
+    let done = pack(&mut file, path, &unfinished).and_then(|()| {
+        if is_still(&file, path) {
+            rename(&unfinished, &suffixed(path, ".gz"))?;
+            return remove(path);
+        }
+        Ok(())
+    });
+    remove(&unfinished)?;
+    done
+}
+
+fn pack(file: &mut File, path: &Path, target: &Path) -> Result<()> {
+    let mut header = GzBuilder::new();
+    if let Some(time) = last_time(file) {
+        header = header.extra(format!("{{\"lastTime\":\"{time}\"}}"));
+    }
+    let mut packer = header.write(writable(target)?, Compression::default());
+    io::copy(file, &mut packer).map_err(Error::io("compress", path))?;
+    packer.finish().map_err(Error::io("compress", path))?;
+    Ok(())
+}
+
+fn is_still(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+fn last_time(file: &File) -> Option<Timestamp> {
+    let size = file.metadata().ok()?.len();
+    let start = size.saturating_sub(TIME_WINDOW);
+    let mut end = vec![0; usize::try_from(size - start).ok()?];
+    file.read_exact_at(&mut end, start).ok()?;
+    let (_, time) = std::str::from_utf8(&end).ok()?.rsplit_once("\"time\":\"")?;
+    time.strip_suffix("\"}\n")?.parse().ok()
+}
+
+/// The time of the last record, from a compressed file's header.
+pub(crate) fn header_time(extra: &[u8]) -> Option<Timestamp> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Extra {
+        last_time: Timestamp,
+    }
+    serde_json::from_slice::<Extra>(extra)
+        .ok()
+        .map(|extra| extra.last_time)
+}

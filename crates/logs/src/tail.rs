@@ -1,0 +1,59 @@
+//! Finding the last lines of a file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+/// How many bytes are looked at in one go.
+const BLOCK: u64 = 64 * 1024;
+
+/// What a file has of the lines that are looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Enough; the wanted ones begin here.
+    At(u64),
+    /// Only so many, all told.
+    Only(u64),
+}
+
+/// Looks for the last `wanted` (at least 1) lines in the first `end` bytes, from their end.
+pub(crate) fn find(file: &File, end: u64, wanted: u64) -> io::Result<Found> {
+    let mut newlines = 0;
+    let mut at = end;
+    let mut block = Vec::new();
+    while at > 0 {
+        let start = at.saturating_sub(BLOCK);
+        block.resize(usize::try_from(at - start).unwrap_or_default(), 0);
+        file.read_exact_at(&mut block, start)?;
+        for newline in memchr::memrchr_iter(b'\n', &block) {
+            // The one in front of the wanted lines is the one that ends the line before them.
+            if newlines == wanted {
+                return Ok(Found::At(start + newline as u64 + 1));
+            }
+            newlines += 1;
+        }
+        at = start;
+    }
+    Ok(if newlines >= wanted {
+        Found::At(0)
+    } else {
+        Found::Only(newlines)
+    })
+}
+
+/// How many lines there are; for what can only be read forwards.
+pub(crate) fn count(mut from: impl Read) -> io::Result<u64> {
+    let mut block = vec![0; 64 * 1024];
+    let mut lines = 0;
+    loop {
+        match from.read(&mut block) {
+            Ok(0) => return Ok(lines),
+            Ok(length) => {
+                let found = memchr::memchr_iter(b'\n', block.get(..length).unwrap_or_default());
+                lines += found.count() as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
