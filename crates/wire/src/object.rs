@@ -150,7 +150,7 @@ macro_rules! plain_fields {
     )*};
 }
 
-plain_fields!(String, bool, u16, u32, u64, i32, i64, [u32; 2], serde_json::Value);
+plain_fields!(String, bool, u16, u32, u64, i32, i64, [u32; 2], [String; 2], serde_json::Value);
 
 impl<T: Field> Field for Option<T> {
     fn decode<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

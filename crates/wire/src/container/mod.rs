@@ -3,6 +3,8 @@
 mod config;
 mod create;
 mod host;
+mod inspect;
+mod list;
 mod mount;
 mod resources;
 mod wait;
@@ -10,6 +12,13 @@ mod wait;
 pub use config::{ContainerConfig, Healthcheck};
 pub use create::{CreateRequest, CreateResponse};
 pub use host::{HostConfig, LogConfig, RestartPolicy};
+pub use inspect::{
+    ContainerInspect, DriverData, Health, HealthcheckResult, MountPoint, NetworkSettings,
+    RootFsStorage, SnapshotStorage, State, Storage,
+};
+pub use list::{
+    ContainerSummary, HealthSummary, HostConfigSummary, NetworkSettingsSummary, PortSummary,
+};
 pub use mount::{
     BindOptions, ImageOptions, Mount, MountDriver, MountRequest, TmpfsOptions, VolumeOptions,
 };

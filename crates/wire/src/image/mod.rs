@@ -1,5 +1,14 @@
 //! Images.
 
 mod config;
+mod descriptor;
+mod inspect;
+mod list;
 
 pub use config::ImageConfig;
+pub use descriptor::{OciDescriptor, OciPlatform};
+pub use inspect::{ImageInspect, ImageMetadata, RootFs};
+pub use list::{
+    AttestationData, ImageData, ImageDataSize, ImageDeleteItem, ImageHistoryItem, ImageSummary,
+    ManifestSize, ManifestSummary,
+};

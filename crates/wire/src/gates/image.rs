@@ -1,0 +1,81 @@
+//! Images.
+
+use serde_json::{Map, Value, json};
+
+use super::{SNAPSHOTTER, each, fill};
+use crate::{ApiVersion, ContainerConfig, ZERO_TIME};
+
+/// `GET /images/json`.
+pub fn image_list(list: &mut Value, version: ApiVersion) {
+    for image in each(list) {
+        if version.before(43) {
+            nameless(image);
+        }
+        if version.before(44) {
+            let size = image.get("Size").cloned().unwrap_or_default();
+            fill(image, "VirtualSize", size);
+        }
+        if version.before(48) {
+            image.remove("Descriptor");
+        }
+        if version.before(51) {
+            image.insert("Containers".to_owned(), (-1).into());
+        }
+    }
+}
+
+/// Below 1.43, an image without a name was called `<none>`.
+fn nameless(image: &mut Map<String, Value>) {
+    let empty = |name| image.get(name).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    if empty("RepoTags") && empty("RepoDigests") {
+        image.insert("RepoTags".to_owned(), json!(["<none>:<none>"]));
+        image.insert("RepoDigests".to_owned(), json!(["<none>@<none>"]));
+    }
+}
+
+/// `GET /images/{name}/json`.
+pub fn image_inspect(image: &mut Value, version: ApiVersion) {
+    let Some(image) = image.as_object_mut() else { return };
+    if version.before(44) {
+        let size = image.get("Size").cloned().unwrap_or_default();
+        fill(image, "VirtualSize", size);
+        fill(image, "Created", ZERO_TIME);
+    }
+    if version.before(45) {
+        fill(image, "Container", "");
+        let empty = serde_json::to_value(ContainerConfig::default()).unwrap_or_default();
+        fill(image, "ContainerConfig", empty);
+    }
+    if version.before(48) {
+        image.remove("Descriptor");
+        image.remove("Manifests");
+    }
+    if version.before(52) {
+        for name in ["Parent", "Comment", "DockerVersion", "Author"] {
+            fill(image, name, "");
+        }
+        fill(image, "GraphDriver", json!({ "Data": null, "Name": SNAPSHOTTER }));
+        if let Some(config) = image.get_mut("Config").and_then(Value::as_object_mut) {
+            full_config(config, version);
+        }
+    }
+}
+
+/// Below 1.52, what is empty was not left out; below 1.50, all of a container's was there.
+fn full_config(config: &mut Map<String, Value>, version: ApiVersion) {
+    for name in ["Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "Volumes"] {
+        fill(config, name, Value::Null);
+    }
+    for name in ["User", "WorkingDir"] {
+        fill(config, name, "");
+    }
+    if version.before(50) {
+        for name in ["Domainname", "Hostname", "Image"] {
+            fill(config, name, "");
+        }
+        for name in ["AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"]
+        {
+            fill(config, name, false);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The daemon, and what happens.
+
+use serde_json::{Map, Value};
+
+use super::fill;
+use crate::{ApiVersion, Event};
+
+/// `GET /version`: the same for all versions.
+pub fn version(_: &mut Value, _: ApiVersion) {}
+
+/// `GET /info`.
+pub fn info(info: &mut Value, version: ApiVersion) {
+    let Some(info) = info.as_object_mut() else { return };
+    if version.before(44)
+        && let Some(Value::Object(runtimes)) = info.get_mut("Runtimes")
+    {
+        for runtime in runtimes.values_mut().filter_map(Value::as_object_mut) {
+            runtime.remove("status");
+        }
+    }
+    if version.before(46) {
+        info.remove("Containerd");
+    }
+    if version.before(47)
+        && let Some(Value::Object(registry)) = info.get_mut("RegistryConfig")
+    {
+        fill(registry, "AllowNondistributableArtifactsCIDRs", Value::Null);
+        fill(registry, "AllowNondistributableArtifactsHostnames", Value::Null);
+    }
+    if version.before(49) {
+        info.remove("FirewallBackend");
+        for name in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            if let Some(Value::Object(commit)) = info.get_mut(name) {
+                let id = commit.get("ID").cloned().unwrap_or_default();
+                fill(commit, "Expected", id);
+            }
+        }
+    }
+    if version.before(50) {
+        info.remove("DiscoveredDevices");
+        fill(info, "BridgeNfIptables", false);
+        fill(info, "BridgeNfIp6tables", false);
+    }
+    if version.before(53) {
+        info.remove("NRI");
+    }
+    if version.before(25) {
+        bare_security_options(info);
+    }
+}
+
+/// Below 1.25, security options were plain names.
+fn bare_security_options(info: &mut Map<String, Value>) {
+    let Some(Value::Array(options)) = info.get_mut("SecurityOptions") else { return };
+    for option in options {
+        let name = option.as_str().and_then(|text| {
+            let name = text.strip_prefix("name=")?;
+            Some(name.split(',').next().unwrap_or(name).to_owned())
+        });
+        if let Some(name) = name {
+            *option = name.into();
+        }
+    }
+}
+
+/// Whether clients of a version know of an event at all: that images are made, they do since 1.46.
+#[must_use]
+pub fn event_is_known(event: &Event, version: ApiVersion) -> bool {
+    !(version.before(46) && event.kind == "image" && event.action == "create")
+}
+
+/// One event of `GET /events`.
+pub fn event(event: &mut Value, version: ApiVersion) {
+    if !version.before(52) {
+        return;
+    }
+    let Some(event) = event.as_object_mut() else { return };
+    let kind = event.get("Type").and_then(Value::as_str).unwrap_or_default();
+    let is_container = kind == "container";
+    if !is_container && kind != "image" {
+        return;
+    }
+    // Docker's own CLI falls over without them up to 25.0.
+    let actor = event.get("Actor").cloned().unwrap_or_default();
+    let action = event.get("Action").cloned().unwrap_or_default();
+    fill(event, "status", action);
+    fill(event, "id", actor.get("ID").cloned().unwrap_or_default());
+    if is_container {
+        let image = actor.pointer("/Attributes/image").cloned();
+        fill(event, "from", image.unwrap_or_else(|| "".into()));
+    }
+}

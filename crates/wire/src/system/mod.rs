@@ -1,0 +1,12 @@
+//! The daemon and its host.
+
+mod info;
+mod message;
+mod version;
+
+pub use info::{
+    Commit, ContainerdInfo, ContainerdNamespaces, DeviceInfo, FirewallInfo, IndexInfo, Info,
+    NetworkAddressPool, NriInfo, PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo,
+};
+pub use message::{ErrorBody, ErrorDetail, JsonMessage, ProgressDetail};
+pub use version::{Component, PlatformName, VersionInfo};
