@@ -45,13 +45,13 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
         "ENV" => env(config, rest)?,
         "LABEL" => {
             for (key, value) in pairs("LABEL", rest)? {
-                object(config, "Labels").insert(key, Value::String(value));
+                add(config, "Labels", key, Value::String(value));
             }
         }
         "EXPOSE" => {
             for port in words(rest)? {
                 for port in ports(&port)? {
-                    object(config, "ExposedPorts").insert(port, json!({}));
+                    add(config, "ExposedPorts", port, json!({}));
                 }
             }
         }
@@ -60,7 +60,7 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
                 if path.is_empty() {
                     return Err(Error::Invalid("VOLUME specified can not be an empty string".into()));
                 }
-                object(config, "Volumes").insert(path, json!({}));
+                add(config, "Volumes", path, json!({}));
             }
         }
         "USER" => set(config, "User", one(rest)?.into()),
@@ -83,14 +83,14 @@ fn set(config: &mut Map<String, Value>, key: &str, value: Value) {
     config.insert(key.to_owned(), value);
 }
 
-fn object<'a>(config: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let slot = config.entry(key).or_insert_with(|| json!({}));
-    if !slot.is_object() {
-        *slot = json!({});
-    }
+/// Adds an entry to the object `key`.
+fn add(config: &mut Map<String, Value>, key: &str, entry: String, value: Value) {
+    let slot = config.entry(key).or_insert(Value::Null);
     match slot {
-        Value::Object(map) => map,
-        _ => unreachable!("made an object above"),
+        Value::Object(map) => {
+            map.insert(entry, value);
+        }
+        _ => *slot = Value::Object(Map::from_iter([(entry, value)])),
     }
 }
 

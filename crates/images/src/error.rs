@@ -61,8 +61,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::NotFound(_) | Error::Platform(_) | Error::Missing(_) => Kind::NotFound,
-            Error::Ambiguous | Error::Invalid(_) | Error::Archive(_) => Kind::InvalidArgument,
+            // dockerd answers 404 to an ambiguous prefix too.
+            Error::NotFound(_) | Error::Ambiguous | Error::Platform(_) | Error::Missing(_) => {
+                Kind::NotFound
+            }
+            Error::Invalid(_) | Error::Archive(_) => Kind::InvalidArgument,
             Error::Reference(e) => e.kind(),
             Error::Conflict { .. } => Kind::Conflict,
             Error::Corrupt(_) | Error::Input(_) => Kind::Internal,

@@ -1,39 +1,21 @@
 //! History: how an image came about, newest first, with the size of each step.
 
-use serde::Serialize;
+use berth_wire as wire;
 
 use crate::{Images, Result};
-
-/// One step: Docker's `ImageHistoryResponseItem`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct HistoryItem {
-    /// The image's ID for the newest step, `<missing>` for the others.
-    pub id: String,
-    /// When, in seconds since 1970.
-    pub created: i64,
-    /// By what command.
-    pub created_by: String,
-    /// The image's tags for the newest step.
-    pub tags: Option<Vec<String>>,
-    /// The size of the step's unpacked layer, in bytes.
-    pub size: i64,
-    /// A comment.
-    pub comment: String,
-}
 
 impl Images {
     /// How the image came about, newest step first. No RPC.
     ///
     /// # Errors
     /// As [`Images::resolve`].
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryItem>> {
+    pub fn history(&self, name: &str) -> Result<Vec<wire::ImageHistoryItem>> {
         let image = self.resolve(name)?;
         let mut sizes = image.metadata.layer_sizes.iter();
-        let mut items: Vec<HistoryItem> = image
+        let mut items: Vec<wire::ImageHistoryItem> = image
             .history()
             .iter()
-            .map(|entry| HistoryItem {
+            .map(|entry| wire::ImageHistoryItem {
                 id: "<missing>".to_owned(),
                 created: entry
                     .created
@@ -41,7 +23,7 @@ impl Images {
                     .and_then(|c| c.parse::<jiff::Timestamp>().ok())
                     .map_or(0, jiff::Timestamp::as_second),
                 created_by: entry.created_by.clone(),
-                tags: None,
+                tags: Vec::new(),
                 size: if entry.empty_layer { 0 } else { sizes.next().copied().unwrap_or(0) },
                 comment: entry.comment.clone(),
             })
@@ -49,7 +31,7 @@ impl Images {
         items.reverse();
         if let Some(newest) = items.first_mut() {
             newest.id = image.id().to_string();
-            newest.tags = Some(image.tags().to_vec()).filter(|tags| !tags.is_empty());
+            newest.tags = image.tags().to_vec();
         }
         Ok(items)
     }

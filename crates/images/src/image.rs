@@ -102,6 +102,11 @@ impl Image {
         self.metadata.content_size + self.metadata.unpacked_size
     }
 
+    /// What its blobs take, in bytes: what was downloaded.
+    pub fn content_size(&self) -> i64 {
+        self.metadata.content_size
+    }
+
     /// When it was built.
     pub fn created(&self) -> Option<jiff::Timestamp> {
         self.metadata.created

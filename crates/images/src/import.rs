@@ -17,6 +17,7 @@ use crate::manifest::{
     OCI_LAYER_ZSTD, OCI_MANIFEST,
 };
 use crate::metadata::Found;
+use crate::names::Told;
 use crate::progress::Progress;
 use crate::stream::{Compression, Input, bridge, peek, plain};
 use crate::unpack::Unpack;
@@ -82,10 +83,10 @@ impl Images {
         let config = ConfigFile::parse(&target.digest, &data)?;
         let found = Found { descriptor: target.clone(), manifest, config };
         let metadata = self.complete_metadata(client, &target, Some(found)).await;
-        let reference = import.reference.map(Reference::tagged);
-        let image = self.name(client, reference.as_ref(), Arc::new(metadata)).await?;
-        let id = image.id().to_string();
-        self.emit("import", id.clone(), id, Some(&image));
+        let names: Vec<Reference> = import.reference.map(Reference::tagged).into_iter().collect();
+        let id = target.digest.to_string();
+        let told = Told { action: "import", id: id.clone(), name: id };
+        let image = self.name(&lease, &names, Arc::new(metadata), told).await?;
         Ok(image.id().clone())
     }
 

@@ -11,25 +11,30 @@ impl Images {
     /// As [`Images::resolve`].
     pub fn inspect(&self, name: &str) -> Result<wire::ImageInspect> {
         let image = self.resolve(name)?;
-        let text = |time: Option<jiff::Timestamp>| time.map(|t| t.to_string()).unwrap_or_default();
-        let mut out = wire::ImageInspect {
+        let metadata = &image.metadata;
+        let layers = image.diff_ids().iter().map(ToString::to_string).collect();
+        Ok(wire::ImageInspect {
             id: image.id().to_string(),
             repo_tags: image.tags().to_vec(),
             repo_digests: image.digests().to_vec(),
             comment: image.comment().to_owned(),
-            created: image.metadata.config.created.clone().unwrap_or_default(),
+            created: image.created().map(wire::rfc3339_nano).unwrap_or_default(),
             author: image.author().to_owned(),
+            // Of an image for which nothing is here to run, nothing more is known.
+            config: metadata.manifest.is_some().then(|| image.config().clone()),
             architecture: image.architecture().to_owned(),
             variant: image.variant().to_owned(),
             os: image.os().to_owned(),
-            os_version: image.metadata.config.os_version.clone(),
-            size: image.size(),
-            ..Default::default()
-        };
-        out.config = image.config().clone().into();
-        out.root_fs.kind = "layers".to_owned();
-        out.root_fs.layers = image.diff_ids().iter().map(|d| d.to_string()).collect();
-        out.metadata.last_tag_time = text(image.last_tagged());
-        Ok(out)
+            os_version: metadata.config.os_version.clone(),
+            // As dockerd: the blobs alone, whereas the list counts the unpacked layers too.
+            size: image.content_size(),
+            graph_driver: None,
+            root_fs: wire::RootFs { kind: metadata.config.rootfs.kind.clone(), layers },
+            metadata: wire::ImageMetadata {
+                last_tag_time: image.last_tagged().map(wire::rfc3339_nano).unwrap_or_default(),
+            },
+            descriptor: Some(image.target().to_wire()),
+            manifests: Vec::new(),
+        })
     }
 }

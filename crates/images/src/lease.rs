@@ -1,49 +1,63 @@
 //! The lease that every write of images is made under.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_ctrd::{Client, Labels};
+use berth_reference::Digest;
 
 use crate::{Images, Result};
 
 /// When a lease ends that nobody deleted, because we were killed: longer than any pull takes.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// A lease that is deleted when the work is over, however it ends.
+/// A lease that is deleted when all who hold it are done, however that ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease(Arc<Held>);
+
 #[derive(Debug)]
-pub(crate) struct Lease {
+struct Held {
     plain: Client,
     leased: Client,
-    id: Option<String>,
+    id: String,
 }
 
 impl Images {
-    /// Makes a lease. 1 RPC, and 1 when it is released or dropped.
+    /// Makes a lease. 1 RPC, and 1 when it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease> {
         let id = unique("berth");
         let plain = self.inner.client.clone();
-        plain.leases().create(&id, LIFETIME, &Labels::new()).await?;
-        Ok(Lease { leased: plain.with_lease(&id), plain, id: Some(id) })
+        let leased = plain.with_lease(&id);
+        // Made first: when we are dropped while containerd answers, the lease goes all the same.
+        let held = Held { plain, leased, id };
+        held.plain.leases().create(&held.id, LIFETIME, &Labels::new()).await?;
+        Ok(Lease(Arc::new(held)))
     }
 }
 
 impl Lease {
     /// The client whose calls are made under the lease.
     pub(crate) fn client(&self) -> &Client {
-        &self.leased
+        &self.0.leased
+    }
+
+    /// Protects a blob that is there already. 1 RPC.
+    pub(crate) async fn protect(&self, digest: &Digest) -> Result<()> {
+        Ok(self.0.plain.leases().protect(&self.0.id, digest.as_str()).await?)
     }
 }
 
-impl Drop for Lease {
+impl Drop for Held {
     fn drop(&mut self) {
         // Not awaited: what the lease protected beyond the image is collected in its own time.
-        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
-            let client = self.plain.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (client, id) = (self.plain.clone(), std::mem::take(&mut self.id));
             runtime.spawn(async move {
-                if let Err(error) = client.leases().delete(&id, false).await {
-                    if !error.is_not_found() {
+                match client.leases().delete(&id, false).await {
+                    Err(error) if !error.is_not_found() => {
                         tracing::warn!(%error, lease = id, "could not delete a lease");
                     }
+                    _ => {}
                 }
             });
         }

@@ -42,16 +42,16 @@ use berth_ctrd::{Client, Snapshots};
 use berth_reference::Digest;
 use berth_registry::Registry;
 
+pub use berth_wire::{JsonMessage, ProgressDetail};
 pub use error::{Error, Result};
-pub use history::HistoryItem;
 pub use image::Image;
 pub use import::Import;
 pub use list::Filters;
 pub use manifest::{Descriptor, HistoryEntry};
 pub use platform::Platform;
-pub use progress::{JsonMessage, Progress, ProgressDetail};
+pub use progress::Progress;
 pub use pull::{Pull, PullRequest};
-pub use remove::{Removed, Usage};
+pub use remove::{InUse, Usage};
 pub use stream::Input;
 
 /// What happened to an image, as `docker events` shows it.
@@ -167,6 +167,18 @@ impl Images {
         let mut attributes = image.map(|i| i.config().labels.clone()).unwrap_or_default();
         attributes.insert("name".to_owned(), name);
         (self.inner.events)(ImageEvent { action, id, attributes });
+    }
+}
+
+/// Does a change to its end even when whoever asked for it is gone meanwhile: what is persisted
+/// is also published, and told.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    match tokio::spawn(change).await {
+        Ok(outcome) => outcome,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(_) => Err(Error::Cancelled),
     }
 }
 

@@ -39,6 +39,7 @@ impl Images {
                 shared_size: shared.as_ref().map_or(-1, |users| shared_bytes(&image, users)),
                 labels: image.config().labels.clone(),
                 containers: -1,
+                descriptor: Some(image.target().to_wire()),
                 ..Default::default()
             }
         });

@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::archive::{self, Part};
 use crate::image::Image;
-use crate::lease::unique;
+use crate::lease::{Lease, unique};
 use crate::manifest::{
     DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index,
     MAX_JSON, Manifest,
 };
 use crate::metadata::Found;
+use crate::names::Told;
 use crate::progress::Progress;
 use crate::stream::{Compression, Input, bridge};
 use crate::unpack::Unpack;
@@ -66,7 +67,7 @@ impl Images {
     /// # Errors
     /// [`Error::Archive`] for what is no image archive, or a hostile one.
     pub async fn load(&self, input: Input, progress: &Progress) -> Result<Vec<Arc<Image>>> {
-        let lease = self.lease().await?;
+        let lease = &self.lease().await?;
         let client = lease.client();
         let (_, nodes) = bridge(
             input,
@@ -74,7 +75,7 @@ impl Images {
             |parts| Spool { client, nodes: HashMap::new() }.run(parts),
         )
         .await?;
-        let load = Load { images: self, client, nodes, progress };
+        let load = Load { images: self, lease, client, nodes, progress };
         let found = load.images_in().await?;
         let mut loaded = Vec::new();
         for named in found {
@@ -178,6 +179,7 @@ async fn finish(writer: Writer) -> Result<()> {
 /// An archive whose files are all in the content store.
 struct Load<'a> {
     images: &'a Images,
+    lease: &'a Lease,
     client: &'a Client,
     nodes: HashMap<String, Node>,
     progress: &'a Progress,
@@ -271,20 +273,16 @@ impl Load<'_> {
             return Err(Error::Missing(manifest.config.digest.to_string()));
         }
         let metadata = self.images.complete_metadata(self.client, &target, found).await;
-        let metadata = Arc::new(metadata);
-        let mut image = None;
+        let id = target.digest.to_string();
+        let name = named.names.first().map_or_else(|| id.clone(), Reference::familiar);
+        let told = Told { action: "load", id, name };
+        let image = self.images.name(self.lease, &named.names, Arc::new(metadata), told).await?;
         if named.names.is_empty() {
-            image = Some(self.images.name(self.client, None, metadata.clone()).await?);
-            self.progress.stream(format!("Loaded image ID: {}\n", target.digest)).await;
+            self.progress.stream(format!("Loaded image ID: {}\n", image.id())).await;
         }
         for name in &named.names {
-            image = Some(self.images.name(self.client, Some(name), metadata.clone()).await?);
             self.progress.stream(format!("Loaded image: {}\n", name.familiar())).await;
         }
-        let image = image.ok_or_else(|| Error::NotFound(target.digest.to_string()))?;
-        let id = image.id().to_string();
-        let name = named.names.first().map_or_else(|| id.clone(), Reference::familiar);
-        self.images.emit("load", id, name, Some(&image));
         Ok(image)
     }
 

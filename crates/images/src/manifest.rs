@@ -80,6 +80,24 @@ impl Descriptor {
         }
     }
 
+    /// As Docker's API shows it, in inspect and beside a container.
+    pub fn to_wire(&self) -> wire::OciDescriptor {
+        wire::OciDescriptor {
+            media_type: self.media_type.clone(),
+            digest: self.digest.to_string(),
+            size: self.size,
+            annotations: self.annotations.clone(),
+            platform: self.platform.as_ref().map(|p| wire::OciPlatform {
+                architecture: p.architecture.clone(),
+                os: p.os.clone(),
+                os_version: p.os_version.clone(),
+                variant: p.variant.clone(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
     pub(crate) fn from_containerd(d: &berth_ctrd::Descriptor) -> Result<Descriptor> {
         Ok(Descriptor {
             media_type: d.media_type.clone(),
@@ -99,6 +117,7 @@ pub(crate) struct Manifest {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) media_type: String,
     pub(crate) config: Descriptor,
+    #[serde(default, deserialize_with = "nullable")]
     pub(crate) layers: Vec<Descriptor>,
 }
 
@@ -109,6 +128,7 @@ pub(crate) struct Index {
     pub(crate) schema_version: i64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) media_type: String,
+    #[serde(default, deserialize_with = "nullable")]
     pub(crate) manifests: Vec<Descriptor>,
 }
 

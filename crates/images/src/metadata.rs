@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 4;
 const SIZES: usize = 8;
 
 /// What is known of one target digest. It never changes, as it is content-addressed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metadata {
     pub(crate) target: Descriptor,
     /// The platform manifest that `config` is of; `None` when none is complete.
@@ -33,6 +33,11 @@ impl Metadata {
     /// False when something was missing that may be there later.
     pub(crate) fn is_complete(&self) -> bool {
         self.manifest.is_some() && self.layer_sizes.len() == self.chain.len()
+    }
+
+    /// True when it is for this host and complete.
+    pub(crate) fn runs_here(&self) -> bool {
+        self.is_complete() && Platform::host().distance(&self.config.platform()).is_some()
     }
 }
 
@@ -87,6 +92,12 @@ impl Images {
         metadata.layers = found.manifest.layers;
         metadata.manifest = Some(found.descriptor);
         metadata.config = found.config;
+        self.measure(client, &mut metadata).await;
+        metadata
+    }
+
+    /// Asks for the sizes of the unpacked layers. 1 RPC for each.
+    pub(crate) async fn measure(&self, client: &Client, metadata: &mut Metadata) {
         let snapshots = self.snapshots(client);
         let sizes: Vec<Option<i64>> = futures::stream::iter(metadata.chain.clone())
             .map(|chain_id| {
@@ -98,7 +109,6 @@ impl Images {
             .await;
         metadata.layer_sizes = sizes.into_iter().map_while(|size| size).collect();
         metadata.unpacked_size = metadata.layer_sizes.iter().sum();
-        metadata
     }
 
     /// The manifest for `platform` below `target` with its configuration; with `any`, for

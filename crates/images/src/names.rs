@@ -6,9 +6,20 @@ use berth_ctrd::{Client, Labels};
 use berth_reference::{Digest, Reference};
 
 use crate::image::{Image, dangling_name};
+use crate::lease::Lease;
 use crate::manifest::Descriptor;
 use crate::metadata::Metadata;
 use crate::{Error, Images, Result};
+
+/// What an event is to say once a change is there.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) action: &'static str,
+    /// The actor.
+    pub(crate) id: String,
+    /// The attribute `name`.
+    pub(crate) name: String,
+}
 
 impl Images {
     /// Gives the image `source` the further name `target`, away from whatever had it. 1 RPC,
@@ -21,22 +32,43 @@ impl Images {
             return Err(Error::Invalid("refusing to create a tag with a digest reference".into()));
         }
         let target = target.clone().tagged();
-        let _writing = self.inner.writing.lock().await;
-        let image = self.resolve(source)?;
-        self.point(&self.inner.client, Some(&target), image.metadata.clone()).await?;
-        self.emit("tag", image.id().to_string(), target.familiar(), Some(&image));
-        Ok(())
+        let (images, source) = (self.clone(), source.to_owned());
+        crate::whole(async move {
+            let _writing = images.inner.writing.lock().await;
+            let image = images.resolve(&source)?;
+            let client = &images.inner.client;
+            images.point(client, Some(&target), image.metadata.clone()).await?;
+            images.emit("tag", image.id().to_string(), target.familiar(), Some(&image));
+            Ok(())
+        })
+        .await
     }
 
-    /// Makes `name`, or a dangling record, point to an image whose blobs are all there.
+    /// Makes `names`, or a dangling record when there are none, point to an image whose blobs
+    /// are all there, and tells so.
     pub(crate) async fn name(
         &self,
-        client: &Client,
-        name: Option<&Reference>,
+        lease: &Lease,
+        names: &[Reference],
         metadata: Arc<Metadata>,
+        event: Told,
     ) -> Result<Arc<Image>> {
-        let _writing = self.inner.writing.lock().await;
-        self.point(client, name, metadata).await
+        let (images, lease, names) = (self.clone(), lease.clone(), names.to_vec());
+        crate::whole(async move {
+            let _writing = images.inner.writing.lock().await;
+            let client = lease.client();
+            if names.is_empty() {
+                images.point(client, None, metadata.clone()).await?;
+            }
+            for name in &names {
+                images.point(client, Some(name), metadata.clone()).await?;
+            }
+            let id = &metadata.target.digest;
+            let image = images.by_id(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+            images.emit(event.action, event.id, event.name, Some(&image));
+            Ok(image)
+        })
+        .await
     }
 
     /// Persists and publishes; `writing` is held.
@@ -45,22 +77,25 @@ impl Images {
         client: &Client,
         name: Option<&Reference>,
         metadata: Arc<Metadata>,
-    ) -> Result<Arc<Image>> {
+    ) -> Result<()> {
         let id = metadata.target.digest.clone();
+        if name.is_none() && self.by_id(&id).is_some() {
+            // It has a name already, or is as dangling as it will be.
+            return Ok(());
+        }
         let record = name.map_or_else(|| dangling_name(&id), Reference::to_string);
         let before = self.inner.table.load_full();
         let old = before.record(&record).map(|r| r.target.digest.clone());
-        if let Some(old) = old.as_deref().and_then(|old| Digest::parse(old).ok()) {
-            if old != id {
-                self.keep(client, &old).await?;
-            }
+        match old.as_deref().map(Digest::parse) {
+            Some(Ok(old)) if old != id => self.keep(client, &old).await?,
+            _ => {}
         }
         self.persist(client, &record, metadata).await?;
         let dangling = dangling_name(&id);
         if name.is_some() && self.inner.table.load().record(&dangling).is_some() {
             self.delete_record(client, &dangling, false).await?;
         }
-        self.by_id(&id).ok_or_else(|| Error::NotFound(id.to_string()))
+        Ok(())
     }
 
     /// Keeps the image `old`, which is about to lose a name, as a dangling one if that was its

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_ctrd::{Client, Labels};
+use berth_ctrd::{Client, Committed, Labels};
 use berth_reference::{Digest, Reference};
 use berth_registry::{Credentials, Manifest as Fetched, Repository};
 use bytes::{Bytes, BytesMut};
@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 use crate::fetch::Fetch;
 use crate::image::Image;
 use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
+use crate::load::snapshot_label;
 use crate::metadata::Found;
+use crate::names::Told;
 use crate::progress::Progress;
 use crate::unpack::Unpack;
 use crate::{Error, Images, Platform, Result};
@@ -123,7 +125,11 @@ impl Pull {
             (Some((target, root)), Some((descriptor, data, manifest)), _) => {
                 self.fetch(target, root, descriptor, data, manifest, progress).await?
             }
-            (_, _, Some(old)) => old.clone(),
+            (_, _, Some(old)) => {
+                let told = self.told();
+                self.images.emit(told.action, told.id, told.name, Some(old));
+                old.clone()
+            }
             // `pull` makes no other.
             _ => return Err(Error::NotFound(shown)),
         };
@@ -133,7 +139,6 @@ impl Pull {
         } else {
             format!("Status: Downloaded newer image for {shown}")
         };
-        self.images.emit("pull", shown, self.reference.familiar_name(), Some(&image));
         progress.message(None, status).await;
         Ok(image)
     }
@@ -163,8 +168,7 @@ impl Pull {
         let chain = berth_reference::chain_id(&config.rootfs.diff_ids);
         let mut labels = self.source();
         if let Some(chain) = chain {
-            let key = format!("containerd.io/gc.ref.snapshot.{}", self.images.snapshotter());
-            labels.insert(key, chain.to_string());
+            labels.extend(snapshot_label(self.images.snapshotter(), &chain));
         }
         self.put(client, "config", &manifest.config.digest, config_data, labels).await?;
         let document = Document::Manifest(manifest.clone());
@@ -177,8 +181,13 @@ impl Pull {
         }
         let found =
             Found { descriptor: descriptor.clone(), manifest: manifest.clone(), config };
-        let metadata = self.images.complete_metadata(client, target, Some(found)).await;
-        self.images.name(client, Some(&self.reference), Arc::new(metadata)).await
+        // Of an index that we have for this host already, another platform was pulled beside it.
+        let metadata = match self.images.by_id(&target.digest) {
+            Some(known) if known.metadata.runs_here() => known.metadata.clone(),
+            _ => Arc::new(self.images.complete_metadata(client, target, Some(found)).await),
+        };
+        let names = std::slice::from_ref(&self.reference);
+        self.images.name(&lease, names, metadata, self.told()).await
     }
 
     /// The configuration, verified.
@@ -252,8 +261,20 @@ impl Pull {
     ) -> Result<()> {
         let _flight = self.images.inner.flights.join(digest.as_str()).await;
         let content = client.content();
-        content.put(&format!("{kind}-{digest}"), digest.as_str(), data, &labels).await?;
+        let reference = format!("{kind}-{digest}");
+        if content.put(&reference, digest.as_str(), data, &labels).await? == Committed::Existing {
+            // Whoever wrote it may not have come as far as labelling it.
+            content.update_labels(digest.as_str(), &labels).await?;
+        }
         Ok(())
+    }
+
+    fn told(&self) -> Told {
+        Told {
+            action: "pull",
+            id: self.reference.familiar(),
+            name: self.reference.familiar_name(),
+        }
     }
 
     /// Where a blob comes from: lets a push to the same registry mount it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_reference::{DEFAULT_TAG, Digest, Reference};
-use serde::Serialize;
+use berth_wire as wire;
 
 use crate::image::{DANGLING, Image};
 use crate::table::id_prefix;
@@ -24,13 +24,11 @@ impl Usage {
     }
 }
 
-/// One thing that went away: Docker's `ImageDeleteResponseItem`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Removed {
-    /// A name.
-    Untagged(String),
-    /// An image, by ID.
-    Deleted(String),
+/// Tells who uses the image of an ID.
+pub type InUse = Arc<dyn Fn(&Digest) -> Usage + Send + Sync>;
+
+fn untagged(name: String) -> wire::ImageDeleteItem {
+    wire::ImageDeleteItem { untagged: name, ..Default::default() }
 }
 
 fn short(container: &str) -> &str {
@@ -49,8 +47,18 @@ impl Images {
         &self,
         name: &str,
         force: bool,
-        in_use: &(dyn Fn(&Digest) -> Usage + Sync),
-    ) -> Result<Vec<Removed>> {
+        in_use: InUse,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
+        let (images, name) = (self.clone(), name.to_owned());
+        crate::whole(async move { images.remove_named(&name, force, &in_use).await }).await
+    }
+
+    async fn remove_named(
+        &self,
+        name: &str,
+        force: bool,
+        in_use: &InUse,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
         let _writing = self.inner.writing.lock().await;
         let image = self.resolve(name)?;
         let usage = in_use(image.id());
@@ -87,9 +95,19 @@ impl Images {
         &self,
         all: bool,
         filters: &Filters,
-        in_use: &(dyn Fn(&Digest) -> Usage + Sync),
-    ) -> Result<(Vec<Removed>, i64)> {
+        in_use: InUse,
+    ) -> Result<(Vec<wire::ImageDeleteItem>, i64)> {
         let candidates = self.select(filters)?;
+        let images = self.clone();
+        crate::whole(async move { images.prune_all(candidates, all, &in_use).await }).await
+    }
+
+    async fn prune_all(
+        &self,
+        candidates: Vec<Arc<Image>>,
+        all: bool,
+        in_use: &InUse,
+    ) -> Result<(Vec<wire::ImageDeleteItem>, i64)> {
         let _writing = self.inner.writing.lock().await;
         let (mut removed, mut reclaimed) = (Vec::new(), 0);
         for candidate in candidates {
@@ -112,7 +130,7 @@ impl Images {
         force: bool,
         named: bool,
         usage: &Usage,
-    ) -> Result<Vec<Removed>> {
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
         let conflict = |hard, message| Error::Conflict {
             reference: image.id().short().to_owned(),
             hard,
@@ -126,7 +144,7 @@ impl Images {
             let message = format!("image is being used by stopped container {}", short(container));
             return Err(conflict(false, message));
         }
-        if !force && !named && image.tags.len() > 1 {
+        if !force && !named && image.records.len() > 1 {
             return Err(conflict(false, "image is referenced in multiple repositories".to_owned()));
         }
         let mut removed = Vec::new();
@@ -136,11 +154,11 @@ impl Images {
         }
         let id = image.id().to_string();
         self.emit("delete", id.clone(), id.clone(), Some(image));
-        removed.push(Removed::Deleted(id));
+        removed.push(wire::ImageDeleteItem { deleted: id, ..Default::default() });
         Ok(removed)
     }
 
-    async fn untag(&self, image: &Image, records: &[String]) -> Result<Vec<Removed>> {
+    async fn untag(&self, image: &Image, records: &[String]) -> Result<Vec<wire::ImageDeleteItem>> {
         let mut removed = Vec::new();
         for record in records {
             self.delete_record(&self.inner.client, record, false).await?;
@@ -150,24 +168,24 @@ impl Images {
     }
 
     /// Takes the last name off an image that containers still need.
-    async fn make_dangling(&self, image: &Image, name: &Reference) -> Result<Vec<Removed>> {
+    async fn make_dangling(&self, image: &Image, name: &Reference) -> Result<Vec<wire::ImageDeleteItem>> {
         self.dangle(image).await?;
         let mut removed = self.untag(image, &image.records.clone()).await?;
         removed.truncate(1);
         if removed.is_empty() {
-            removed.push(Removed::Untagged(name.familiar()));
+            removed.push(untagged(name.familiar()));
         }
         Ok(removed)
     }
 
     /// Emits that a record is gone; dangling ones are nobody's business.
-    fn untagged(&self, image: &Image, record: &str) -> Option<Removed> {
+    fn untagged(&self, image: &Image, record: &str) -> Option<wire::ImageDeleteItem> {
         if record.starts_with(DANGLING) {
             return None;
         }
         let shown = Reference::parse(record).map_or_else(|_| record.to_owned(), |r| r.familiar());
         self.emit("untag", image.id().to_string(), shown.clone(), Some(image));
-        Some(Removed::Untagged(shown))
+        Some(untagged(shown))
     }
 }
 

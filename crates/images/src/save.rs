@@ -69,7 +69,10 @@ struct Archive<'a> {
 impl Archive<'_> {
     async fn write(&mut self, wanted: &[(Arc<Image>, Vec<Reference>)]) -> Result<()> {
         // What is being sent must not be collected meanwhile.
-        let _lease = self.images.lease().await?;
+        let lease = self.images.lease().await?;
+        for (image, _) in wanted {
+            lease.protect(image.id()).await?;
+        }
         let mut index = Vec::new();
         let mut saved = Vec::new();
         for (image, names) in wanted {

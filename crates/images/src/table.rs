@@ -173,6 +173,15 @@ impl Images {
         self.inner.table.store(Arc::new(table));
     }
 
+    /// Publishes what more is known of an image by now, if there still is one.
+    pub(crate) async fn publish_metadata(&self, known: Metadata) {
+        let _writing = self.inner.writing.lock().await;
+        let old = self.inner.table.load_full();
+        let mut metadata = old.metadata.clone();
+        metadata.insert(known.target.digest.clone(), Arc::new(known));
+        self.inner.table.store(Arc::new(Table::new(old.records.clone(), metadata)));
+    }
+
     /// Publishes that the record `name` is gone. Call with `writing` held, after removing it.
     pub(crate) fn publish_removal(&self, name: &str) {
         let table = self.inner.table.load().with(name, None);

@@ -17,7 +17,15 @@ use crate::{Error, Images, Import, Input, Platform, Progress, Pull, PullRequest,
 
 /// The futures of all operations can be spawned.
 #[allow(dead_code)]
-fn operations_are_send(images: Images, pull: Pull, request: PullRequest, input: Input, more: Input) {
+fn operations_are_send(
+    images: Images,
+    pull: Pull,
+    request: PullRequest,
+    input: Input,
+    more: Input,
+    image: &crate::Image,
+) {
+    let request_reference = request.reference.clone();
     fn send<T: Send>(_: T) {}
     let progress = Progress::none();
     send(images.pull(request));
@@ -25,8 +33,10 @@ fn operations_are_send(images: Images, pull: Pull, request: PullRequest, input: 
     send(images.load(input, &progress));
     send(images.import(more, Import::default()));
     send(images.refresh());
-    send(images.remove("x", false, &|_| crate::Usage::default()));
+    send(images.remove("x", false, Arc::new(|_| crate::Usage::default())));
+    send(images.tag("x", &request_reference));
     send(images.save(&[]));
+    send(images.ensure_unpacked(image));
 }
 
 fn metadata(id: &Digest) -> Arc<Metadata> {

@@ -5,8 +5,11 @@ use berth_reference::{Digest, chain_ids};
 
 use tokio::sync::oneshot;
 
+use crate::image::Image;
 use crate::lease::unique;
+use crate::load::snapshot_label;
 use crate::manifest::Descriptor;
+use crate::metadata::Metadata;
 use crate::progress::Progress;
 use crate::{Error, Images, Result};
 
@@ -24,10 +27,56 @@ pub(crate) struct Unpack<'a> {
     pub(crate) progress: &'a Progress,
 }
 
+impl Images {
+    /// Makes sure that the image's topmost snapshot is there to make a container's of. No RPC
+    /// when it was there when the image was read or made; else as [`Images::unpack`].
+    ///
+    /// # Errors
+    /// As [`Images::unpack`].
+    pub async fn ensure_unpacked(&self, image: &Image) -> Result<()> {
+        // What the caller holds may be older than what is known by now.
+        let complete = |image: &Image| image.metadata.is_complete();
+        if complete(image) || self.by_id(image.id()).is_some_and(|now| complete(&now)) {
+            return Ok(());
+        }
+        self.unpack(image).await
+    }
+
+    /// Unpacks the image's layers from its blobs where snapshots are missing: for when
+    /// containerd says that one is, whatever was known before. 3 RPCs when none is, 3 more for
+    /// each layer; and 1 for each layer's size.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when the image has no complete manifest here, or a blob is missing.
+    pub async fn unpack(&self, image: &Image) -> Result<()> {
+        let (Some(_), Some(config)) = (image.manifest(), &image.metadata.config_digest) else {
+            return Err(Error::Missing(image.id().to_string()));
+        };
+        let lease = self.lease().await?;
+        let client = lease.client();
+        let unpack = Unpack {
+            images: self,
+            client,
+            layers: &image.metadata.layers,
+            diff_ids: image.diff_ids(),
+            progress: &Progress::none(),
+        };
+        unpack.run(Vec::new()).await?;
+        if let Some(chain) = image.chain_id() {
+            let labels = snapshot_label(self.snapshotter(), chain);
+            client.content().update_labels(config.as_str(), &labels).await?;
+        }
+        let mut metadata = Metadata::clone(&image.metadata);
+        self.measure(client, &mut metadata).await;
+        self.publish_metadata(metadata).await;
+        Ok(())
+    }
+}
+
 impl Unpack<'_> {
     /// Unpacks what is not there yet. `ready` has a signal for each layer that is still on its
-    /// way, so that unpacking overlaps with downloading; it is empty when all are there. 1 RPC when all is there; else 1 for each
-    /// layer looked for and 3 for each unpacked.
+    /// way, so that unpacking overlaps with downloading; it is empty when all are there. 1 RPC
+    /// when all are unpacked; else 1 for each layer looked for and 3 for each unpacked.
     ///
     /// # Errors
     /// Also when a layer's digest is not what the configuration says.
@@ -99,6 +148,7 @@ impl Unpack<'_> {
             Ok(actual) => Err(Error::Corrupt(format!(
                 "wrong diff id calculated on extraction {actual:?}, the image says {diff_id:?}"
             ))),
+            Err(e) if e.is_not_found() => Err(Error::Missing(layer.digest.to_string())),
             Err(e) => Err(e.into()),
         };
         // Where this fails, or is not reached because we were cancelled, the lease's end does it.

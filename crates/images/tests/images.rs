@@ -6,13 +6,13 @@ mod host;
 use std::sync::Arc;
 
 use berth_errdefs::{Classify, Kind};
-use berth_images::{Error, Filters, Import, Progress, PullRequest, Removed, Usage};
+use berth_images::{Error, Filters, Import, InUse, Progress, PullRequest, Usage};
 use berth_reference::{Digest, Reference};
 use futures::StreamExt;
 use host::{Host, Messages, Proxy, TestImage, TestRegistry, body, gzip, tar};
 
-fn unused(_: &Digest) -> Usage {
-    Usage::default()
+fn unused() -> InUse {
+    Arc::new(|_: &Digest| Usage::default())
 }
 
 async fn load(host: &Host, data: Vec<u8>) -> (Result<usize, Error>, Vec<String>) {
@@ -60,8 +60,8 @@ async fn archives_load_and_images_go_without_a_trace() {
     assert_eq!(reopened.by_id(&id).unwrap().size(), host.images.by_id(&id).unwrap().size());
 
     for name in ["test/app:1", "test/app:gz", "test/oci:2"] {
-        let removed = host.images.remove(name, false, &unused).await.unwrap();
-        assert_eq!(removed[0], Removed::Untagged(name.to_owned()));
+        let removed = host.images.remove(name, false, unused()).await.unwrap();
+        assert_eq!(removed[0].untagged, name);
     }
     assert_eq!(host.images.count(), 0);
     host.assert_settled().await;
@@ -122,41 +122,44 @@ async fn import_tag_prune_and_conflicts() {
     images.import(body(root), import("n:1", &["LABEL c=d"])).await.unwrap();
     assert!(images.by_id(&first).unwrap().is_dangling());
     let filters = Filters::from([("label".to_owned(), vec!["p=q".to_owned()])]);
-    let (pruned, _) = images.prune(false, &filters, &unused).await.unwrap();
-    assert_eq!(pruned, [Removed::Deleted(zipped.to_string())]);
+    let (pruned, _) = images.prune(false, &filters, unused()).await.unwrap();
+    assert_eq!(pruned.len(), 1);
+    assert_eq!(pruned[0].deleted, zipped.to_string());
     images.tag(first.as_str(), &Reference::parse("kept").unwrap()).await.unwrap();
-    let (pruned, _) = images.prune(false, &Filters::new(), &unused).await.unwrap();
+    let (pruned, _) = images.prune(false, &Filters::new(), unused()).await.unwrap();
     assert_eq!(pruned, []);
 
-    let stopped = |_: &Digest| Usage { stopped: Some("c".repeat(64)), ..Usage::default() };
-    let running = |_: &Digest| Usage { running: Some("c".repeat(64)), ..Usage::default() };
+    let stopped: InUse =
+        Arc::new(|_| Usage { stopped: Some("c".repeat(64)), ..Usage::default() });
+    let running: InUse =
+        Arc::new(|_| Usage { running: Some("c".repeat(64)), ..Usage::default() });
     let id = images.resolve("n:1").unwrap().id().clone();
     let message = |e: Error| e.to_string();
     assert_eq!(
-        message(images.remove("n:1", false, &stopped).await.unwrap_err()),
+        message(images.remove("n:1", false, stopped.clone()).await.unwrap_err()),
         format!(
             "conflict: unable to delete n:1 (must be forced) - container cccccccccccc is using its referenced image {}",
             id.short()
         )
     );
     assert_eq!(
-        message(images.remove(id.as_str(), true, &running).await.unwrap_err()),
+        message(images.remove(id.as_str(), true, running.clone()).await.unwrap_err()),
         format!(
             "conflict: unable to delete {} (cannot be forced) - image is being used by running container cccccccccccc",
             id.short()
         )
     );
     assert_eq!(
-        message(images.remove("nosuch:1", false, &unused).await.unwrap_err()),
+        message(images.remove("nosuch:1", false, unused()).await.unwrap_err()),
         "No such image: nosuch:1"
     );
     images.tag("n:1", &Reference::parse("n:2").unwrap()).await.unwrap();
-    let untagged = images.remove("n:1", false, &running).await.unwrap();
-    assert_eq!(untagged, [Removed::Untagged("n:1".to_owned())]);
-    images.remove("n:2", true, &stopped).await.unwrap();
+    let untagged = images.remove("n:1", false, running.clone()).await.unwrap();
+    assert_eq!((untagged.len(), untagged[0].untagged.as_str()), (1, "n:1"));
+    images.remove("n:2", true, stopped.clone()).await.unwrap();
     assert!(images.by_id(&id).unwrap().is_dangling(), "its container needs it");
-    images.remove(id.as_str(), false, &unused).await.unwrap();
-    images.remove("kept", false, &unused).await.unwrap();
+    images.remove(id.as_str(), false, unused()).await.unwrap();
+    images.remove("kept", false, unused()).await.unwrap();
     host.assert_settled().await;
 }
 
@@ -170,7 +173,7 @@ async fn saved_images_load_as_they_were() {
     assert!(host.images.save(&["nosuch".to_owned()]).is_err());
     let parts: Vec<_> = host.images.save(&names).unwrap().map(|p| p.unwrap()).collect().await;
     for name in &names {
-        host.images.remove(name, false, &unused).await.unwrap();
+        host.images.remove(name, false, unused()).await.unwrap();
     }
     host.assert_settled().await;
     let (loaded, texts) = load(&host, parts.concat()).await;
@@ -203,8 +206,7 @@ async fn a_pull_resumes_where_the_connection_broke() {
     println!("RPCs of a pull of two layers, one resumed: {calls:?}");
     assert_eq!(pulled.id(), &id);
     assert_eq!(proxy.count(&format!("GET /v2/app/blobs/{cut}")), 2);
-    let again = proxy.requests.lock().unwrap();
-    let again = again.iter().rfind(|head| head.contains(cut.as_str())).unwrap().to_lowercase();
+    let again = proxy.last(cut.as_str()).to_lowercase();
     let offset: u64 =
         again.split("range: bytes=").nth(1).unwrap().split('-').next().unwrap().parse().unwrap();
     assert!(offset > 3 << 20, "taken up at {offset}");
@@ -233,11 +235,16 @@ async fn a_pull_resumes_where_the_connection_broke() {
     let up_to_date = format!("Status: Image is up to date for {name}");
     assert_eq!(messages.texts().await.last().unwrap(), &up_to_date);
     assert_eq!(host.calls_since(&before).values().sum::<u64>(), 0);
+    assert_eq!(host.actions(), ["pull", "pull"]);
 
-    let missing = host.images.pull(request(&name.replace(":1", ":2"))).await;
-    let missing = missing.err().map(|e| (e.kind(), e.to_string()));
-    assert!(matches!(missing, None | Some((Kind::NotFound, _))), "{missing:?}");
-    host.images.remove(&name, false, &unused).await.unwrap();
+    let missing = name.replace("/app:1", "/app:2");
+    let error = host.images.pull(request(&missing)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(
+        error.to_string(),
+        format!("manifest for {missing} not found: manifest unknown: manifest unknown")
+    );
+    host.images.remove(&name, false, unused()).await.unwrap();
     host.assert_settled().await;
 }
 
@@ -274,4 +281,119 @@ async fn pulls_of_the_same_image_share_the_work_and_can_be_dropped() {
     let image = host.images.resolve(&name(2)).unwrap();
     assert_eq!(image.tags(), [name(1), name(2)]);
     assert!(Arc::strong_count(&image) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registries_over_tls_on_loopback_need_no_known_certificate() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start_tls(host.directory.path());
+    let image = TestImage::new(1000);
+    // Pushed by a daemon would be the same: the registry's files are all there is to it.
+    let plain = TestRegistry::start(host.directory.path());
+    let id = plain.push("app", "1", &image);
+    let name = format!("{}/app:1", registry.address);
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let pulled = pull.run(&Progress::none()).await.unwrap();
+    assert_eq!(pulled.id(), &id);
+    assert_eq!(host.images.resolve(&format!("{}/app@{id}", registry.address)).unwrap().id(), &id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_gone_is_made_again() {
+    let host = Host::start().await;
+    load(&host, TestImage::new(1000).oci_layout("docker.io/library/s:1")).await.0.unwrap();
+    let image = host.images.resolve("s:1").unwrap();
+    let before = host.calls();
+    host.images.ensure_unpacked(&image).await.unwrap();
+    assert_eq!(host.calls_since(&before).values().sum::<u64>(), 0, "nothing is asked again");
+
+    // Somebody else cleaned up.
+    let snapshots = host.client.snapshots("overlayfs");
+    let mut keys = vec![image.chain_id().unwrap().to_string()];
+    while let Some(key) = keys.pop() {
+        let parent = snapshots.stat(&key).await.unwrap().parent;
+        snapshots.remove(&key).await.unwrap();
+        keys.extend(Some(parent).filter(|parent| !parent.is_empty()));
+    }
+    host.images.unpack(&image).await.unwrap();
+    snapshots.stat(image.chain_id().unwrap().as_str()).await.unwrap();
+
+    // Seen at start: the image is there but not unpacked.
+    let mut key = image.chain_id().unwrap().to_string();
+    while !key.is_empty() {
+        let parent = snapshots.stat(&key).await.unwrap().parent;
+        snapshots.remove(&key).await.unwrap();
+        key = parent;
+    }
+    let reopened = host.reopened().await;
+    let image = reopened.resolve("s:1").unwrap();
+    reopened.ensure_unpacked(&image).await.unwrap();
+    snapshots.stat(image.chain_id().unwrap().as_str()).await.unwrap();
+    let sizes = reopened.history("s:1").unwrap();
+    assert!(sizes[2].size > 300_000, "{sizes:?}");
+    host.assert_settled().await;
+    snapshots.stat(image.chain_id().unwrap().as_str()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_leaves_nothing() {
+    let host = Host::start().await;
+    let archive = TestImage::new(1000).docker_archive("x");
+    let (sent, on_its_way) = tokio::sync::oneshot::channel();
+    let half = futures::stream::once(async move {
+        Ok(bytes::Bytes::copy_from_slice(&archive[..archive.len() / 2]))
+    });
+    let end = futures::stream::once(async move {
+        let _ = sent.send(());
+        std::future::pending::<std::io::Result<bytes::Bytes>>().await
+    });
+    let quiet = Progress::none();
+    tokio::select! {
+        _ = host.images.load(Box::pin(half.chain(end)), &quiet) => panic!("it has no end"),
+        _ = on_its_way => {}
+    }
+    host.assert_settled().await;
+    assert_eq!(host.images.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_is_what_docker_shows() {
+    let host = Host::start().await;
+    load(&host, TestImage::new(1000).oci_layout("docker.io/library/s:1")).await.0.unwrap();
+    let image = host.images.resolve("s:1").unwrap();
+    let shown = host.images.inspect("s").unwrap_err();
+    assert_eq!(shown.to_string(), "No such image: s:latest");
+    let shown = serde_json::to_value(host.images.inspect("s:1").unwrap()).unwrap();
+    assert_eq!(shown["Id"], image.id().as_str());
+    assert_eq!(shown["RepoTags"], serde_json::json!(["s:1"]));
+    assert_eq!(shown["RepoDigests"], serde_json::json!([format!("s@{}", image.id())]));
+    assert_eq!(shown["Created"], "2020-02-03T04:05:06Z");
+    assert_eq!(shown["Config"]["Cmd"], serde_json::json!(["/bin/busybox", "sh"]));
+    assert_eq!(shown["RootFS"]["Type"], "layers");
+    assert_eq!(shown["RootFS"]["Layers"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["Descriptor"]["digest"], image.id().as_str());
+    assert_eq!(shown["Comment"], "the last");
+    let list = host.images.list(&Filters::new(), false).unwrap();
+    let list = serde_json::to_value(list).unwrap();
+    assert_eq!(list[0]["Id"], image.id().as_str());
+    assert_eq!(list[0]["Created"], 1_580_702_706);
+    assert_eq!(list[0]["Labels"]["made"], "here");
+    for (filter, value, fits) in [
+        ("reference", "s", true),
+        ("reference", "t*", false),
+        ("label", "made=here", true),
+        ("label", "made=there", false),
+        ("dangling", "true", false),
+        ("dangling", "false", true),
+        ("until", "2020-01-01T00:00:00Z", false),
+        ("until", "1h", true),
+        ("before", "s:1", false),
+        ("since", "s:1", false),
+    ] {
+        let filters = Filters::from([(filter.to_owned(), vec![value.to_owned()])]);
+        let found = host.images.list(&filters, false).unwrap().len();
+        assert_eq!(found == 1, fits, "{filter}={value}");
+    }
+    let odd = Filters::from([("odd".to_owned(), vec!["x".to_owned()])]);
+    assert_eq!(host.images.list(&odd, false).unwrap_err().to_string(), "invalid filter 'odd'");
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A child that is killed, by its pid, when the test is over.
-pub struct Service(Child);
+pub(crate) struct Service(Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
@@ -45,17 +45,17 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub struct Host {
+pub(crate) struct Host {
     _containerd: Service,
     metrics: SocketAddr,
-    pub client: Client,
-    pub images: Images,
-    pub events: Arc<Mutex<Vec<ImageEvent>>>,
-    pub directory: tempfile::TempDir,
+    pub(crate) client: Client,
+    pub(crate) images: Images,
+    pub(crate) events: Arc<Mutex<Vec<ImageEvent>>>,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Host {
-    pub async fn start() -> Host {
+    pub(crate) async fn start() -> Host {
         // Overlay needs a real file system below it.
         let directory = tempfile::Builder::new().prefix("berth-images-").tempdir_in("/var/tmp");
         let directory = directory.unwrap();
@@ -86,14 +86,14 @@ impl Host {
     }
 
     /// What another daemon, or this one after a restart, sees.
-    pub async fn reopened(&self) -> Images {
+    pub(crate) async fn reopened(&self) -> Images {
         let images = images(&self.client, &Arc::default());
         images.refresh().await.unwrap();
         images
     }
 
     /// How many calls containerd has taken so far, by method.
-    pub fn calls(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
         let (_, body) = http(self.metrics, "GET", "/v1/metrics", "", b"");
         let body = String::from_utf8(body).unwrap();
         let started = body.lines().filter(|l| l.starts_with("grpc_server_started_total"));
@@ -109,7 +109,7 @@ impl Host {
     }
 
     /// The calls since `before`.
-    pub fn calls_since(&self, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    pub(crate) fn calls_since(&self, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         let mut now = self.calls();
         for (method, count) in before {
             *now.get_mut(method).unwrap() -= count;
@@ -119,7 +119,7 @@ impl Host {
     }
 
     /// Waits until no lease, and without images also no snapshot and no blob, is left.
-    pub async fn assert_settled(&self) {
+    pub(crate) async fn assert_settled(&self) {
         let start = Instant::now();
         loop {
             let leases = self.client.leases().list().await.unwrap();
@@ -135,7 +135,7 @@ impl Host {
         }
     }
 
-    pub fn actions(&self) -> Vec<&'static str> {
+    pub(crate) fn actions(&self) -> Vec<&'static str> {
         self.events.lock().unwrap().iter().map(|e| e.action).collect()
     }
 }
@@ -152,10 +152,10 @@ fn images(client: &Client, events: &Arc<Mutex<Vec<ImageEvent>>>) -> Images {
 }
 
 /// The messages of an operation, all of them.
-pub struct Messages(tokio::task::JoinHandle<Vec<JsonMessage>>);
+pub(crate) struct Messages(tokio::task::JoinHandle<Vec<JsonMessage>>);
 
 impl Messages {
-    pub fn new() -> (Progress, Messages) {
+    pub(crate) fn new() -> (Progress, Messages) {
         let (tx, mut rx) = tokio::sync::mpsc::channel(16);
         let task = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -168,20 +168,20 @@ impl Messages {
     }
 
     /// Their texts; drop the `Progress` first.
-    pub async fn texts(self) -> Vec<String> {
+    pub(crate) async fn texts(self) -> Vec<String> {
         let all = self.0.await.unwrap();
-        all.into_iter().filter_map(|m| m.stream.or(m.status)).collect()
+        all.into_iter().map(|m| if m.stream.is_empty() { m.status } else { m.stream }).collect()
     }
 }
 
 /// A body in uneven chunks.
-pub fn body(data: Vec<u8>) -> Input {
+pub(crate) fn body(data: Vec<u8>) -> Input {
     let chunks: Vec<_> = data.chunks(70_001).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
     Box::pin(futures::stream::iter(chunks))
 }
 
 /// Noise that does not compress.
-pub fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let next = || {
         state ^= state << 13;
@@ -192,7 +192,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, data) in files {
         let mut header = tar::Header::new_gnu();
@@ -204,20 +204,20 @@ pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-pub fn gzip(data: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(data).unwrap();
     gzip.finish().unwrap()
 }
 
 /// An image of two layers: busybox, and noise that no compression makes smaller.
-pub struct TestImage {
-    pub layers: Vec<Vec<u8>>,
-    pub config: Vec<u8>,
+pub(crate) struct TestImage {
+    pub(crate) layers: Vec<Vec<u8>>,
+    pub(crate) config: Vec<u8>,
 }
 
 impl TestImage {
-    pub fn new(noise_length: usize) -> TestImage {
+    pub(crate) fn new(noise_length: usize) -> TestImage {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static");
         let layers =
             vec![tar(&[("bin/busybox", &busybox)]), tar(&[("noise", &noise(noise_length))])];
@@ -233,7 +233,7 @@ impl TestImage {
         TestImage { layers, config: serde_json::to_vec(&config).unwrap() }
     }
 
-    pub fn docker_archive(&self, tag: &str) -> Vec<u8> {
+    pub(crate) fn docker_archive(&self, tag: &str) -> Vec<u8> {
         let manifest = json!([{"Config": "config.json", "RepoTags": [tag],
             "Layers": ["1/layer.tar", "2/layer.tar"]}]);
         let manifest = serde_json::to_vec(&manifest).unwrap();
@@ -247,7 +247,7 @@ impl TestImage {
     }
 
     /// The gzipped layers, and the manifest over them.
-    pub fn oci(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
+    pub(crate) fn oci(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
         let layers: Vec<Vec<u8>> = self.layers.iter().map(|l| gzip(l)).collect();
         let describe = |kind: &str, data: &[u8]| {
             json!({"mediaType": format!("application/vnd.oci.image.{kind}"),
@@ -261,7 +261,7 @@ impl TestImage {
         (layers, serde_json::to_vec(&manifest).unwrap())
     }
 
-    pub fn oci_layout(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn oci_layout(&self, name: &str) -> Vec<u8> {
         let (layers, manifest) = self.oci();
         let index = json!({"schemaVersion": 2, "manifests": [{
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -278,7 +278,7 @@ impl TestImage {
 }
 
 /// One HTTP request on its own connection; the status and the body.
-pub fn http(at: SocketAddr, method: &str, path: &str, kind: &str, data: &[u8]) -> (u16, Vec<u8>) {
+pub(crate) fn http(at: SocketAddr, method: &str, path: &str, kind: &str, data: &[u8]) -> (u16, Vec<u8>) {
     let (head, body) = exchange(at, method, path, kind, data);
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }
@@ -304,19 +304,37 @@ fn exchange(
 }
 
 /// A docker-registry on loopback.
-pub struct TestRegistry {
+pub(crate) struct TestRegistry {
     _service: Service,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl TestRegistry {
-    pub fn start(directory: &Path) -> TestRegistry {
+    pub(crate) fn start(directory: &Path) -> TestRegistry {
+        TestRegistry::listen(directory, "plain", "")
+    }
+
+    /// With a certificate that nobody knows, over the same files.
+    pub(crate) fn start_tls(directory: &Path) -> TestRegistry {
+        let at = |name: &str| directory.join(name).display().to_string();
+        let (key, certificate) = (at("registry.key"), at("registry.crt"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=registry", "-keyout", &key, "-out", &certificate])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let tls = format!(", tls: {{certificate: {certificate}, key: {key}}}");
+        TestRegistry::listen(directory, "tls", &tls)
+    }
+
+    fn listen(directory: &Path, name: &str, more: &str) -> TestRegistry {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let config = format!(
-            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{address}\"{more}}}\n",
             directory.display()
         );
-        let file = directory.join("registry.yml");
+        let file = directory.join(format!("{name}.yml"));
         std::fs::write(&file, config).unwrap();
         let service = spawn(directory, "docker-registry", &["serve", file.to_str().unwrap()]);
         let start = Instant::now();
@@ -327,7 +345,7 @@ impl TestRegistry {
         TestRegistry { _service: service, address }
     }
 
-    pub fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
+    pub(crate) fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
         let (layers, manifest) = image.oci();
         for blob in layers.iter().chain([&image.config]) {
             let uploads = format!("/v2/{repository}/blobs/uploads/");
@@ -346,14 +364,14 @@ impl TestRegistry {
 
 /// Passes requests on to a registry, except that the first answer about `cut` breaks off after
 /// some bytes.
-pub struct Proxy {
-    pub address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     /// The heads of all requests.
-    pub requests: Arc<Mutex<Vec<String>>>,
+    pub(crate) requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    pub fn start(upstream: SocketAddr, cut: &Digest, after: usize) -> Proxy {
+    pub(crate) fn start(upstream: SocketAddr, cut: &Digest, after: usize) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -367,7 +385,13 @@ impl Proxy {
         Proxy { address, requests }
     }
 
-    pub fn count(&self, what: &str) -> usize {
+    /// The head of the last request that contains `what`.
+    pub(crate) fn last(&self, what: &str) -> String {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().rfind(|head| head.contains(what)).unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|head| head.contains(what)).count()
     }
 }
