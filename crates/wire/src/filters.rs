@@ -23,19 +23,25 @@ impl InvalidFilter {
     /// `invalid filter 'name'`.
     #[must_use]
     pub fn name(name: &str) -> InvalidFilter {
-        InvalidFilter { message: format!("invalid filter '{name}'") }
+        InvalidFilter {
+            message: format!("invalid filter '{name}'"),
+        }
     }
 
     /// `invalid filter 'name=[value value]'`.
     #[must_use]
     pub fn values(name: &str, values: &[&str]) -> InvalidFilter {
-        InvalidFilter { message: format!("invalid filter '{name}=[{}]'", values.join(" ")) }
+        InvalidFilter {
+            message: format!("invalid filter '{name}=[{}]'", values.join(" ")),
+        }
     }
 
     /// `invalid filter`: the whole parameter is none.
     #[must_use]
     pub fn all() -> InvalidFilter {
-        InvalidFilter { message: "invalid filter".to_owned() }
+        InvalidFilter {
+            message: "invalid filter".to_owned(),
+        }
     }
 }
 
@@ -65,7 +71,10 @@ impl Filters {
 
     /// Adds a value to a filter.
     pub fn add(&mut self, name: &str, value: &str) {
-        self.fields.entry(name.to_owned()).or_default().insert(value.to_owned(), true);
+        self.fields
+            .entry(name.to_owned())
+            .or_default()
+            .insert(value.to_owned(), true);
     }
 
     /// The names of the filters.
@@ -76,7 +85,9 @@ impl Filters {
     /// The values of a filter, in order; none when it is not given.
     #[must_use]
     pub fn get(&self, name: &str) -> Vec<&str> {
-        self.values(name).map_or_else(Vec::new, |values| values.keys().map(String::as_str).collect())
+        self.values(name).map_or_else(Vec::new, |values| {
+            values.keys().map(String::as_str).collect()
+        })
     }
 
     /// Whether the filter is given, even without a value.
@@ -89,7 +100,9 @@ impl Filters {
     #[must_use]
     pub fn lists(&self) -> BTreeMap<String, Vec<String>> {
         let lists = self.fields.iter();
-        lists.map(|(name, values)| (name.clone(), values.keys().cloned().collect())).collect()
+        lists
+            .map(|(name, values)| (name.clone(), values.keys().cloned().collect()))
+            .collect()
     }
 
     /// Checks that all filters are among `known`.
@@ -108,7 +121,9 @@ impl Filters {
     /// # Errors
     /// It has no value, another value than `1`, `true`, `0`, `false`, or both.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, InvalidFilter> {
-        let Some(values) = self.fields.get(name) else { return Ok(None) };
+        let Some(values) = self.fields.get(name) else {
+            return Ok(None);
+        };
         if values.is_empty() {
             return Err(InvalidFilter::name(name));
         }
@@ -123,34 +138,40 @@ impl Filters {
     /// Whether `value` is one of the filter's, or there is no such filter.
     #[must_use]
     pub fn exact(&self, name: &str, value: &str) -> bool {
-        self.values(name).is_none_or(|values| values.get(value) == Some(&true))
+        self.values(name)
+            .is_none_or(|values| values.get(value) == Some(&true))
     }
 
     /// Whether `value` is the filter's only one, or there is no such filter.
     #[must_use]
     pub fn unique_exact(&self, name: &str, value: &str) -> bool {
-        self.values(name).is_none_or(|v| v.len() == 1 && v.get(value) == Some(&true))
+        self.values(name)
+            .is_none_or(|v| v.len() == 1 && v.get(value) == Some(&true))
     }
 
     /// Whether `value` begins with one of the filter's, or there is no such filter.
     #[must_use]
     pub fn prefix(&self, name: &str, value: &str) -> bool {
-        self.values(name).is_none_or(|v| v.keys().any(|prefix| value.starts_with(prefix.as_str())))
+        self.values(name)
+            .is_none_or(|v| v.keys().any(|prefix| value.starts_with(prefix.as_str())))
     }
 
     /// Whether `value` is one of the filter's or one of them, taken as a regular expression, is
     /// found in it, or there is no such filter. This is Docker's `Match`, for names and IDs.
     #[must_use]
     pub fn pattern(&self, name: &str, value: &str) -> bool {
-        let Some(values) = self.values(name) else { return true };
-        values.get(value) == Some(&true)
-            || values.keys().any(|pattern| found(pattern, value))
+        let Some(values) = self.values(name) else {
+            return true;
+        };
+        values.get(value) == Some(&true) || values.keys().any(|pattern| found(pattern, value))
     }
 
     /// Whether all of the filter's `key` and `key=value` fit `map`, or there is no such filter.
     #[must_use]
     pub fn labels(&self, name: &str, map: &BTreeMap<String, String>) -> bool {
-        let Some(values) = self.values(name) else { return true };
+        let Some(values) = self.values(name) else {
+            return true;
+        };
         values.keys().all(|wanted| match wanted.split_once('=') {
             Some((key, value)) => map.get(key).is_some_and(|found| found == value),
             None => map.contains_key(wanted),
@@ -166,7 +187,10 @@ impl Filters {
 /// Whether the expression is found in the text; one that is broken is not.
 fn found(pattern: &str, text: &str) -> bool {
     // Most are plain words: no expression needs to be made of them.
-    if pattern.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'/')) {
+    if pattern
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'/'))
+    {
         return text.contains(pattern);
     }
     regex_lite::Regex::new(pattern).is_ok_and(|expression| expression.is_match(text))
@@ -190,15 +214,24 @@ impl<'de> Deserialize<'de> for Filters {
             None => BTreeMap::new(),
             Some(Form::Sets(sets)) => {
                 let flags = |set: BTreeMap<String, Option<bool>>| {
-                    set.into_iter().map(|(value, flag)| (value, flag.unwrap_or(false))).collect()
+                    set.into_iter()
+                        .map(|(value, flag)| (value, flag.unwrap_or(false)))
+                        .collect()
                 };
-                sets.into_iter().map(|(n, set)| (n, set.map(flags).unwrap_or_default())).collect()
+                sets.into_iter()
+                    .map(|(n, set)| (n, set.map(flags).unwrap_or_default()))
+                    .collect()
             }
             Some(Form::Lists(lists)) => {
                 let all = |list: Vec<Option<String>>| {
-                    list.into_iter().map(|value| (value.unwrap_or_default(), true)).collect()
+                    list.into_iter()
+                        .map(|value| (value.unwrap_or_default(), true))
+                        .collect()
                 };
-                lists.into_iter().map(|(n, list)| (n, list.map(all).unwrap_or_default())).collect()
+                lists
+                    .into_iter()
+                    .map(|(n, list)| (n, list.map(all).unwrap_or_default()))
+                    .collect()
             }
         };
         Ok(Filters { fields })

@@ -15,8 +15,12 @@ pub mod gates;
 mod image;
 mod network;
 mod object;
+#[cfg(test)]
+mod sample;
 pub mod stdcopy;
 mod system;
+#[cfg(test)]
+mod tests;
 mod time;
 mod version;
 

@@ -150,7 +150,18 @@ macro_rules! plain_fields {
     )*};
 }
 
-plain_fields!(String, bool, u16, u32, u64, i32, i64, [u32; 2], [String; 2], serde_json::Value);
+plain_fields!(
+    String,
+    bool,
+    u16,
+    u32,
+    u64,
+    i32,
+    i64,
+    [u32; 2],
+    [String; 2],
+    serde_json::Value
+);
 
 impl<T: Field> Field for Option<T> {
     fn decode<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -225,7 +236,11 @@ impl<T: Field> Field for Vec<T> {
     }
 
     fn encode_in_map<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if self.is_empty() { to.serialize_none() } else { self.encode(to) }
+        if self.is_empty() {
+            to.serialize_none()
+        } else {
+            self.encode(to)
+        }
     }
 }
 
@@ -364,6 +379,13 @@ macro_rules! object {
         }
 
         $crate::object::as_serde!($name);
+
+        #[cfg(test)]
+        impl $crate::sample::Sample for $name {
+            fn sample(seed: &mut $crate::sample::Seed) -> Self {
+                $name { $( $field: $crate::sample::Sample::sample(seed), )* }
+            }
+        }
     )*};
 }
 

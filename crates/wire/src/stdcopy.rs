@@ -103,7 +103,10 @@ impl Decoder {
     /// A decoder that takes payloads of up to `limit` bytes.
     #[must_use]
     pub fn with_limit(limit: usize) -> Decoder {
-        Decoder { buffer: BytesMut::new(), limit }
+        Decoder {
+            buffer: BytesMut::new(),
+            limit,
+        }
     }
 
     /// Adds bytes that came in.
@@ -146,8 +149,14 @@ mod tests {
 
     #[test]
     fn frames_look_as_docker_sends_them() {
-        assert_eq!(frame(Stream::Stderr, b"hi\n")[..], *b"\x02\0\0\0\0\0\0\x03hi\n");
-        assert_eq!(header(Stream::Stdout, 0x0102_0304), [1, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(
+            frame(Stream::Stderr, b"hi\n")[..],
+            *b"\x02\0\0\0\0\0\0\x03hi\n"
+        );
+        assert_eq!(
+            header(Stream::Stdout, 0x0102_0304),
+            [1, 0, 0, 0, 1, 2, 3, 4]
+        );
     }
 
     #[test]

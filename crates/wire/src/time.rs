@@ -13,5 +13,9 @@ pub fn rfc3339_nano(time: jiff::Timestamp) -> String {
 /// Reads a point in time; `None` for Go's zero time, nothing, and what is no time.
 #[must_use]
 pub fn parse_time(text: &str) -> Option<jiff::Timestamp> {
-    if text == ZERO_TIME { None } else { text.parse().ok() }
+    if text == ZERO_TIME {
+        None
+    } else {
+        text.parse().ok()
+    }
 }

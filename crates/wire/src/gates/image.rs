@@ -26,7 +26,12 @@ pub fn image_list(list: &mut Value, version: ApiVersion) {
 
 /// Below 1.43, an image without a name was called `<none>`.
 fn nameless(image: &mut Map<String, Value>) {
-    let empty = |name| image.get(name).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let empty = |name| {
+        image
+            .get(name)
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+    };
     if empty("RepoTags") && empty("RepoDigests") {
         image.insert("RepoTags".to_owned(), json!(["<none>:<none>"]));
         image.insert("RepoDigests".to_owned(), json!(["<none>@<none>"]));
@@ -35,7 +40,9 @@ fn nameless(image: &mut Map<String, Value>) {
 
 /// `GET /images/{name}/json`.
 pub fn image_inspect(image: &mut Value, version: ApiVersion) {
-    let Some(image) = image.as_object_mut() else { return };
+    let Some(image) = image.as_object_mut() else {
+        return;
+    };
     if version.before(44) {
         let size = image.get("Size").cloned().unwrap_or_default();
         fill(image, "VirtualSize", size);
@@ -54,7 +61,11 @@ pub fn image_inspect(image: &mut Value, version: ApiVersion) {
         for name in ["Parent", "Comment", "DockerVersion", "Author"] {
             fill(image, name, "");
         }
-        fill(image, "GraphDriver", json!({ "Data": null, "Name": SNAPSHOTTER }));
+        fill(
+            image,
+            "GraphDriver",
+            json!({ "Data": null, "Name": SNAPSHOTTER }),
+        );
         if let Some(config) = image.get_mut("Config").and_then(Value::as_object_mut) {
             full_config(config, version);
         }
@@ -73,8 +84,14 @@ fn full_config(config: &mut Map<String, Value>, version: ApiVersion) {
         for name in ["Domainname", "Hostname", "Image"] {
             fill(config, name, "");
         }
-        for name in ["AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"]
-        {
+        for name in [
+            "AttachStderr",
+            "AttachStdin",
+            "AttachStdout",
+            "OpenStdin",
+            "StdinOnce",
+            "Tty",
+        ] {
             fill(config, name, false);
         }
     }

@@ -34,5 +34,8 @@ fn inner<'v>(value: &'v mut Value, name: &str) -> Option<&'v mut Map<String, Val
 
 /// The objects of a list.
 fn each(list: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
-    list.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
+    list.as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }

@@ -10,7 +10,9 @@ pub fn version(_: &mut Value, _: ApiVersion) {}
 
 /// `GET /info`.
 pub fn info(info: &mut Value, version: ApiVersion) {
-    let Some(info) = info.as_object_mut() else { return };
+    let Some(info) = info.as_object_mut() else {
+        return;
+    };
     if version.before(44)
         && let Some(Value::Object(runtimes)) = info.get_mut("Runtimes")
     {
@@ -25,7 +27,11 @@ pub fn info(info: &mut Value, version: ApiVersion) {
         && let Some(Value::Object(registry)) = info.get_mut("RegistryConfig")
     {
         fill(registry, "AllowNondistributableArtifactsCIDRs", Value::Null);
-        fill(registry, "AllowNondistributableArtifactsHostnames", Value::Null);
+        fill(
+            registry,
+            "AllowNondistributableArtifactsHostnames",
+            Value::Null,
+        );
     }
     if version.before(49) {
         info.remove("FirewallBackend");
@@ -51,7 +57,9 @@ pub fn info(info: &mut Value, version: ApiVersion) {
 
 /// Below 1.25, security options were plain names.
 fn bare_security_options(info: &mut Map<String, Value>) {
-    let Some(Value::Array(options)) = info.get_mut("SecurityOptions") else { return };
+    let Some(Value::Array(options)) = info.get_mut("SecurityOptions") else {
+        return;
+    };
     for option in options {
         let name = option.as_str().and_then(|text| {
             let name = text.strip_prefix("name=")?;
@@ -74,8 +82,13 @@ pub fn event(event: &mut Value, version: ApiVersion) {
     if !version.before(52) {
         return;
     }
-    let Some(event) = event.as_object_mut() else { return };
-    let kind = event.get("Type").and_then(Value::as_str).unwrap_or_default();
+    let Some(event) = event.as_object_mut() else {
+        return;
+    };
+    let kind = event
+        .get("Type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let is_container = kind == "container";
     if !is_container && kind != "image" {
         return;

@@ -6,11 +6,7 @@ fn at(minor: u16) -> ApiVersion {
     ApiVersion::new(1, minor)
 }
 
-fn gated<T: serde::Serialize>(
-    value: &T,
-    gate: fn(&mut Value, ApiVersion),
-    minor: u16,
-) -> Value {
+fn gated<T: serde::Serialize>(value: &T, gate: fn(&mut Value, ApiVersion), minor: u16) -> Value {
     let mut value = serde_json::to_value(value).unwrap();
     gate(&mut value, at(minor));
     value
@@ -25,11 +21,16 @@ fn container() -> ContainerInspect {
     };
     ContainerInspect {
         id: "0123456789abcdef".to_owned(),
-        config: ContainerConfig { hostname: "h".to_owned(), ..ContainerConfig::default() },
+        config: ContainerConfig {
+            hostname: "h".to_owned(),
+            ..ContainerConfig::default()
+        },
         image_manifest_descriptor: Some(OciDescriptor::default()),
         storage: Some(Storage {
             root_fs: Some(RootFsStorage {
-                snapshot: Some(SnapshotStorage { name: "native".to_owned() }),
+                snapshot: Some(SnapshotStorage {
+                    name: "native".to_owned(),
+                }),
             }),
         }),
         network_settings: NetworkSettings {
@@ -47,16 +48,31 @@ fn the_newest_version_is_left_alone() {
     let container = container();
     let value = serde_json::to_value(&container).unwrap();
     assert_eq!(gated(&container, gates::container_inspect, 55), value);
-    let info = Info { nri: Some(NriInfo::default()), ..Info::default() };
-    assert_eq!(gated(&info, gates::info, 55), serde_json::to_value(&info).unwrap());
-    let image = ImageInspect { descriptor: Some(OciDescriptor::default()), ..Default::default() };
-    assert_eq!(gated(&image, gates::image_inspect, 55), serde_json::to_value(&image).unwrap());
+    let info = Info {
+        nri: Some(NriInfo::default()),
+        ..Info::default()
+    };
+    assert_eq!(
+        gated(&info, gates::info, 55),
+        serde_json::to_value(&info).unwrap()
+    );
+    let image = ImageInspect {
+        descriptor: Some(OciDescriptor::default()),
+        ..Default::default()
+    };
+    assert_eq!(
+        gated(&image, gates::image_inspect, 55),
+        serde_json::to_value(&image).unwrap()
+    );
 }
 
 #[test]
 fn containers_below_1_52() {
     let old = gated(&container(), gates::container_inspect, 51);
-    assert_eq!(old["GraphDriver"], json!({ "Data": null, "Name": "native" }));
+    assert_eq!(
+        old["GraphDriver"],
+        json!({ "Data": null, "Name": "native" })
+    );
     assert_eq!(old.get("Storage"), None);
     let settings = &old["NetworkSettings"];
     assert_eq!(settings["IPAddress"], "172.17.0.2");
@@ -76,7 +92,10 @@ fn containers_below_1_48_and_1_45() {
     let old = gated(&container(), gates::container_inspect, 44);
     assert_eq!(old.get("ImageManifestDescriptor"), None);
     let networks = &old["NetworkSettings"]["Networks"];
-    assert_eq!(networks["mine"]["Aliases"], json!(["web", "0123456789ab", "h"]));
+    assert_eq!(
+        networks["mine"]["Aliases"],
+        json!(["web", "0123456789ab", "h"])
+    );
     assert_eq!(networks["bridge"]["Aliases"], json!(["web"]));
 }
 
@@ -93,8 +112,12 @@ fn container_lists() {
     };
     let has = |minor: u16| {
         let list = gated(&vec![summary.clone()], gates::container_list, minor);
-        ["/0/HostConfig/Annotations", "/0/ImageManifestDescriptor", "/0/Health"]
-            .map(|path| list.pointer(path).is_some())
+        [
+            "/0/HostConfig/Annotations",
+            "/0/ImageManifestDescriptor",
+            "/0/Health",
+        ]
+        .map(|path| list.pointer(path).is_some())
     };
     assert_eq!(has(55), [true, true, true]);
     assert_eq!(has(51), [true, true, false]);
@@ -106,7 +129,10 @@ fn container_lists() {
 fn images() {
     let image = ImageInspect {
         size: 7,
-        config: Some(ImageConfig { user: "me".to_owned(), ..ImageConfig::default() }),
+        config: Some(ImageConfig {
+            user: "me".to_owned(),
+            ..ImageConfig::default()
+        }),
         descriptor: Some(OciDescriptor::default()),
         ..ImageInspect::default()
     };
@@ -116,7 +142,10 @@ fn images() {
     let old = gated(&image, gates::image_inspect, 51);
     assert_eq!(old["Config"]["Env"], Value::Null);
     assert_eq!(old["Config"].get("Tty"), None);
-    assert_eq!((&old["Parent"], &old["DockerVersion"]), (&json!(""), &json!("")));
+    assert_eq!(
+        (&old["Parent"], &old["DockerVersion"]),
+        (&json!(""), &json!(""))
+    );
     assert!(old.get("Descriptor").is_some() && old.get("ContainerConfig").is_none());
     let older = gated(&image, gates::image_inspect, 43);
     assert_eq!(older["Config"]["Tty"], false);
@@ -129,7 +158,11 @@ fn images() {
 
 #[test]
 fn image_lists() {
-    let summary = ImageSummary { size: 7, containers: 2, ..ImageSummary::default() };
+    let summary = ImageSummary {
+        size: 7,
+        containers: 2,
+        ..ImageSummary::default()
+    };
     let list = |minor| gated(&vec![summary.clone()], gates::image_list, minor)[0].clone();
     assert_eq!(list(51)["Containers"], 2);
     assert_eq!(list(50)["Containers"], -1);
@@ -141,7 +174,10 @@ fn image_lists() {
 #[test]
 fn the_daemon() {
     let info = Info {
-        security_options: vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()],
+        security_options: vec![
+            "name=seccomp,profile=builtin".to_owned(),
+            "name=cgroupns".to_owned(),
+        ],
         containerd: Some(ContainerdInfo::default()),
         firewall_backend: Some(FirewallInfo::default()),
         runc_commit: Commit { id: "1".to_owned() },
@@ -155,7 +191,10 @@ fn the_daemon() {
     assert_eq!(old(48)["RuncCommit"], json!({ "ID": "1", "Expected": "1" }));
     assert_eq!(old(49)["BridgeNfIptables"], false);
     assert_eq!(old(50).get("BridgeNfIptables"), None);
-    assert_eq!(old(46)["RegistryConfig"]["AllowNondistributableArtifactsCIDRs"], Value::Null);
+    assert_eq!(
+        old(46)["RegistryConfig"]["AllowNondistributableArtifactsCIDRs"],
+        Value::Null
+    );
 }
 
 #[test]
@@ -170,20 +209,47 @@ fn events() {
         ..Event::default()
     };
     let old = gated(&made, gates::event, 51);
-    assert_eq!((&old["status"], &old["id"], &old["from"]), (&json!("start"), &json!("abc"), &json!("busybox")));
+    assert_eq!(
+        (&old["status"], &old["id"], &old["from"]),
+        (&json!("start"), &json!("abc"), &json!("busybox"))
+    );
     assert_eq!(gated(&made, gates::event, 52).get("status"), None);
-    let network = Event { kind: "network".to_owned(), ..made };
+    let network = Event {
+        kind: "network".to_owned(),
+        ..made
+    };
     assert_eq!(gated(&network, gates::event, 51).get("status"), None);
-    let image = Event { kind: "image".to_owned(), action: "create".to_owned(), ..Event::default() };
+    let image = Event {
+        kind: "image".to_owned(),
+        action: "create".to_owned(),
+        ..Event::default()
+    };
     assert!(gates::event_is_known(&image, at(46)) && !gates::event_is_known(&image, at(45)));
 }
 
 #[test]
 fn networks() {
-    let network = NetworkInspect { status: Some(NetworkStatus::default()), ..Default::default() };
-    assert!(gated(&network, gates::network_inspect, 52).get("Status").is_some());
-    assert!(gated(&network, gates::network_inspect, 51).get("Status").is_none());
+    let network = NetworkInspect {
+        status: Some(NetworkStatus::default()),
+        ..Default::default()
+    };
+    assert!(
+        gated(&network, gates::network_inspect, 52)
+            .get("Status")
+            .is_some()
+    );
+    assert!(
+        gated(&network, gates::network_inspect, 51)
+            .get("Status")
+            .is_none()
+    );
     let list = vec![NetworkInspect::default()];
-    assert_eq!(gated(&list, gates::network_list, 27)[0]["Containers"], json!({}));
-    assert_eq!(gated(&list, gates::network_list, 28)[0].get("Containers"), None);
+    assert_eq!(
+        gated(&list, gates::network_list, 27)[0]["Containers"],
+        json!({})
+    );
+    assert_eq!(
+        gated(&list, gates::network_list, 28)[0].get("Containers"),
+        None
+    );
 }

@@ -54,7 +54,10 @@ impl FromStr for PortRange {
     /// Reads `80` or `8000-8010`.
     fn from_str(text: &str) -> Result<PortRange, InvalidPort> {
         let (start, end) = text.split_once('-').unwrap_or((text, text));
-        let range = PortRange { start: port(start)?, end: port(end)? };
+        let range = PortRange {
+            start: port(start)?,
+            end: port(end)?,
+        };
         if range.end < range.start {
             return Err(InvalidPort(format!("invalid port range: {text}")));
         }
@@ -106,7 +109,10 @@ impl FromStr for PortSpec {
             "sctp" => "sctp",
             _ => return Err(InvalidPort(format!("invalid proto: {protocol}"))),
         };
-        Ok(PortSpec { range: range.parse()?, protocol })
+        Ok(PortSpec {
+            range: range.parse()?,
+            protocol,
+        })
     }
 }
 
@@ -152,12 +158,19 @@ mod tests {
     #[test]
     fn bindings_have_ports() {
         let ports = |text: &str| {
-            PortBinding { host_port: text.to_owned(), ..PortBinding::default() }.ports()
+            PortBinding {
+                host_port: text.to_owned(),
+                ..PortBinding::default()
+            }
+            .ports()
         };
         assert_eq!(ports("").unwrap(), None);
         assert_eq!(ports("0").unwrap(), None);
         assert_eq!(ports("80").unwrap(), Some(PortRange { start: 80, end: 80 }));
-        assert_eq!(ports("80-82").unwrap().unwrap().ports().collect::<Vec<_>>(), [80, 81, 82]);
+        assert_eq!(
+            ports("80-82").unwrap().unwrap().ports().collect::<Vec<_>>(),
+            [80, 81, 82]
+        );
         assert!(ports("a").is_err());
     }
 
