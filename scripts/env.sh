@@ -13,6 +13,7 @@ export PATH
 BERTH_HOME=${BERTH_HOME:-/var/lib/berth-dev}
 BERTH_RUN=${BERTH_RUN:-/run/berth-dev}
 bridge=berth0
+bridge_exists() { ip link show dev $bridge >/dev/null 2>&1; }
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
@@ -34,3 +35,7 @@ await_daemon() {
     sleep 0.05
   done
 }
+
+# The parents of containers' cgroups, which runc makes and nobody removes. One in use stays: it is
+# not empty.
+remove_empty_cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name docker -exec rmdir {} \; 2>/dev/null || true; }

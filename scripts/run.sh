@@ -30,7 +30,7 @@ start_daemon() {
   install -d -m 711 "$BERTH_RUN"
   install -m 755 "$built" "$binary"
   # As dockerd has it: a bridge named with --bridge is the user's own and must be there before.
-  if [ ! -e /sys/class/net/$bridge ]; then
+  if ! bridge_exists; then
     net=$(free_subnet)
     ip link add $bridge type bridge
     ip addr add "$net.0.1/16" dev $bridge

@@ -57,6 +57,7 @@ sandbox_close() {
     [[ $id =~ ^[0-9a-f]{64}$ ]] || continue
     find /sys/fs/cgroup -maxdepth 5 -depth -type d -path "*$id*" -exec rmdir {} \; 2>/dev/null || true
   done
+  remove_empty_cgroups
   rm -rf --one-file-system -- "$state" "$run"
   unset "sandbox_state[$name]"
 }

@@ -7,7 +7,7 @@ need_root
 case $BERTH_HOME:$BERTH_RUN in /*/*:/*/*) ;; *) die "BERTH_HOME=$BERTH_HOME and BERTH_RUN=$BERTH_RUN must be deep absolute paths" ;; esac
 case $BERTH_HOME:$BERTH_RUN in *..* | *//*) die "no .. in BERTH_HOME and BERTH_RUN" ;; esac
 
-if [ ! -e "$BERTH_HOME" ] && [ ! -e "$BERTH_RUN" ] && [ ! -e /sys/class/net/$bridge ]; then
+if [ ! -e "$BERTH_HOME" ] && [ ! -e "$BERTH_RUN" ] && ! bridge_exists; then
   say "nothing to stop"
   exit 0
 fi
@@ -30,18 +30,16 @@ fi
 # A clean stop leaves none of these. A berthd that was killed does: its containerd and its shims,
 # known by the exec root on their command lines.
 for entry in /proc/[0-9]*; do
-  line=$(tr '\0' ' ' <"$entry/cmdline" 2>/dev/null) || continue
-  case $line in
-  *containerd*" $BERTH_RUN/exec/"*)
-    pid=${entry#/proc/}
-    # A shim's container ends with the shim's children.
-    for child in $(cat "$entry/task/$pid/children" 2>/dev/null); do
-      case $line in *containerd-shim*) kill -9 "$child" 2>/dev/null || true ;; esac
-    done
-    kill -9 "$pid" 2>/dev/null || true
-    gone "$pid" 10 || true
-    ;;
-  esac
+  pid=${entry#/proc/}
+  # Processes come and go while we look.
+  { read -r name <"$entry/comm" && line=$(tr '\0' ' ' <"$entry/cmdline"); } 2>/dev/null || continue
+  case $name:$line in containerd*:*"$BERTH_RUN/exec/"*) ;; *) continue ;; esac
+  # A shim's children are its container.
+  if [ "$name" = containerd-shim ]; then
+    { xargs -r kill -9 <"$entry/task/$pid/children"; } 2>/dev/null || true
+  fi
+  kill -9 "$pid" 2>/dev/null || true
+  gone "$pid" 10 || true
 done
 
 # Deepest first; mountinfo writes a blank in a path as \040.
@@ -55,6 +53,7 @@ nft list tables 2>/dev/null | while read -r _ family table; do
   rules=$(nft list table "$family" "$table")
   case $rules in *docker0*) continue ;; *"$bridge"*) nft delete table "$family" "$table" ;; esac
 done
-[ ! -e /sys/class/net/$bridge ] || ip link del $bridge
+! bridge_exists || ip link del $bridge
+remove_empty_cgroups
 rm -rf --one-file-system -- "$BERTH_HOME" "$BERTH_RUN"
 say "stopped; $BERTH_HOME, $BERTH_RUN and the bridge $bridge are removed"
