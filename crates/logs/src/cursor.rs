@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -21,9 +20,6 @@ const STEP: usize = 256 * 1024;
 
 /// The longest record; what is longer is skipped. Ours are below 100 KiB, attributes apart.
 const LONGEST_RECORD: usize = 1024 * 1024;
-
-/// By how much a file's own time may lag behind the clock.
-const COARSE_CLOCK: Duration = Duration::from_secs(1);
 
 /// What a step gave.
 #[derive(Debug)]
@@ -303,10 +299,7 @@ fn read(source: &mut Source, into: &mut [u8], offset: u64) -> io::Result<usize> 
 /// Whether all that a file holds is older than `since`, as far as can be told without reading it.
 fn is_before(source: &Source, since: Timestamp) -> bool {
     match source {
-        Source::Plain(file) => {
-            let modified = file.metadata().and_then(|metadata| metadata.modified());
-            modified.is_ok_and(|modified| modified + COARSE_CLOCK < SystemTime::from(since))
-        }
+        Source::Plain(file) => tail::latest(file).is_some_and(|latest| latest < since),
         Source::Gzip(unpacker) => unpacker
             .header()
             .and_then(|header| header.extra())

@@ -2,23 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
 
 use crate::files::{remove, rename, suffixed, writable};
-use crate::{Error, Result};
+use crate::{Error, Result, tail};
 
 /// What stands behind the name of a file whose compression is not complete.
 pub(crate) const UNFINISHED: &str = ".gz.tmp";
 
-/// How much of a file's end is looked at for the last record's time: it stands last.
-const TIME_WINDOW: u64 = 64;
-
 /// Replaces `path` by `path.gz`, unless another file has got that name meanwhile. The header tells
-/// the time of the last record, in dockerd's form, so that readers can pass over the file.
+/// the time of the latest record, in dockerd's form, so that readers can pass over the file.
 pub(crate) fn compress(path: &Path) -> Result<()> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -40,7 +37,7 @@ pub(crate) fn compress(path: &Path) -> Result<()> {
 
 fn pack(file: &mut File, path: &Path, target: &Path) -> Result<()> {
     let mut header = GzBuilder::new();
-    if let Some(time) = last_time(file) {
+    if let Some(time) = tail::latest(file) {
         header = header.extra(format!("{{\"lastTime\":\"{time}\"}}"));
     }
     let mut packer = header.write(writable(target)?, Compression::default());
@@ -56,16 +53,7 @@ fn is_still(file: &File, path: &Path) -> bool {
     }
 }
 
-fn last_time(file: &File) -> Option<Timestamp> {
-    let size = file.metadata().ok()?.len();
-    let start = size.saturating_sub(TIME_WINDOW);
-    let mut end = vec![0; usize::try_from(size - start).ok()?];
-    file.read_exact_at(&mut end, start).ok()?;
-    let (_, time) = std::str::from_utf8(&end).ok()?.rsplit_once("\"time\":\"")?;
-    time.strip_suffix("\"}\n")?.parse().ok()
-}
-
-/// The time of the last record, from a compressed file's header.
+/// The time of the latest record, from a compressed file's header.
 pub(crate) fn header_time(extra: &[u8]) -> Option<Timestamp> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]

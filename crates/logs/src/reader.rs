@@ -115,10 +115,12 @@ impl Reader {
     pub(crate) fn live(
         files: Arc<Files>,
         options: ReadOptions,
-        position: watch::Receiver<Position>,
+        mut position: watch::Receiver<Position>,
         total: u64,
     ) -> Self {
-        Self::new(files, options, None, Some(Live { position, total }))
+        // A follower counts from where the log is at the call: what comes after must not be lost.
+        let limit = options.follow.then(|| *position.borrow_and_update());
+        Self::new(files, options, limit, Some(Live { position, total }))
     }
 
     fn new(
@@ -194,7 +196,7 @@ impl Reader {
     }
 
     /// How far the log was written when reading began. What was handed over before, but not
-    /// written yet, is waited for.
+    /// written yet, is waited for; a follower gets it anyway.
     async fn first_limit(&mut self) -> Position {
         let Some(live) = &mut self.live else {
             let nothing = Position {

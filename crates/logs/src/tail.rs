@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use jiff::Timestamp;
+
 /// How many bytes are looked at in one go.
 const BLOCK: u64 = 64 * 1024;
 
@@ -56,4 +58,27 @@ pub(crate) fn count(mut from: impl Read) -> io::Result<u64> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The latest time of the records at a file's end. Nearly always that is the last record's; only
+/// pieces of long lines carry older times than what stands before them. A file whose end holds no
+/// record of the usual form has none.
+pub(crate) fn latest(file: &File) -> Option<Timestamp> {
+    let size = file.metadata().ok()?.len();
+    let start = size.saturating_sub(BLOCK);
+    let mut block = vec![0; usize::try_from(size - start).ok()?];
+    file.read_exact_at(&mut block, start).ok()?;
+    block
+        .strip_suffix(b"\n")?
+        .rsplit(|byte| *byte == b'\n')
+        .filter_map(time)
+        .max()
+}
+
+/// The time of a record, or of a record's end: it stands last.
+fn time(record: &[u8]) -> Option<Timestamp> {
+    let end = record.strip_suffix(b"\"}")?;
+    let at = memchr::memrchr(b'"', end)?;
+    end.get(..=at)?.strip_suffix(b"\"time\":\"")?;
+    std::str::from_utf8(end.get(at + 1..)?).ok()?.parse().ok()
 }

@@ -52,8 +52,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// For `map_err`: wraps the operating system's error with what was being done to what.
-    pub(crate) fn io<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source: source.into() }
+    pub(crate) fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 
     /// Whether the disk (or the quota) is full.

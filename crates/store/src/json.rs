@@ -35,9 +35,15 @@ pub enum Durability {
 /// [`Error::Encode`] and [`Error::Io`]; the old record is then untouched and no file is left
 /// beside it. One exception: when the very last step of [`Durability::Synced`] fails, the sync of
 /// the directory, the new record is in place but may not survive a power loss.
-pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T, durability: Durability) -> Result<()> {
-    let mut bytes = serde_json::to_vec(value)
-        .map_err(|error| Error::Encode { path: path.to_owned(), reason: error.to_string() })?;
+pub fn write_json<T: Serialize + ?Sized>(
+    path: &Path,
+    value: &T,
+    durability: Durability,
+) -> Result<()> {
+    let mut bytes = serde_json::to_vec(value).map_err(|error| Error::Encode {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
     bytes.push(b'\n');
 
     let temp = temp_beside(path)?;
@@ -62,22 +68,29 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T, durability: Dur
 /// was cut short), [`Error::Io`] when the operating system could not read it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        io::ErrorKind::NotFound => Error::Missing {
+            path: path.to_owned(),
+        },
         _ => Error::io("read", path)(error),
     })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::Corrupt { path: path.to_owned(), reason: error.to_string() })
+    serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// Makes the names in a directory survive a power loss.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(Error::io("sync", dir))
 }
 
 fn fill(temp: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::RUSR | Mode::WUSR;
-    let mut file = File::from(rustix::fs::open(temp, flags, mode).map_err(Error::io("create", temp))?);
+    let mut file =
+        File::from(rustix::fs::open(temp, flags, mode).map_err(Error::io("create", temp))?);
     file.write_all(bytes).map_err(Error::io("write", temp))?;
     match durability {
         Durability::Synced => file.sync_data().map_err(Error::io("sync", temp)),
@@ -99,7 +112,10 @@ fn remove_temp(temp: &Path) {
 fn temp_beside(path: &Path) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| {
-        Error::io("write", path)(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))
+        Error::io("write", path)(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a file name",
+        ))
     })?;
     let dir = parent(path)?;
     loop {

@@ -19,3 +19,6 @@ mod removal;
 pub use error::{Error, Result};
 pub use json::{Durability, read_json, write_json};
 pub use records::{Quarantined, Records};
+
+#[cfg(test)]
+mod tests;

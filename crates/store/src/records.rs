@@ -42,7 +42,10 @@ impl Records {
     /// [`Error::Io`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        private_dirs().recursive(true).create(&root).map_err(Error::io("create", &root))?;
+        private_dirs()
+            .recursive(true)
+            .create(&root)
+            .map_err(Error::io("create", &root))?;
         Ok(Self { root })
     }
 
@@ -112,9 +115,16 @@ impl Records {
     ///
     /// # Errors
     /// [`Error::InvalidName`], and [`Error::Io`] when the root itself cannot be listed.
-    pub fn load_all<T: DeserializeOwned>(&self, file: &str) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
+    pub fn load_all<T: DeserializeOwned>(
+        &self,
+        file: &str,
+    ) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
         check_file(file)?;
-        let mut ids: Vec<String> = self.names()?.into_iter().filter(|n| check_id(n).is_ok()).collect();
+        let mut ids: Vec<String> = self
+            .names()?
+            .into_iter()
+            .filter(|n| check_id(n).is_ok())
+            .collect();
         ids.sort_unstable();
         let mut loaded = Vec::with_capacity(ids.len());
         let mut quarantined = Vec::new();
@@ -149,8 +159,14 @@ impl Records {
                 Err(error) => return Err(Error::io("remove", &folder)(error)),
             }
         }
-        let leftovers: Vec<_> = self.names()?.into_iter().filter(|n| n.starts_with(&prefix)).collect();
-        leftovers.iter().try_for_each(|name| remove_tree(&self.root, name))
+        let leftovers: Vec<_> = self
+            .names()?
+            .into_iter()
+            .filter(|n| n.starts_with(&prefix))
+            .collect();
+        leftovers
+            .iter()
+            .try_for_each(|name| remove_tree(&self.root, name))
     }
 
     /// Takes away what earlier processes left unfinished: folders half removed and records half
@@ -208,7 +224,11 @@ fn sweep_folder(folder: &Path) -> Vec<Error> {
         .into_iter()
         .filter(|name| name.starts_with('.') && name.contains(TEMP_MARK))
         .map(|name| folder.join(name))
-        .filter_map(|path| std::fs::remove_file(&path).map_err(Error::io("remove", &path)).err())
+        .filter_map(|path| {
+            std::fs::remove_file(&path)
+                .map_err(Error::io("remove", &path))
+                .err()
+        })
         .collect()
 }
 
@@ -258,7 +278,3 @@ fn check_id(id: &str) -> Result<()> {
         Err(Error::InvalidId(id.to_owned()))
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

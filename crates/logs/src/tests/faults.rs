@@ -199,13 +199,18 @@ async fn a_slow_disk_costs_lines_in_non_blocking_mode() {
 fn a_full_disk_costs_lines_but_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=128k tmpfs \"$DISK\" && exec \"$0\" --ignored --exact tests::faults::on_a_full_disk";
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
         .arg(std::env::current_exe().unwrap())
         .env("DISK", folder.path())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("1 passed"),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]
