@@ -75,7 +75,11 @@ impl FromStr for Mac {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || Error::Invalid(format!("invalid MAC address: address {text}: invalid MAC address"));
+        let bad = || {
+            Error::Invalid(format!(
+                "invalid MAC address: address {text}: invalid MAC address"
+            ))
+        };
         let mut bytes = [0u8; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
@@ -97,7 +101,9 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -30,7 +30,9 @@ pub enum Error {
         network: String,
     },
     /// No free private subnet is left for the bridge.
-    #[error("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")]
+    #[error(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )]
     NoSubnet,
     /// One of our own containers publishes this host port.
     #[error("Bind for {host_ip}:{port} failed: port is already allocated")]
@@ -104,8 +106,16 @@ impl Error {
         }
     }
 
-    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
-        Error::Io { what, path: path.into(), source: source.into() }
+    pub(crate) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Error::Io {
+            what,
+            path: path.into(),
+            source: source.into(),
+        }
     }
 }
 

@@ -4,13 +4,24 @@
 //! own; the async methods of [`Net`] only wait for their answers, and a call whose future is
 //! dropped is either finished or undone, never left half done.
 
+mod attach;
+mod bridge;
 mod config;
 mod endpoint;
 mod error;
+mod filter;
+mod firewall;
 pub mod hosts;
+mod ipam;
 mod net;
+mod netns;
 mod networks;
+mod ports;
 pub mod resolv;
+mod rtnl;
+mod rules;
+mod shared;
+mod threads;
 
 pub use config::{BridgeConfig, Config};
 pub use endpoint::{Endpoint, EndpointRequest, Mac, Proto, Publish, PublishedPort};

@@ -1,13 +1,23 @@
 //! [`Net`]: the crate's face.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use tokio::sync::oneshot;
 
-use crate::{Config, Endpoint, EndpointRequest, Error, Network, Result};
+use crate::attach::Reply;
+use crate::shared::Shared;
+use crate::threads::Desk;
+use crate::{Config, Endpoint, EndpointRequest, Error, Network, Result, netns, rtnl};
+
+/// How long any answer may take. Single operations need milliseconds; this covers hundreds queued
+/// on a slow machine.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The default bridge as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,79 +36,202 @@ pub struct BridgeInfo {
 
 /// Networking of this daemon.
 #[derive(Debug)]
-pub struct Net {}
+pub struct Net {
+    shared: Arc<Shared>,
+}
 
 impl Net {
-    /// Sets the bridge, its rules and the threads up. Nothing here blocks the caller's thread.
+    /// Sets up the bridge, its rules and the threads, in the caller's network namespace. What an
+    /// earlier run left (namespaces, interfaces, published ports) stays until
+    /// [`sweep`](Self::sweep).
+    ///
+    /// Errors: [`Error::Invalid`] for a contradictory configuration, [`Error::NoSubnet`],
+    /// [`Error::Netlink`], [`Error::Nft`], [`Error::Io`].
     pub async fn open(config: Config) -> Result<Arc<Net>> {
-        let _ = config;
-        Err(Error::Closed)
+        let (reply, answer) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("net-open".into())
+            .spawn(move || {
+                let _ = reply.send(Shared::open(config));
+            })
+            .map_err(|source| Error::io("start thread", "net-open", source))?;
+        let shared = wait("opening the network", answer).await?;
+        Ok(Arc::new(Net {
+            shared: Arc::new(shared),
+        }))
     }
 
     /// Makes a network namespace with its loopback up and pins it; the pin's path. `id` is a
-    /// container id (hexadecimal digits).
+    /// container id. A pin that is there already, of a run that was cut off, is replaced.
+    ///
+    /// Errors: [`Error::Invalid`] for an id that is no plain name, [`Error::Io`], [`Error::Netlink`].
     pub async fn create_netns(&self, id: &str) -> Result<PathBuf> {
-        let _ = id;
-        Err(Error::Closed)
+        netns::check_id(id)?;
+        let pin = self.netns_path(id);
+        let path = pin.clone();
+        self.call("making a network namespace", move |_, desk, reply| {
+            let made = desk.home.make(&pin);
+            if reply.send(made).is_err() {
+                let _ = netns::remove(&pin);
+            }
+        })
+        .await?;
+        Ok(path)
     }
 
     /// Removes the pin: the namespace ends with its last process. No error when there is none.
+    ///
+    /// Errors: [`Error::Invalid`], [`Error::Io`].
     pub async fn remove_netns(&self, id: &str) -> Result<()> {
-        let _ = id;
-        Err(Error::Closed)
+        netns::check_id(id)?;
+        let pin = self.netns_path(id);
+        self.call("removing a network namespace", move |_, _, reply| {
+            let _ = reply.send(netns::remove(&pin));
+        })
+        .await
     }
 
     /// Where the namespace of a container is or would be pinned.
     pub fn netns_path(&self, id: &str) -> PathBuf {
-        PathBuf::from(id)
+        self.shared.pins.join(id)
     }
 
-    /// Connects a container to the bridge and publishes its ports. All or nothing.
+    /// Connects a container to the bridge and publishes its ports. All or nothing, also when the
+    /// returned future is dropped.
+    ///
+    /// Errors: [`Error::BridgeDisabled`], [`Error::NoNetns`], [`Error::PortAllocated`],
+    /// [`Error::PortBind`], [`Error::PortsExhausted`], [`Error::AddressInUse`],
+    /// [`Error::PoolExhausted`], [`Error::Invalid`], [`Error::Unsupported`] for IPv6,
+    /// [`Error::Netlink`], [`Error::Nft`].
     pub async fn connect(&self, request: EndpointRequest) -> Result<Endpoint> {
-        let _ = request;
-        Err(Error::Closed)
+        self.call("connecting to the bridge", move |shared, desk, reply| {
+            shared.connect(desk, &request, reply);
+        })
+        .await
     }
 
     /// Takes an endpoint down: ports, interface, address. Goes on after a failure; what is
     /// gone already is no error.
+    ///
+    /// Errors: [`Error::BridgeDisabled`], [`Error::Netlink`], [`Error::Nft`].
     pub async fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
-        let _ = endpoint;
-        Err(Error::Closed)
+        let (reply, answer) = oneshot::channel();
+        self.shared
+            .disconnect(Arc::new(endpoint.clone()), move |errors| {
+                let _ = reply.send(Error::collect(errors));
+            });
+        wait("disconnecting from the bridge", answer).await
     }
 
     /// Takes over the endpoint of a container that ran on through a daemon restart: reserves its
-    /// address and ports again and publishes them.
+    /// address and ports again, attaches its interface and publishes its ports. Taking over
+    /// twice is fine.
+    ///
+    /// Errors: as [`connect`](Self::connect); [`Error::Netlink`] when its interface is gone.
     pub async fn adopt(&self, endpoint: &Endpoint) -> Result<()> {
-        let _ = endpoint;
-        Err(Error::Closed)
+        let endpoint = endpoint.clone();
+        self.call("taking over an endpoint", move |shared, desk, reply| {
+            shared.adopt(desk, endpoint, reply);
+        })
+        .await
     }
 
     /// After [`adopt`](Self::adopt) of all that live: removes namespaces, interfaces and rules of
-    /// containers not in `keep`.
+    /// containers not in `keep` (container ids). Goes on after a failure.
+    ///
+    /// Errors: [`Error::Io`], [`Error::Netlink`], [`Error::Nft`], [`Error::Several`].
     pub async fn sweep(&self, keep: HashSet<String>) -> Result<()> {
-        let _ = keep;
-        Err(Error::Closed)
+        self.call("sweeping networks", move |shared, desk, reply| {
+            shared.sweep(desk, &keep, reply)
+        })
+        .await
     }
 
     /// The default bridge; `None` when disabled. Does not wait.
     pub fn bridge_info(&self) -> Option<BridgeInfo> {
-        None
+        let bridge = &self.shared.bridged.as_ref()?.bridge;
+        Some(BridgeInfo {
+            name: bridge.name.clone(),
+            gateway: bridge.net.addr(),
+            subnet: bridge.net.trunc(),
+            mtu: self.shared.config.bridge.mtu,
+            ours: bridge.ours,
+        })
     }
 
     /// All endpoints by endpoint id, as of now. Does not wait.
     pub fn endpoints(&self) -> Arc<BTreeMap<String, Arc<Endpoint>>> {
-        Arc::default()
+        self.shared.endpoints.load_full()
     }
 
     /// The predefined networks in the order bridge (unless disabled), host, none. Does not wait.
     pub fn networks(&self) -> Vec<Network> {
-        Vec::new()
+        self.shared.networks.clone()
     }
 
     /// Removes our rules and the bridge if we made it, unless containers live on
-    /// (`keep`, live-restore), and ends the threads.
+    /// (`keep`, live-restore), and ends the threads. Later calls fail with [`Error::Closed`].
+    ///
+    /// Errors: [`Error::Netlink`], [`Error::Nft`].
     pub async fn close(&self, keep: bool) -> Result<()> {
-        let _ = keep;
-        Err(Error::Closed)
+        let mut errors = Vec::new();
+        if let Some(bridged) = &self.shared.bridged {
+            let (reply, answer) = oneshot::channel();
+            let done = Box::new(move |result| {
+                let _ = reply.send(result);
+            });
+            bridged.firewall.end(!keep, done);
+            errors.extend(wait("removing rules", answer).await.err());
+            if bridged.bridge.ours && !keep {
+                let name = bridged.bridge.name.clone();
+                let deleted = self.call("deleting the bridge", move |_, desk, reply| {
+                    let _ = reply.send(desk.host.apply(vec![rtnl::delete_link(&name)]));
+                });
+                errors.extend(deleted.await.err().filter(|error| !rtnl::is_gone(error)));
+            }
+        }
+        self.shared.threads.end();
+        let handles = std::mem::take(
+            &mut *self
+                .shared
+                .handles
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let (reply, answer) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("net-close".into())
+            .spawn(move || {
+                handles.into_iter().for_each(|handle| drop(handle.join()));
+                let _ = reply.send(Ok(()));
+            })
+            .map_err(|source| Error::io("start thread", "net-close", source))?;
+        errors.extend(wait("ending the network's threads", answer).await.err());
+        Error::collect(errors)
+    }
+
+    /// Runs `work` on one of our threads and waits for its answer.
+    async fn call<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Arc<Shared>, &mut Desk, Reply<T>) + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .threads
+            .run(move |desk| work(&shared, desk, reply));
+        wait(what, answer).await
+    }
+}
+
+async fn wait<T>(what: &'static str, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    match tokio::time::timeout(LIMIT, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Error::Closed),
+        Err(_) => Err(Error::Timeout {
+            what,
+            seconds: LIMIT.as_secs(),
+        }),
     }
 }

@@ -1,0 +1,187 @@
+//! The default bridge device: found or made, addressed, and the host prepared for it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use rand::RngCore;
+
+use crate::networks::Made;
+use crate::rtnl::{self, Rtnl};
+use crate::{BridgeConfig, Error, Mac, Result};
+
+/// The device as it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Bridge {
+    pub(crate) name: String,
+    pub(crate) index: u32,
+    /// Its own address with the subnet's prefix length.
+    pub(crate) net: Ipv4Net,
+    /// Whether we made it.
+    pub(crate) ours: bool,
+}
+
+/// Finds or makes the bridge. `made` is what an earlier run made.
+///
+/// Errors: [`Error::Invalid`] when the configuration contradicts itself or an existing device,
+/// [`Error::NoSubnet`], [`Error::Netlink`].
+pub(crate) fn set_up(
+    config: &BridgeConfig,
+    made: Option<&Made>,
+    host: &mut Rtnl,
+) -> Result<Bridge> {
+    if let Some(net) = config.address {
+        check_address(net)?;
+    }
+    let made = made.filter(|made| made.name == config.name);
+    let bridge = match host.index(&config.name)? {
+        Some(index) => existing(config, made, host, index)?,
+        None => create(config, made, host)?,
+    };
+    let mut requests = vec![rtnl::set_up(bridge.index)];
+    if bridge.ours && config.mtu != 1500 {
+        requests.push(rtnl::set_mtu(bridge.index, config.mtu));
+    }
+    host.apply(requests)?;
+    // Replies to connections from the host's loopback come in here for 127.0.0.1; the rules
+    // drop what else pretends to.
+    sysctl(
+        &format!("net/ipv4/conf/{}/route_localnet", bridge.name),
+        "1",
+    )?;
+    if config.ip_forward {
+        sysctl("net/ipv4/ip_forward", "1")?;
+    }
+    Ok(bridge)
+}
+
+fn check_address(net: Ipv4Net) -> Result<()> {
+    let inner =
+        net.prefix_len() < 31 && net.addr() != net.network() && net.addr() != net.broadcast();
+    if !inner || net.prefix_len() < 8 {
+        return Err(Error::Invalid(format!(
+            "invalid bridge IP address {net}: not an address within a subnet"
+        )));
+    }
+    Ok(())
+}
+
+fn existing(
+    config: &BridgeConfig,
+    made: Option<&Made>,
+    host: &mut Rtnl,
+    index: u32,
+) -> Result<Bridge> {
+    let ours = made.is_some();
+    let addresses = host.addresses()?;
+    let found: Vec<Ipv4Net> = addresses
+        .iter()
+        .filter(|(link, _)| *link == index)
+        .map(|(_, net)| *net)
+        .collect();
+    let bridge = |net| Bridge {
+        name: config.name.clone(),
+        index,
+        net,
+        ours,
+    };
+    match (config.address, found.first()) {
+        (Some(wanted), Some(_)) if found.contains(&wanted) => Ok(bridge(wanted)),
+        (None, Some(net)) => {
+            check_address(*net)?;
+            Ok(bridge(*net))
+        }
+        (Some(_), Some(_)) if ours => {
+            // The subnet was changed in the configuration.
+            host.apply(vec![rtnl::delete_link(&config.name)])?;
+            create(config, made, host)
+        }
+        (Some(wanted), Some(net)) => Err(Error::Invalid(format!(
+            "bridge {} exists with address {net}, not {wanted}; remove it or the setting",
+            config.name
+        ))),
+        (_, None) => {
+            let net = choose(config, made, host)?;
+            host.apply(vec![rtnl::add_address(index, net)])?;
+            Ok(bridge(net))
+        }
+    }
+}
+
+fn create(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result<Bridge> {
+    let net = choose(config, made, host)?;
+    let mut mac = [0x02, 0x42, 0, 0, 0, 0];
+    if let Some(random) = mac.get_mut(2..) {
+        rand::rng().fill_bytes(random);
+    }
+    host.apply(vec![rtnl::add_bridge(&config.name, Mac(mac))])?;
+    let addressed = host.index(&config.name).and_then(|index| {
+        let index =
+            index.ok_or_else(|| Error::Invalid(format!("bridge {} vanished", config.name)))?;
+        host.apply(vec![rtnl::add_address(index, net)])?;
+        Ok(index)
+    });
+    match addressed {
+        Ok(index) => Ok(Bridge {
+            name: config.name.clone(),
+            index,
+            net,
+            ours: true,
+        }),
+        Err(error) => {
+            let _ = host.apply(vec![rtnl::delete_link(&config.name)]);
+            Err(error)
+        }
+    }
+}
+
+/// The configured address, else the one of last time if it is still free, else a free one.
+fn choose(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result<Ipv4Net> {
+    if let Some(net) = config.address {
+        return Ok(net);
+    }
+    let mut taken: Vec<Ipv4Net> = host
+        .addresses()?
+        .into_iter()
+        .map(|(_, net)| net.trunc())
+        .collect();
+    taken.extend(host.routes()?);
+    if let Some(made) = made.filter(|made| is_free(made.address, &taken)) {
+        return Ok(made.address);
+    }
+    free_subnet(&taken).ok_or(Error::NoSubnet)
+}
+
+fn is_free(net: Ipv4Net, taken: &[Ipv4Net]) -> bool {
+    let net = net.trunc();
+    !taken
+        .iter()
+        .any(|other| net.contains(other) || other.contains(&net))
+}
+
+/// The first of Docker's default pools that overlaps nothing of `taken`, with its first address.
+pub(crate) fn free_subnet(taken: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let sixteens = (17..32).map(|second| (Ipv4Addr::new(172, second, 0, 1), 16));
+    let twenties = (0..16).map(|block| (Ipv4Addr::new(192, 168, block * 16, 1), 20));
+    sixteens
+        .chain(twenties)
+        .filter_map(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+        .find(|net| is_free(*net, taken))
+}
+
+/// Sets a kernel parameter of this thread's network namespace, unless it is so already.
+pub(crate) fn sysctl(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
+        return Ok(());
+    }
+    fs::write(&path, value).map_err(|e| Error::io("write", path, e))
+}
+
+/// The kernel's range of ephemeral ports.
+pub(crate) fn ephemeral_ports() -> Option<std::ops::RangeInclusive<u16>> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (low > 0 && low < high).then_some(low..=high)
+}
