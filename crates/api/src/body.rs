@@ -1,6 +1,7 @@
 //! Request bodies: bounded JSON, checked as dockerd does, and unbounded uploads.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -15,6 +16,9 @@ use crate::{Error, Result};
 
 /// The most bytes that a JSON body may have.
 const JSON_LIMIT: usize = 4 << 20;
+
+/// How long a client may take to send a JSON body.
+const JSON_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What may go wrong while a body is read.
 type ReadError = Box<dyn std::error::Error + Send + Sync>;
@@ -70,6 +74,18 @@ where
     Ok(true)
 }
 
+/// Reads a body to its end that nobody wants, so that nothing of it is taken for what comes after.
+///
+/// # Errors
+/// It is longer than a JSON body may be, or the client went away.
+pub(crate) async fn discard<B>(body: B) -> Result<()>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<ReadError>,
+{
+    collect(body).await.map(drop)
+}
+
 /// The body as a stream of bytes, for uploads of any size.
 pub(crate) fn upload<B>(body: B) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static
 where
@@ -105,7 +121,9 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<ReadError>,
 {
-    let collected = Limited::new(body, JSON_LIMIT).collect().await;
+    let collect = Limited::new(body, JSON_LIMIT).collect();
+    let collected = tokio::time::timeout(JSON_TIMEOUT, collect).await;
+    let collected = collected.map_err(|_| Error::invalid("invalid JSON: i/o timeout"))?;
     collected.map(|c| c.to_bytes()).map_err(|error| {
         let too_large = error.is::<http_body_util::LengthLimitError>();
         let reason =
@@ -171,7 +189,7 @@ mod tests {
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(text).unwrap());
         }
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(json(&headers, body))
     }
 

@@ -24,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::reply::Response;
@@ -33,9 +34,13 @@ use crate::stream::{Hangup, Held, Stream};
 /// five minutes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The most bytes of a request's head, and of what is read or written ahead on a connection.
+/// A head that is longer is answered with `431`.
+pub(crate) const MAX_HEAD: usize = 128 << 10;
+
 /// How long to read on after the answer, so that closing does not reset the connection under an
-/// answer that the client has not read yet.
-const LINGER: Duration = Duration::from_millis(500);
+/// answer that the client has not read yet: while the client goes on sending, and in all.
+const LINGER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// What goes on with the socket after a request left HTTP.
 pub(crate) struct Takeover {
@@ -87,6 +92,11 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
+    /// A socket of which `ahead` has been read already.
+    pub(crate) fn new(ahead: Bytes, stream: Stream) -> Raw {
+        Raw { ahead, stream }
+    }
+
     /// What tells when the client has closed the whole connection.
     pub(crate) fn hangup(&self) -> io::Result<Hangup> {
         self.stream.hangup()
@@ -163,12 +173,16 @@ where
 {
     let session = Session::default();
     let held = Held::new(stream, session.hold.clone());
-    let service = service_fn(|request| {
-        Box::pin(answer(request, session.clone()).map(Ok::<_, std::convert::Infallible>))
+    let handle = session.clone();
+    // Boxed, so that the connection can be moved to be taken apart.
+    let answer = Box::new(answer);
+    let service = service_fn(move |request| {
+        Box::pin(answer(request, handle.clone()).map(Ok::<_, std::convert::Infallible>))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
         .half_close(false)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(held), service);
@@ -192,7 +206,7 @@ where
     .await;
 
     let parts = connection.into_parts();
-    let mut raw = Raw { ahead: parts.read_buf, stream: parts.io.into_inner().into_inner() };
+    let mut raw = Raw::new(parts.read_buf, parts.io.into_inner().into_inner());
     match outcome {
         Ok(Some(Takeover { head, run })) => {
             if raw.write_all(&head).await.is_ok() {
@@ -214,7 +228,8 @@ pub(crate) async fn close(mut socket: impl AsyncRead + AsyncWrite + Unpin) {
     }
     let drain = async {
         let mut buffer = [0u8; 4096];
-        while matches!(socket.read(&mut buffer).await, Ok(n) if n > 0) {}
+        let (each, _) = LINGER;
+        while matches!(timeout(each, socket.read(&mut buffer)).await, Ok(Ok(n)) if n > 0) {}
     };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+    let _ = timeout(LINGER.1, drain).await;
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use berth_engine::Engine;
-use berth_errdefs::Kind;
 use berth_wire::{ApiVersion, Filters};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +21,7 @@ pub(crate) struct Ctx {
     /// The API version that the client speaks.
     pub(crate) version: ApiVersion,
     pub(crate) query: Query,
+    pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
     pub(crate) session: Session,
@@ -64,14 +64,8 @@ impl Ctx {
         value: &T,
         gate: fn(&mut serde_json::Value, ApiVersion),
     ) -> Result<Response> {
-        // The newest shape is written straight, without a tree in between.
-        if self.version == ApiVersion::NEWEST {
-            return reply::json(StatusCode::OK, value);
-        }
-        let tree = serde_json::to_value(value);
-        let mut tree = tree.map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
-        gate(&mut tree, self.version);
-        reply::json(StatusCode::OK, &tree)
+        let bytes = reply::encode_gated(value, gate, self.version)?;
+        Ok(reply::full(StatusCode::OK, reply::JSON, bytes))
     }
 
     /// The JSON body, if the request has a body. The rest of the request stays.

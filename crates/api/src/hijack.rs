@@ -129,7 +129,7 @@ pub(crate) async fn session<S: Source, K: Sink>(
     };
     let (mut reader, mut writer) = tokio::io::split(raw);
     {
-        let incoming = copy_in(&mut reader, input);
+        let incoming = copy_in(&mut reader, input, ends_with_output);
         let outgoing = copy_out(&mut writer, framing, output);
         let gone = hangup.wait();
         tokio::pin!(incoming, outgoing, gone);
@@ -177,8 +177,13 @@ enum OutEnd {
     ClientGone,
 }
 
-async fn copy_in<K: Sink>(reader: &mut (impl AsyncRead + Unpin), input: Option<K>) -> InEnd {
-    let mut input = input;
+/// `read_on` is for input that the process no longer takes: read and dropped, so that the client
+/// is not held up and its end is seen.
+async fn copy_in<K: Sink>(
+    reader: &mut (impl AsyncRead + Unpin),
+    mut input: Option<K>,
+    read_on: bool,
+) -> InEnd {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(INPUT_PIECE);
@@ -197,8 +202,8 @@ async fn copy_in<K: Sink>(reader: &mut (impl AsyncRead + Unpin), input: Option<K
         match sink.write(bytes).await {
             Flow::Continue => {}
             Flow::Detached => return InEnd::Stop,
-            // What else the client sends is read and dropped, so that it is not held up.
-            Flow::Closed => input = None,
+            Flow::Closed if read_on => input = None,
+            Flow::Closed => return InEnd::Quiet,
         }
     }
 }

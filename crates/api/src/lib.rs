@@ -13,6 +13,7 @@
 //! its client goes away; changes are the engine's and go on.
 
 mod absent;
+mod accept;
 mod body;
 mod connection;
 mod containers;

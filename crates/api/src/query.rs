@@ -40,7 +40,7 @@ impl Query {
     }
 
     /// All values of `key`.
-    pub(crate) fn all<'q>(&'q self, key: &'q str) -> impl Iterator<Item = &'q str> {
+    pub(crate) fn all<'q>(&'q self, key: &str) -> impl Iterator<Item = &'q str> {
         self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
@@ -48,6 +48,11 @@ impl Query {
     pub(crate) fn flag(&self, key: &str) -> bool {
         let value = self.get(key).trim().to_lowercase();
         !matches!(value.as_str(), "" | "0" | "no" | "false" | "none")
+    }
+
+    /// A truth value that is `default` where it is not given at all.
+    pub(crate) fn flag_or(&self, key: &str, default: bool) -> bool {
+        if self.all(key).next().is_some() { self.flag(key) } else { default }
     }
 
     /// A whole number.
@@ -140,6 +145,9 @@ mod tests {
             assert_eq!(query.flag("x"), expected, "{value:?}");
         }
         assert!(!Query::default().flag("x"));
+        assert!(Query::default().flag_or("x", true));
+        let query = Query::parse("x=").unwrap();
+        assert!(!query.flag_or("x", true));
     }
 
     #[test]

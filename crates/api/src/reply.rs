@@ -2,6 +2,8 @@
 
 use std::io;
 
+use berth_errdefs::Kind;
+use berth_wire::ApiVersion;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::header::CONTENT_TYPE;
@@ -29,9 +31,28 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, value)
-        .map_err(|e| Error::new(berth_errdefs::Kind::Internal, e.to_string()))?;
+        .map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
     bytes.push(b'\n');
     Ok(bytes.into())
+}
+
+/// [`encode`] in the shape that clients of `version` know.
+///
+/// # Errors
+/// Those of [`encode`].
+pub(crate) fn encode_gated<T: Serialize + ?Sized>(
+    value: &T,
+    gate: fn(&mut serde_json::Value, ApiVersion),
+    version: ApiVersion,
+) -> Result<Bytes> {
+    // The newest shape is written straight, without a tree in between.
+    if version == ApiVersion::NEWEST {
+        return encode(value);
+    }
+    let tree = serde_json::to_value(value);
+    let mut tree = tree.map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+    gate(&mut tree, version);
+    encode(&tree)
 }
 
 /// A JSON answer.

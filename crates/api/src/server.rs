@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use crate::connection::{self, Session};
 use crate::context::Ctx;
 use crate::query::Query;
 use crate::reply::{self, Response};
-use crate::routes::Table;
+use crate::routes::{Handler, Table};
 use crate::status::status;
 use crate::stream::Stream;
 use crate::{Result, version};
@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The first and the longest pause after a failed `accept`.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How long a TCP peer may be silent before it is probed, and between probes.
+const PROBE_PAUSE: Duration = Duration::from_secs(15);
 
 /// What every answer of a known endpoint carries.
 pub(crate) const FIXED_HEADERS: [(&str, &str); 4] = [
@@ -50,7 +53,13 @@ pub enum Listener {
     Tcp(TcpListener),
 }
 
-impl Listener {
+/// Where connections come from.
+pub(crate) trait Accept: Send + Sync + 'static {
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Stream>> + Send;
+}
+
+impl Accept for Listener {
     async fn accept(&self) -> io::Result<Stream> {
         match self {
             Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
@@ -59,11 +68,20 @@ impl Listener {
                 // Interactive bytes must not wait, and a client whose host vanished must not
                 // stay for ever. Neither failing is a reason to refuse it.
                 let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+                let _ = keep_alive(&stream);
                 Ok(Stream::Tcp(stream))
             }
         }
     }
+}
+
+/// Probes a silent peer: after a minute or so without an answer the connection breaks.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_PAUSE)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_PAUSE)?;
+    sockopt::set_tcp_keepcnt(stream, 4)
 }
 
 /// Serves the API on `listener` until `cancel`; then lets requests under way finish for at most
@@ -77,8 +95,9 @@ pub async fn serve(engine: Arc<Engine>, listener: Listener, cancel: Cancellation
 }
 
 /// Accepts connections and has `answer` answer each request on them.
-pub(crate) async fn accept<F, Fut>(listener: Listener, answer: F, cancel: CancellationToken)
+async fn accept<L, F, Fut>(listener: L, answer: F, cancel: CancellationToken)
 where
+    L: Accept,
     F: Fn(Request<Incoming>, Session) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Response> + Send + 'static,
 {
@@ -124,34 +143,29 @@ struct App {
 async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> Response {
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
     let method = request.method().clone();
+    // Without the query: it may hold what is nobody's business.
     tracing::debug!(%method, path, "request");
-    if method == Method::OPTIONS {
-        return reply::empty(StatusCode::OK);
-    }
-    if let Some(location) = cleaned(&path) {
-        return moved(&location, request.uri().query());
-    }
-    let (version, rest) = version::split(&path);
-    let plain = version::wants_plain_errors(version);
-    let Some((handler, params)) = app.table.find(&method, rest) else {
-        return reply::failure(StatusCode::NOT_FOUND, "page not found", plain);
+    let found = match find(&app.table, &method, &path, request.uri().query()) {
+        Ok(found) => found,
+        Err(elsewhere) => return elsewhere,
     };
-    let params = params.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    let plain = version::wants_plain_errors(found.version.as_deref());
     let work = async {
-        let version = version::admit(version)?;
+        let version = version::admit(found.version.as_deref())?;
         let query = Query::parse(request.uri().query().unwrap_or_default())?;
         let (parts, body) = request.into_parts();
         let ctx = Ctx {
             engine: app.engine.clone(),
             version,
             query,
+            method: parts.method,
             headers: parts.headers,
             body,
             session: session.clone(),
             cancel: app.cancel.clone(),
-            params,
+            params: found.params,
         };
-        handler(ctx).await
+        (found.handler)(ctx).await
     };
     let mut response = settle(work, &method, &path, plain).await;
     session.stay();
@@ -159,6 +173,35 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> 
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// A path that somebody answers.
+struct Found {
+    version: Option<String>,
+    handler: Handler,
+    params: Vec<(&'static str, String)>,
+}
+
+/// Looks a path up. Without a handler there is an answer: where to look instead, or that there
+/// is no such page.
+fn find(
+    table: &Table,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+) -> std::result::Result<Found, Response> {
+    if let Some(location) = cleaned(path) {
+        return Err(moved(&location, query));
+    }
+    let (version, rest) = version::split(path);
+    let Some((handler, params)) = table.find(method, rest) else {
+        return Err(reply::failure(StatusCode::NOT_FOUND, "page not found", false));
+    };
+    Ok(Found {
+        version: version.map(str::to_owned),
+        handler,
+        params: params.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+    })
 }
 
 /// Turns failure and panic into an answer.

@@ -1,7 +1,7 @@
 //! One client's socket, Unix or TCP.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +25,30 @@ impl Stream {
     /// # Errors
     /// The descriptor can't be duplicated or registered.
     pub(crate) fn hangup(&self) -> io::Result<Hangup> {
-        // A descriptor of its own: waiting clears its readiness, which would stall a writer
-        // that shares the registration.
+        // A registration of its own: waiting clears its readiness, which would stall a writer
+        // that shares it.
         let copy = rustix::io::fcntl_dupfd_cloexec(self.as_fd(), 3)?;
-        let fd = tokio::io::unix::AsyncFd::with_interest(copy, Interest::WRITABLE)?;
-        Ok(Hangup { fd })
+        let stream = match self {
+            Stream::Unix(_) => Stream::Unix(UnixStream::from_std(copy.into())?),
+            Stream::Tcp(_) => Stream::Tcp(TcpStream::from_std(copy.into())?),
+        };
+        Ok(Hangup { stream })
+    }
+
+    async fn writable(&self) -> io::Result<Ready> {
+        match self {
+            Stream::Unix(s) => s.ready(Interest::WRITABLE).await,
+            Stream::Tcp(s) => s.ready(Interest::WRITABLE).await,
+        }
+    }
+
+    /// Forgets that it can be written to, until the kernel says so anew.
+    fn clear_writable(&self) {
+        let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = match self {
+            Stream::Unix(s) => s.try_io(Interest::WRITABLE, blocked),
+            Stream::Tcp(s) => s.try_io(Interest::WRITABLE, blocked),
+        };
     }
 }
 
@@ -46,18 +65,18 @@ impl AsFd for Stream {
 /// learns of it only when something is sent, so there it also waits for that.
 #[derive(Debug)]
 pub(crate) struct Hangup {
-    fd: tokio::io::unix::AsyncFd<OwnedFd>,
+    stream: Stream,
 }
 
 impl Hangup {
     /// Returns when the peer is gone.
     pub(crate) async fn wait(&self) {
         loop {
-            let Ok(mut guard) = self.fd.ready(Interest::WRITABLE).await else { return };
-            if guard.ready().is_write_closed() {
+            let Ok(ready) = self.stream.writable().await else { return };
+            if ready.is_write_closed() {
                 return;
             }
-            guard.clear_ready_matching(Ready::WRITABLE);
+            self.stream.clear_writable();
         }
     }
 }

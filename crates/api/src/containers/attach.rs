@@ -2,12 +2,12 @@
 
 use berth_engine::AttachOptions;
 
-use crate::Result;
 use crate::context::Ctx;
-use crate::hijack;
 use crate::reply::Response;
+use crate::{Result, body, hijack};
 
-pub(crate) async fn attach(ctx: Ctx) -> Result<Response> {
+pub(crate) async fn attach(mut ctx: Ctx) -> Result<Response> {
+    body::discard(&mut ctx.body).await?;
     ctx.session.expect_takeover();
     let options = AttachOptions {
         stdin: ctx.query.flag("stdin"),

@@ -1,6 +1,7 @@
 //! `/containers/…`
 
 mod attach;
+mod compat;
 mod create;
 mod inspect;
 mod kill;

@@ -1,6 +1,9 @@
 //! `POST /containers/{id}/wait`
 
+use std::io;
+
 use berth_engine::WaitCondition;
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::StatusCode;
 
@@ -15,10 +18,16 @@ pub(crate) async fn wait(ctx: Ctx) -> Result<Response> {
         let waiter = ctx.engine.wait(ctx.id(), WaitCondition::NotRunning)?;
         return reply::json(StatusCode::OK, &waiter.done().await?);
     }
-    let waiter = ctx.engine.wait(ctx.id(), condition(ctx.query.get("condition"))?)?;
+    let condition = condition(ctx.query.get("condition"))?;
+    let waiter = ctx.engine.wait(ctx.id(), condition)?;
+    // Between 1.30 and 1.34 the only sign of a failed removal was an answer with nothing in it.
+    let silent = condition == WaitCondition::Removed && !ctx.since(34);
     let body = stream::once(async move {
         let response = waiter.done().await.unwrap_or_else(|error| failed(&error.to_string()));
-        reply::encode(&response).map_err(std::io::Error::other)
+        if silent && response.error.is_some() {
+            return Ok(Bytes::new());
+        }
+        reply::encode(&response).map_err(io::Error::other)
     });
     Ok(reply::stream(reply::JSON, body.take_until(ctx.cancel.cancelled_owned())))
 }

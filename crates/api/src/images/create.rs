@@ -24,7 +24,7 @@ async fn pull(ctx: Ctx) -> Result<Response> {
     // What the registry refuses outright is a plain error, not a stream.
     let pull = ctx.engine.images().pull(request).await?;
     let work = |progress| async move { Ok(pull.run(&progress).await?) };
-    Ok(reply::stream(reply::JSON, progress::stream(work)))
+    Ok(reply::stream(reply::JSON, progress::stream(progress::all, work)))
 }
 
 /// The name of `fromImage` and `tag`, which may also be a digest.
@@ -34,12 +34,15 @@ fn wanted(image: &str, tag: &str) -> Result<Reference> {
     let mut reference = Reference::parse(image).map_err(bad_name)?;
     if !tag.is_empty() {
         reference = match tag.parse::<Digest>() {
-            Ok(digest) => reference.with_digest(digest),
+            Ok(digest) => reference.repository().with_digest(digest),
             Err(_) => reference.with_tag(tag).map_err(bad_name)?,
         };
     }
     if reference.familiar_name() == "scratch" {
         return Err(Error::new(Kind::Forbidden, "'scratch' is a reserved name"));
+    }
+    if reference.is_name_only() {
+        return Err(Error::unsupported("pulling all tags of an image"));
     }
     Ok(reference)
 }
@@ -72,13 +75,19 @@ mod tests {
 
     #[test]
     fn names_are_put_together() {
-        let name = |image: &str, tag: &str| wanted(image, tag).map(|r| r.tagged().familiar());
-        assert_eq!(name("busybox", "").unwrap(), "busybox:latest");
-        assert_eq!(name("busybox:", "").unwrap(), "busybox:latest");
+        let name = |image: &str, tag: &str| wanted(image, tag).map(|r| r.familiar());
+        assert_eq!(name("busybox", "latest").unwrap(), "busybox:latest");
+        assert_eq!(name("busybox:1", "").unwrap(), "busybox:1");
+        for image in ["busybox", "busybox:"] {
+            assert_eq!(
+                name(image, "").unwrap_err().to_string(),
+                "pulling all tags of an image is not supported yet by Berth"
+            );
+        }
         assert_eq!(name("busybox:1", "2").unwrap(), "busybox:2");
         assert_eq!(name("localhost:5000/a/b", "x").unwrap(), "localhost:5000/a/b:x");
         let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(name("busybox", &digest).unwrap(), format!("busybox@{digest}"));
+        assert_eq!(name("busybox:1", &digest).unwrap(), format!("busybox@{digest}"));
         assert_eq!(name("scratch", "").unwrap_err().to_string(), "'scratch' is a reserved name");
         assert!(name("Busybox", "").unwrap_err().to_string().contains("must be lowercase"));
         assert!(name("busybox", "a b").is_err());

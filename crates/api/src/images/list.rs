@@ -5,12 +5,14 @@ use crate::context::Ctx;
 use crate::reply::Response;
 
 pub(crate) async fn list(ctx: Ctx) -> Result<Response> {
-    let mut filters = ctx.filters()?.to_map();
+    let mut filters = ctx.filters()?.lists();
     if !ctx.since(41)
         && let Some(name) = ctx.query.given("filter")
     {
         filters.entry("reference".to_owned()).or_default().push(name.to_owned());
     }
-    let images = ctx.engine.images().list(&filters, ctx.query.flag("shared-size"))?;
+    // `manifests` only asks for more than there is: what is not told is not there.
+    let shared_size = ctx.since(42) && ctx.query.flag("shared-size");
+    let images = ctx.engine.images().list(&filters, shared_size)?;
     ctx.gated(&images, berth_wire::gates::image_list)
 }

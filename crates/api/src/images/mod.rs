@@ -48,10 +48,11 @@ fn platform(ctx: &Ctx) -> Result<Option<Platform>> {
     text.map(|t| Platform::parse(t).map_err(Error::from)).transpose()
 }
 
-/// Refuses a parameter that asks for one platform of an image out of several.
-fn refuse(ctx: &Ctx, parameter: &str, what: &str) -> Result<()> {
+/// Refuses a parameter that API `1.minor` brought and Berth does not honour. Older clients may
+/// send it, and nobody ever listened.
+fn refuse(ctx: &Ctx, minor: u16, parameter: &str, what: &str) -> Result<()> {
     match ctx.query.given(parameter) {
-        Some(_) => Err(Error::unsupported(what)),
-        None => Ok(()),
+        Some(_) if ctx.since(minor) => Err(Error::unsupported(what)),
+        _ => Ok(()),
     }
 }

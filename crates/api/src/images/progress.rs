@@ -30,9 +30,22 @@ struct Detail<'m> {
     message: &'m str,
 }
 
-/// Does `work` as the stream is read, and gives its messages; its failure is the last one.
-/// Dropping the stream drops the work.
-pub(crate) fn stream<F, W, T>(work: F) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin
+/// Every message.
+pub(crate) fn all(_: &JsonMessage) -> bool {
+    true
+}
+
+/// Only what came of it, not how far it is.
+pub(crate) fn results(message: &JsonMessage) -> bool {
+    message.progress_detail.is_none()
+}
+
+/// Does `work` as the stream is read, and gives those of its messages that `keep` keeps; its
+/// failure is the last one. Dropping the stream drops the work.
+pub(crate) fn stream<F, W, T>(
+    keep: fn(&JsonMessage) -> bool,
+    work: F,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin
 where
     F: FnOnce(Progress) -> W,
     W: Future<Output = Result<T>> + Send + 'static,
@@ -41,20 +54,28 @@ where
     let mut work: Option<Pin<Box<W>>> = Some(Box::pin(work(Progress::new(sender))));
     let mut failure: Option<Error> = None;
     stream::poll_fn(move |cx| {
-        if let Some(running) = &mut work
-            && let Poll::Ready(result) = running.as_mut().poll(cx)
-        {
-            failure = result.err();
-            // Takes the sender along: what is in the channel is all there is.
-            work = None;
+        loop {
+            if let Some(running) = &mut work
+                && let Poll::Ready(result) = running.as_mut().poll(cx)
+            {
+                failure = result.err();
+                // Takes the sender along: what is in the channel is all there is.
+                work = None;
+            }
+            match messages.poll_recv(cx) {
+                Poll::Ready(Some(message)) if keep(&message) => {
+                    return Poll::Ready(Some(line(&message)));
+                }
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => {
+                    return Poll::Ready(failure.take().map(|error| {
+                        let message = &error.to_string();
+                        line(&Failure { detail: Detail { message }, error: message })
+                    }));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        messages.poll_recv(cx).map(|message| match message {
-            Some(message) => Some(line(&message)),
-            None => failure.take().map(|error| {
-                let message = &error.to_string();
-                line(&Failure { detail: Detail { message }, error: message })
-            }),
-        })
     })
 }
 
@@ -68,32 +89,50 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_failure_comes_last() {
+    #[tokio::test]
+    async fn a_failure_comes_last() {
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-        let body = stream(|progress| async move {
+        let body = stream(all, |progress| async move {
             let _keep = progress;
             let _ = receiver.await;
             Err::<(), _>(Error::invalid("broken \"pipe\""))
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let all: Vec<_> = runtime.block_on(async {
-            sender.send(()).unwrap();
-            body.map(|b| String::from_utf8(b.unwrap().to_vec()).unwrap()).collect().await
-        });
+        sender.send(()).unwrap();
+        let all: Vec<_> =
+            body.map(|b| String::from_utf8(b.unwrap().to_vec()).unwrap()).collect().await;
         assert_eq!(
             all,
             ["{\"errorDetail\":{\"message\":\"broken \\\"pipe\\\"\"},\"error\":\"broken \\\"pipe\\\"\"}\n"]
         );
     }
 
-    #[test]
-    fn success_just_ends() {
-        let body = stream(|progress| async move {
+    #[tokio::test]
+    async fn success_just_ends() {
+        let body = stream(all, |progress| async move {
             drop(progress);
             Ok(())
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert_eq!(runtime.block_on(body.count()), 0);
+        assert_eq!(body.count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_stream_drops_the_work() {
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let body = stream(all, |progress| async move {
+            let _keep = (sender, progress);
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        drop(body);
+        assert!(receiver.await.is_err());
+    }
+
+    #[test]
+    fn quiet_leaves_out_how_far_it_is() {
+        let counted = JsonMessage {
+            progress_detail: Some(Default::default()),
+            ..JsonMessage::default()
+        };
+        assert!(!results(&counted) && results(&JsonMessage::default()) && all(&counted));
     }
 }

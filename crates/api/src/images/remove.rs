@@ -12,7 +12,7 @@ pub(crate) async fn remove(ctx: Ctx) -> Result<Response> {
     if name.trim().is_empty() {
         return Err(Error::invalid("image name cannot be blank"));
     }
-    refuse(&ctx, "platforms", "removing one platform of an image")?;
+    refuse(&ctx, 50, "platforms", "removing one platform of an image")?;
     let (force, prune) = (ctx.query.flag("force"), !ctx.query.flag("noprune"));
     reply::json(StatusCode::OK, &ctx.engine.image_remove(name, force, prune).await?)
 }

@@ -10,7 +10,7 @@ use crate::context::Ctx;
 use crate::reply::{self, Response};
 
 pub(crate) async fn save(ctx: Ctx) -> Result<Response> {
-    refuse(&ctx, "platform", "saving one platform of an image")?;
+    refuse(&ctx, 48, "platform", "saving one platform of an image")?;
     let names: Vec<String> = match ctx.param("name") {
         "" => ctx.query.all("names").map(str::to_owned).collect(),
         name => vec![name.to_owned()],

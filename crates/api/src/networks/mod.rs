@@ -2,6 +2,10 @@
 
 mod inspect;
 mod list;
+mod prune;
+mod remove;
 
 pub(crate) use inspect::inspect;
 pub(crate) use list::list;
+pub(crate) use prune::prune;
+pub(crate) use remove::remove;

@@ -2,10 +2,12 @@
 
 mod events;
 mod info;
+mod options;
 mod ping;
 mod version;
 
 pub(crate) use events::events;
 pub(crate) use info::info;
+pub(crate) use options::options;
 pub(crate) use ping::ping;
 pub(crate) use version::version;

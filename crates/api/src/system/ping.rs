@@ -1,15 +1,16 @@
 //! `GET|HEAD /_ping`
 
 use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::Result;
 use crate::context::Ctx;
 use crate::reply::{self, Response};
 
-pub(crate) async fn ping(_: Ctx) -> Result<Response> {
-    // The server itself leaves the body of a HEAD away.
-    let mut response = reply::full(StatusCode::OK, "text/plain; charset=utf-8", "OK");
+pub(crate) async fn ping(ctx: Ctx) -> Result<Response> {
+    // dockerd tells HEAD a length of 0, not that of what GET would get.
+    let body = if ctx.method == Method::HEAD { "" } else { "OK" };
+    let mut response = reply::full(StatusCode::OK, "text/plain; charset=utf-8", body);
     let headers = response.headers_mut();
     let no_cache = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, no_cache);
