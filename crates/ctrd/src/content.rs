@@ -96,7 +96,7 @@ pub enum Committed {
 #[derive(Debug)]
 pub enum Opened {
     /// Bytes are wanted, from [`Writer::offset`] on.
-    Writer(Writer),
+    Writer(Box<Writer>),
     /// The blob is there already; our lease, where we have one, now protects it.
     Existing,
 }
@@ -251,7 +251,7 @@ impl Content {
         let mut pause = Duration::from_millis(10);
         loop {
             match self.open(reference, total, expected).await {
-                Ok(writer) => return Ok(Opened::Writer(writer)),
+                Ok(writer) => return Ok(Opened::Writer(Box::new(writer))),
                 Err(e) if e.is_already_exists() => return Ok(Opened::Existing),
                 Err(Error::Unreachable(message)) if message.contains("locked") => {
                     if tokio::time::Instant::now() + pause > deadline {

@@ -33,7 +33,9 @@ pub(crate) fn read(body: impl Read, parts: &mpsc::Sender<Part>) -> Result<()> {
     for (n, entry) in entries.enumerate() {
         let mut entry = entry.map_err(broken)?;
         if n >= MAX_FILES {
-            return Err(Error::Archive(format!("archive has more than {MAX_FILES} files")));
+            return Err(Error::Archive(format!(
+                "archive has more than {MAX_FILES} files"
+            )));
         }
         let path = {
             let raw = entry.path_bytes();
@@ -51,7 +53,9 @@ pub(crate) fn read(body: impl Read, parts: &mpsc::Sender<Part>) -> Result<()> {
             continue;
         }
         if !kind.is_file() && kind != tar::EntryType::Continuous {
-            return Err(Error::Archive(format!("invalid archive: {path:?} is no regular file")));
+            return Err(Error::Archive(format!(
+                "invalid archive: {path:?} is no regular file"
+            )));
         }
         let size = entry.size();
         send(parts, Part::File { path, size })?;
@@ -59,7 +63,11 @@ pub(crate) fn read(body: impl Read, parts: &mpsc::Sender<Part>) -> Result<()> {
         while left > 0 {
             let mut chunk = Vec::new();
             let want = left.min(CHUNK as u64);
-            let got = entry.by_ref().take(want).read_to_end(&mut chunk).map_err(broken)?;
+            let got = entry
+                .by_ref()
+                .take(want)
+                .read_to_end(&mut chunk)
+                .map_err(broken)?;
             if got == 0 {
                 return Err(Error::Archive("invalid archive: unexpected EOF".to_owned()));
             }
@@ -76,7 +84,9 @@ fn send(parts: &mpsc::Sender<Part>, part: Part) -> Result<()> {
 }
 
 fn broken(e: io::Error) -> Error {
-    Error::Archive(format!("invalid archive: archive/tar: invalid tar header: {e}"))
+    Error::Archive(format!(
+        "invalid archive: archive/tar: invalid tar header: {e}"
+    ))
 }
 
 fn text(raw: &[u8]) -> Result<&str> {
@@ -91,9 +101,14 @@ fn text(raw: &[u8]) -> Result<&str> {
 pub(crate) fn inner_path(path: &str) -> Result<String> {
     let escapes = path.starts_with('/') || path.split('/').any(|c| c == "..");
     if escapes || path.contains('\0') {
-        return Err(Error::Archive(format!("invalid archive: path {path:?} leads out of it")));
+        return Err(Error::Archive(format!(
+            "invalid archive: path {path:?} leads out of it"
+        )));
     }
-    let parts: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|c| !c.is_empty() && *c != ".")
+        .collect();
     Ok(parts.join("/"))
 }
 

@@ -12,7 +12,11 @@ use crate::{Error, Result};
 /// [`Error::Invalid`] for an instruction that is none or has bad arguments.
 pub(crate) fn apply(config: &mut Map<String, Value>, changes: &[String]) -> Result<()> {
     for change in changes {
-        for line in change.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        for line in change
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        {
             instruction(config, line)?;
         }
     }
@@ -25,7 +29,9 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
     let upper = word.to_ascii_uppercase();
     if !KNOWN.contains(&upper.as_str()) {
         let lower = word.to_ascii_lowercase();
-        return Err(Error::Invalid(format!("{lower} is not a valid change command")));
+        return Err(Error::Invalid(format!(
+            "{lower} is not a valid change command"
+        )));
     }
     if rest.is_empty() {
         return Err(Error::Invalid(match upper.as_str() {
@@ -58,7 +64,9 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
         "VOLUME" => {
             for path in list(rest)? {
                 if path.is_empty() {
-                    return Err(Error::Invalid("VOLUME specified can not be an empty string".into()));
+                    return Err(Error::Invalid(
+                        "VOLUME specified can not be an empty string".into(),
+                    ));
                 }
                 add(config, "Volumes", path, json!({}));
             }
@@ -75,8 +83,17 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
 }
 
 const KNOWN: &[&str] = &[
-    "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER",
-    "VOLUME", "WORKDIR",
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 fn set(config: &mut Map<String, Value>, key: &str, value: Value) {
@@ -134,7 +151,9 @@ fn words(text: &str) -> Result<Vec<String>> {
         }
     }
     if quote.is_some() {
-        return Err(Error::Invalid(format!("unexpected end of statement while looking for matching quote: {text}")));
+        return Err(Error::Invalid(format!(
+            "unexpected end of statement while looking for matching quote: {text}"
+        )));
     }
     found.extend(word);
     Ok(found)
@@ -146,7 +165,9 @@ fn pairs(what: &str, text: &str) -> Result<Vec<(String, String)>> {
     let found: Vec<(String, String)> = if first.contains('=') {
         let pair = |word: String| {
             let (key, value) = word.split_once('=').ok_or_else(|| {
-                Error::Invalid(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))
+                Error::Invalid(format!(
+                    "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
+                ))
             })?;
             Ok((key.to_owned(), value.to_owned()))
         };
@@ -172,7 +193,9 @@ fn env(config: &mut Map<String, Value>, rest: &str) -> Result<()> {
         }
         let Value::Array(env) = slot else { continue };
         let entry = Value::String(format!("{key}={value}"));
-        let old = env.iter_mut().find(|e| e.as_str().is_some_and(|e| e.starts_with(&prefix)));
+        let old = env
+            .iter_mut()
+            .find(|e| e.as_str().is_some_and(|e| e.starts_with(&prefix)));
         match old {
             Some(old) => *old = entry,
             None => env.push(entry),
@@ -195,13 +218,21 @@ fn ports(text: &str) -> Result<Vec<String>> {
     if last < first {
         return Err(invalid());
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok((first..=last)
+        .map(|port| format!("{port}/{protocol}"))
+        .collect())
 }
 
 fn workdir(config: &mut Map<String, Value>, path: &str) {
-    let before = config.get("WorkingDir").and_then(Value::as_str).unwrap_or("/");
-    let path =
-        if path.starts_with('/') { path.to_owned() } else { format!("{before}/{path}") };
+    let before = config
+        .get("WorkingDir")
+        .and_then(Value::as_str)
+        .unwrap_or("/");
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{before}/{path}")
+    };
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -229,7 +260,9 @@ fn healthcheck(text: &str) -> Result<Value> {
             "start-interval" => ("StartInterval", nanoseconds(name, value)?),
             "retries" => {
                 let retries: u32 = value.parse().map_err(|_| {
-                    Error::Invalid(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
+                    Error::Invalid(format!(
+                        "strconv.ParseInt: parsing {value:?}: invalid syntax"
+                    ))
                 })?;
                 ("Retries", u64::from(retries))
             }
@@ -241,19 +274,27 @@ fn healthcheck(text: &str) -> Result<Value> {
     let (kind, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let test = match kind.to_ascii_uppercase().as_str() {
         "NONE" if arguments.trim().is_empty() => json!(["NONE"]),
-        "NONE" => return Err(Error::Invalid("HEALTHCHECK NONE takes no arguments".to_owned())),
+        "NONE" => {
+            return Err(Error::Invalid(
+                "HEALTHCHECK NONE takes no arguments".to_owned(),
+            ));
+        }
         "CMD" => match serde_json::from_str::<Vec<String>>(arguments.trim()) {
             Ok(mut list) if !list.is_empty() => {
                 list.insert(0, "CMD".to_owned());
                 json!(list)
             }
             _ if arguments.trim().is_empty() => {
-                return Err(Error::Invalid("Missing command after HEALTHCHECK CMD".to_owned()));
+                return Err(Error::Invalid(
+                    "Missing command after HEALTHCHECK CMD".to_owned(),
+                ));
             }
             _ => json!(["CMD-SHELL", arguments.trim()]),
         },
         other => {
-            return Err(Error::Invalid(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)")));
+            return Err(Error::Invalid(format!(
+                "Unknown type {other:?} in HEALTHCHECK (try CMD)"
+            )));
         }
     };
     check.insert("Test".to_owned(), test);
@@ -269,10 +310,14 @@ pub(crate) fn nanoseconds(flag: &str, text: &str) -> Result<u64> {
         return Err(invalid());
     }
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(invalid)?;
         let number: f64 = rest[..end].parse().map_err(|_| invalid())?;
         rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let unit = match &rest[..end] {
             "ns" => 1.0,
             "us" | "µs" => 1e3,
@@ -286,19 +331,29 @@ pub(crate) fn nanoseconds(flag: &str, text: &str) -> Result<u64> {
         rest = &rest[end..];
     }
     if total != 0.0 && total < 1e6 {
-        return Err(Error::Invalid(format!("Interval {flag:?} cannot be less than 1ms")));
+        return Err(Error::Invalid(format!(
+            "Interval {flag:?} cannot be less than 1ms"
+        )));
     }
     Ok(total as u64)
 }
 
 fn onbuild(config: &mut Map<String, Value>, rest: &str) -> Result<()> {
-    let word = rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    let word = rest
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_ascii_uppercase();
     match word.as_str() {
         "ONBUILD" => {
-            return Err(Error::Invalid("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".into()));
+            return Err(Error::Invalid(
+                "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".into(),
+            ));
         }
         "FROM" | "MAINTAINER" => {
-            return Err(Error::Invalid(format!("{word} isn't allowed as an ONBUILD trigger")));
+            return Err(Error::Invalid(format!(
+                "{word} isn't allowed as an ONBUILD trigger"
+            )));
         }
         _ => {}
     }

@@ -59,8 +59,13 @@ impl Fetch<'_> {
     pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
         let id = layer.digest.short();
         let _flight = self.images.inner.flights.join(layer.digest.as_str()).await;
-        let _permit =
-            self.images.inner.downloads.acquire().await.map_err(|_| Error::Cancelled)?;
+        let _permit = self
+            .images
+            .inner
+            .downloads
+            .acquire()
+            .await
+            .map_err(|_| Error::Cancelled)?;
         let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
@@ -68,14 +73,16 @@ impl Fetch<'_> {
         let mut fresh = false;
         loop {
             let content = self.client.content();
-            let mut writer =
-                match content.writer(&reference, size, layer.digest.as_str()).await? {
-                    Opened::Writer(writer) => writer,
-                    Opened::Existing => {
-                        self.progress.update(id, "Already exists").await;
-                        return Ok(());
-                    }
-                };
+            let mut writer = match content
+                .writer(&reference, size, layer.digest.as_str())
+                .await?
+            {
+                Opened::Writer(writer) => writer,
+                Opened::Existing => {
+                    self.progress.update(id, "Already exists").await;
+                    return Ok(());
+                }
+            };
             let start = writer.offset();
             match self.copy(layer, &mut writer, size).await {
                 Ok(()) => {}
@@ -152,12 +159,14 @@ impl Fetch<'_> {
             frame.extend_from_slice(&part);
             if frame.len() >= FRAME {
                 writer.write(frame.split().freeze()).await?;
-                self.progress.count(id, "Downloading", writer.offset(), size);
+                self.progress
+                    .count(id, "Downloading", writer.offset(), size);
             }
         }
         // What came before the break counts: the next try goes on behind it.
         writer.write(frame.freeze()).await?;
-        self.progress.count(id, "Downloading", writer.offset(), size);
+        self.progress
+            .count(id, "Downloading", writer.offset(), size);
         if let Some(e) = broken {
             return Err(e.into());
         }

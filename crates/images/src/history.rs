@@ -24,7 +24,11 @@ impl Images {
                     .map_or(0, jiff::Timestamp::as_second),
                 created_by: entry.created_by.clone(),
                 tags: Vec::new(),
-                size: if entry.empty_layer { 0 } else { sizes.next().copied().unwrap_or(0) },
+                size: if entry.empty_layer {
+                    0
+                } else {
+                    sizes.next().copied().unwrap_or(0)
+                },
                 comment: entry.comment.clone(),
             })
             .collect();

@@ -48,7 +48,8 @@ impl Image {
         };
         if reference.digest().is_none() || reference.tag().is_some() {
             let tag = reference.tag().unwrap_or(berth_reference::DEFAULT_TAG);
-            self.tags.push(format!("{}:{tag}", reference.familiar_name()));
+            self.tags
+                .push(format!("{}:{tag}", reference.familiar_name()));
         }
         let digested = reference.with_digest(self.id().clone()).familiar();
         if !self.digests.contains(&digested) {
@@ -139,7 +140,12 @@ impl Image {
 
     /// The comment of its last history entry.
     pub fn comment(&self) -> &str {
-        let last = self.metadata.config.history.last().map(|h| h.comment.as_str());
+        let last = self
+            .metadata
+            .config
+            .history
+            .last()
+            .map(|h| h.comment.as_str());
         match last {
             Some(comment) if !comment.is_empty() => comment,
             _ => &self.metadata.config.comment,

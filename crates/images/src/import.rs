@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use crate::lease::unique;
 use crate::load::{put_json, snapshot_label};
 use crate::manifest::{
-    ConfigFile, Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD, OCI_MANIFEST,
+    ConfigFile, Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
 };
 use crate::metadata::Found;
 use crate::names::Told;
@@ -56,9 +56,11 @@ impl Images {
             |chunks| store(client, chunks),
         )
         .await?;
-        let labels =
-            Labels::from([("containerd.io/uncompressed".to_owned(), diff_id.to_string())]);
-        client.content().update_labels(digest.as_str(), &labels).await?;
+        let labels = Labels::from([("containerd.io/uncompressed".to_owned(), diff_id.to_string())]);
+        client
+            .content()
+            .update_labels(digest.as_str(), &labels)
+            .await?;
         let layer = Descriptor::new(media_type, digest, size as usize);
         let unpack = Unpack {
             images: self,
@@ -81,11 +83,23 @@ impl Images {
         let target = put_json(client, OCI_MANIFEST, &manifest, &labels).await?;
         let data = serde_json::to_vec(&config).map_err(|e| Error::Invalid(e.to_string()))?;
         let config = ConfigFile::parse(&target.digest, &data)?;
-        let found = Found { descriptor: target.clone(), manifest, config };
+        let found = Found {
+            descriptor: target.clone(),
+            manifest,
+            config,
+        };
         let metadata = self.complete_metadata(client, &target, Some(found)).await;
-        let names: Vec<Reference> = import.reference.map(Reference::tagged).into_iter().collect();
+        let names: Vec<Reference> = import
+            .reference
+            .map(Reference::tagged)
+            .into_iter()
+            .collect();
         let id = target.digest.to_string();
-        let told = Told { action: "import", id: id.clone(), name: id };
+        let told = Told {
+            action: "import",
+            id: id.clone(),
+            name: id,
+        };
         let image = self.name(&lease, &names, Arc::new(metadata), told).await?;
         Ok(image.id().clone())
     }
@@ -115,20 +129,25 @@ fn pack(body: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<(Digest, &'stat
         Compression::None => Ok((compress(reader, chunks)?, OCI_LAYER_GZIP)),
         Compression::Gzip => Ok((pass(reader, chunks)?, OCI_LAYER_GZIP)),
         Compression::Zstd => Ok((pass(reader, chunks)?, OCI_LAYER_ZSTD)),
-        Compression::Other(name) => {
-            Err(Error::Archive(format!("unsupported archive compression: {name}")))
-        }
+        Compression::Other(name) => Err(Error::Archive(format!(
+            "unsupported archive compression: {name}"
+        ))),
     }
 }
 
 fn compress(mut reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
     let mut sum = sha2::Sha256::new();
-    let output = ChunkWriter { chunks, chunk: Vec::new() };
+    let output = ChunkWriter {
+        chunks,
+        chunk: Vec::new(),
+    };
     // Fast rather than small: it is read back far more often than it is sent anywhere.
     let mut gzip = flate2::write::GzEncoder::new(output, flate2::Compression::fast());
     let mut buffer = vec![0; CHUNK];
     loop {
-        let n = reader.read(&mut buffer).map_err(|e| Error::Input(e.to_string()))?;
+        let n = reader
+            .read(&mut buffer)
+            .map_err(|e| Error::Input(e.to_string()))?;
         if n == 0 {
             break;
         }
@@ -142,10 +161,16 @@ fn compress(mut reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Diges
 
 /// Passes compressed bytes on while looking into them for the diff ID.
 fn pass(reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
-    let mut output = ChunkWriter { chunks, chunk: Vec::new() };
+    let mut output = ChunkWriter {
+        chunks,
+        chunk: Vec::new(),
+    };
     let mut sum = sha2::Sha256::new();
     {
-        let mut tee = Tee { reader, output: &mut output };
+        let mut tee = Tee {
+            reader,
+            output: &mut output,
+        };
         let invalid = |e: std::io::Error| Error::Archive(format!("invalid archive: {e}"));
         let mut inside = plain(&mut tee)?;
         let mut buffer = vec![0; CHUNK];
@@ -219,4 +244,3 @@ async fn store(client: &Client, mut chunks: mpsc::Receiver<Bytes>) -> Result<(Di
     writer.commit(&Labels::new()).await?;
     Ok((digest, size))
 }
-

@@ -29,9 +29,15 @@ impl Images {
             // As dockerd: the blobs alone, whereas the list counts the unpacked layers too.
             size: image.content_size(),
             graph_driver: None,
-            root_fs: wire::RootFs { kind: metadata.config.rootfs.kind.clone(), layers },
+            root_fs: wire::RootFs {
+                kind: metadata.config.rootfs.kind.clone(),
+                layers,
+            },
             metadata: wire::ImageMetadata {
-                last_tag_time: image.last_tagged().map(wire::rfc3339_nano).unwrap_or_default(),
+                last_tag_time: image
+                    .last_tagged()
+                    .map(wire::rfc3339_nano)
+                    .unwrap_or_default(),
             },
             descriptor: Some(image.target().to_wire()),
             manifests: Vec::new(),

@@ -30,7 +30,10 @@ impl Images {
         let leased = plain.with_lease(&id);
         // Made first: when we are dropped while containerd answers, the lease goes all the same.
         let held = Held { plain, leased, id };
-        held.plain.leases().create(&held.id, LIFETIME, &Labels::new()).await?;
+        held.plain
+            .leases()
+            .create(&held.id, LIFETIME, &Labels::new())
+            .await?;
         Ok(Lease(Arc::new(held)))
     }
 }
@@ -43,7 +46,12 @@ impl Lease {
 
     /// Protects a blob that is there already. 1 RPC.
     pub(crate) async fn protect(&self, digest: &Digest) -> Result<()> {
-        Ok(self.0.plain.leases().protect(&self.0.id, digest.as_str()).await?)
+        Ok(self
+            .0
+            .plain
+            .leases()
+            .protect(&self.0.id, digest.as_str())
+            .await?)
     }
 }
 

@@ -84,7 +84,9 @@ pub struct Options {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("snapshotter", &self.snapshotter).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("snapshotter", &self.snapshotter)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,7 +111,9 @@ struct Inner {
 
 impl std::fmt::Debug for Images {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Images").field("snapshotter", &self.inner.snapshotter).finish_non_exhaustive()
+        f.debug_struct("Images")
+            .field("snapshotter", &self.inner.snapshotter)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +170,11 @@ impl Images {
     fn emit(&self, action: &'static str, id: String, name: String, image: Option<&Image>) {
         let mut attributes = image.map(|i| i.config().labels.clone()).unwrap_or_default();
         attributes.insert("name".to_owned(), name);
-        (self.inner.events)(ImageEvent { action, id, attributes });
+        (self.inner.events)(ImageEvent {
+            action,
+            id,
+            attributes,
+        });
     }
 }
 

@@ -14,8 +14,15 @@ use crate::{Error, Images, Result, changes};
 pub type Filters = BTreeMap<String, Vec<String>>;
 
 /// The filters there are.
-const KNOWN: &[&str] =
-    &["before", "dangling", "label", "label!", "reference", "since", "until"];
+const KNOWN: &[&str] = &[
+    "before",
+    "dangling",
+    "label",
+    "label!",
+    "reference",
+    "since",
+    "until",
+];
 
 impl Images {
     /// What `docker images` shows, newest first. No RPC.
@@ -32,11 +39,23 @@ impl Images {
             };
             wire::ImageSummary {
                 id: image.id().to_string(),
-                repo_tags: image.tags().iter().filter(|t| matched(t)).cloned().collect(),
-                repo_digests: image.digests().iter().filter(|d| matched(d)).cloned().collect(),
+                repo_tags: image
+                    .tags()
+                    .iter()
+                    .filter(|t| matched(t))
+                    .cloned()
+                    .collect(),
+                repo_digests: image
+                    .digests()
+                    .iter()
+                    .filter(|d| matched(d))
+                    .cloned()
+                    .collect(),
                 created: image.created().map_or(0, jiff::Timestamp::as_second),
                 size: image.size(),
-                shared_size: shared.as_ref().map_or(-1, |users| shared_bytes(&image, users)),
+                shared_size: shared
+                    .as_ref()
+                    .map_or(-1, |users| shared_bytes(&image, users)),
                 labels: image.config().labels.clone(),
                 containers: -1,
                 descriptor: Some(image.target().to_wire()),
@@ -49,9 +68,16 @@ impl Images {
     /// The images that `filters` let through, newest first.
     pub(crate) fn select(&self, filters: &Filters) -> Result<Vec<Arc<Image>>> {
         let filter = Filter::new(self, filters)?;
-        let mut images: Vec<Arc<Image>> =
-            self.all().into_iter().filter(|image| filter.fits(image)).collect();
-        images.sort_by(|a, b| b.created().cmp(&a.created()).then_with(|| a.id().cmp(b.id())));
+        let mut images: Vec<Arc<Image>> = self
+            .all()
+            .into_iter()
+            .filter(|image| filter.fits(image))
+            .collect();
+        images.sort_by(|a, b| {
+            b.created()
+                .cmp(&a.created())
+                .then_with(|| a.id().cmp(b.id()))
+        });
         Ok(images)
     }
 
@@ -69,7 +95,10 @@ impl Images {
 
 fn shared_bytes(image: &Image, users: &HashMap<berth_reference::Digest, usize>) -> i64 {
     let layers = image.metadata.chain.iter().zip(&image.metadata.layer_sizes);
-    layers.filter(|(chain_id, _)| users.get(chain_id).is_some_and(|n| *n > 1)).map(|(_, s)| s).sum()
+    layers
+        .filter(|(chain_id, _)| users.get(chain_id).is_some_and(|n| *n > 1))
+        .map(|(_, s)| s)
+        .sum()
 }
 
 /// Filters, read and checked.
@@ -90,10 +119,14 @@ impl<'a> Filter<'a> {
         let values = |key: &str| filters.get(key).map_or(&[][..], Vec::as_slice);
         let made = |key: &str| -> Result<Vec<jiff::Timestamp>> {
             let images = values(key).iter().map(|name| images.resolve(name));
-            images.map(|i| Ok(i?.created().unwrap_or(jiff::Timestamp::UNIX_EPOCH))).collect()
+            images
+                .map(|i| Ok(i?.created().unwrap_or(jiff::Timestamp::UNIX_EPOCH)))
+                .collect()
         };
-        let until: Vec<_> =
-            values("until").iter().map(|text| moment(text)).collect::<Result<_>>()?;
+        let until: Vec<_> = values("until")
+            .iter()
+            .map(|text| moment(text))
+            .collect::<Result<_>>()?;
         let dangling = match values("dangling") {
             [] => None,
             [one] => Some(boolean(one).ok_or_else(|| invalid_dangling(values("dangling")))?),
@@ -118,9 +151,15 @@ impl<'a> Filter<'a> {
             && self.since.is_none_or(|t| created > t)
             && self.until.is_none_or(|t| created < t)
             && self.dangling.is_none_or(|d| d == image.is_dangling())
-            && self.labels.iter().all(|(label, wanted)| has_label(image, label) == *wanted)
+            && self
+                .labels
+                .iter()
+                .all(|(label, wanted)| has_label(image, label) == *wanted)
             && (self.references.is_empty()
-                || self.references.iter().any(|p| shown().any(|name| familiar_match(p, name))))
+                || self
+                    .references
+                    .iter()
+                    .any(|p| shown().any(|name| familiar_match(p, name))))
     }
 }
 
@@ -154,12 +193,19 @@ fn moment(text: &str) -> Result<jiff::Timestamp> {
     }
     if let Ok(date) = text.parse::<jiff::civil::DateTime>() {
         let zoned = date.to_zoned(jiff::tz::TimeZone::system());
-        return zoned.map(|z| z.timestamp()).map_err(|e| Error::Invalid(e.to_string()));
+        return zoned
+            .map(|z| z.timestamp())
+            .map_err(|e| Error::Invalid(e.to_string()));
     }
-    let ago = std::time::Duration::from_nanos(changes::nanoseconds("until", text).map_err(
-        |_| Error::Invalid(format!("failed to parse value as time or duration: {text:?}")),
-    )?);
-    jiff::Timestamp::now().checked_sub(ago).map_err(|e| Error::Invalid(e.to_string()))
+    let ago =
+        std::time::Duration::from_nanos(changes::nanoseconds("until", text).map_err(|_| {
+            Error::Invalid(format!(
+                "failed to parse value as time or duration: {text:?}"
+            ))
+        })?);
+    jiff::Timestamp::now()
+        .checked_sub(ago)
+        .map_err(|e| Error::Invalid(e.to_string()))
 }
 
 /// True when the pattern fits the name as shown, or its repository alone.

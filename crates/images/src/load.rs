@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use berth_ctrd::{Client, Labels, Opened, Writer};
+use berth_ctrd::{Client, Labels, Opened};
 use berth_reference::{Digest, Reference, chain_id};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -14,8 +14,7 @@ use crate::archive::{self, Part};
 use crate::image::Image;
 use crate::lease::{Lease, unique};
 use crate::manifest::{
-    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index,
-    MAX_JSON, Manifest,
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index, MAX_JSON, Manifest,
 };
 use crate::metadata::Found;
 use crate::names::Told;
@@ -35,7 +34,11 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Debug)]
 enum Node {
     /// It lies in the content store.
-    Blob { digest: Digest, size: u64, compression: Compression },
+    Blob {
+        digest: Digest,
+        size: u64,
+        compression: Compression,
+    },
     /// It is small and says what is what.
     Memory(Bytes),
     /// It is another path's other name.
@@ -72,10 +75,22 @@ impl Images {
         let (_, nodes) = bridge(
             input,
             |body, parts| archive::read(body, &parts),
-            |parts| Spool { client, nodes: HashMap::new() }.run(parts),
+            |parts| {
+                Spool {
+                    client,
+                    nodes: HashMap::new(),
+                }
+                .run(parts)
+            },
         )
         .await?;
-        let load = Load { images: self, lease, client, nodes, progress };
+        let load = Load {
+            images: self,
+            lease,
+            client,
+            nodes,
+            progress,
+        };
         let found = load.images_in().await?;
         let mut loaded = Vec::new();
         for named in found {
@@ -108,13 +123,11 @@ impl Spool<'_> {
         Ok(self.nodes)
     }
 
-    async fn file(
-        &self,
-        path: &str,
-        size: u64,
-        parts: &mut mpsc::Receiver<Part>,
-    ) -> Result<Node> {
-        if matches!(path, "manifest.json" | "index.json" | "oci-layout" | "repositories") {
+    async fn file(&self, path: &str, size: u64, parts: &mut mpsc::Receiver<Part>) -> Result<Node> {
+        if matches!(
+            path,
+            "manifest.json" | "index.json" | "oci-layout" | "repositories"
+        ) {
             return self.memory(path, size, parts).await;
         }
         let expected = path
@@ -124,7 +137,12 @@ impl Spool<'_> {
             .filter(|digest| digest.algorithm() == "sha256");
         let reference = unique("load");
         let wanted = expected.as_ref().map_or("", Digest::as_str);
-        let mut writer = match self.client.content().writer(&reference, size, wanted).await? {
+        let mut writer = match self
+            .client
+            .content()
+            .writer(&reference, size, wanted)
+            .await?
+        {
             Opened::Writer(writer) => Some(writer),
             Opened::Existing => None,
         };
@@ -147,9 +165,13 @@ impl Spool<'_> {
         }
         if let Some(mut writer) = writer {
             writer.expect(digest.as_str());
-            finish(writer).await?;
+            writer.commit(&Labels::new()).await?;
         }
-        Ok(Node::Blob { digest, size, compression: Compression::detect(&head) })
+        Ok(Node::Blob {
+            digest,
+            size,
+            compression: Compression::detect(&head),
+        })
     }
 
     async fn memory(
@@ -169,11 +191,6 @@ impl Spool<'_> {
         }
         Ok(Node::Memory(all.freeze()))
     }
-}
-
-async fn finish(writer: Writer) -> Result<()> {
-    writer.commit(&Labels::new()).await?;
-    Ok(())
 }
 
 /// An archive whose files are all in the content store.
@@ -201,9 +218,16 @@ impl Load<'_> {
         let saved: Vec<SavedImage> = json("manifest.json", saved)?;
         let mut found = Vec::new();
         for image in saved {
-            let names = image.repo_tags.iter().flatten().map(|name| parse_name(name));
+            let names = image
+                .repo_tags
+                .iter()
+                .flatten()
+                .map(|name| parse_name(name));
             let names = names.collect::<Result<_>>()?;
-            found.push(Named { target: self.docker_manifest(&image).await?, names });
+            found.push(Named {
+                target: self.docker_manifest(&image).await?,
+                names,
+            });
         }
         Ok(found)
     }
@@ -215,12 +239,19 @@ impl Load<'_> {
                 continue;
             }
             let annotations = &descriptor.annotations;
-            let name = annotations.get(IMAGE_NAME).or_else(|| annotations.get(REF_NAME));
+            let name = annotations
+                .get(IMAGE_NAME)
+                .or_else(|| annotations.get(REF_NAME));
             let name = name.and_then(|name| parse_name(name).ok());
-            match found.iter_mut().find(|n| n.target.digest == descriptor.digest) {
+            match found
+                .iter_mut()
+                .find(|n| n.target.digest == descriptor.digest)
+            {
                 Some(known) => known.names.extend(name),
-                None => found
-                    .push(Named { target: descriptor, names: name.into_iter().collect() }),
+                None => found.push(Named {
+                    target: descriptor,
+                    names: name.into_iter().collect(),
+                }),
             }
         }
         found
@@ -253,7 +284,13 @@ impl Load<'_> {
             layers,
         };
         let document = Document::Manifest(manifest.clone());
-        put_json(self.client, DOCKER_MANIFEST, &manifest, &document.gc_labels()).await
+        put_json(
+            self.client,
+            DOCKER_MANIFEST,
+            &manifest,
+            &document.gc_labels(),
+        )
+        .await
     }
 
     /// Unpacks and names one image.
@@ -265,29 +302,54 @@ impl Load<'_> {
         target.media_type = document.media_type().to_owned();
         self.label(&target, &document, 0).await?;
         let host = Platform::host();
-        let found = self.images.find_manifest(self.client, &target, &host, true).await?;
+        let found = self
+            .images
+            .find_manifest(self.client, &target, &host, true)
+            .await?;
         if let Some(found) = &found {
             self.unpack(found).await?;
         } else if let Document::Manifest(manifest) = &document {
             // Its configuration is missing or broken: there is nothing to show or run.
             return Err(Error::Missing(manifest.config.digest.to_string()));
         }
-        let metadata = self.images.complete_metadata(self.client, &target, found).await;
+        let metadata = self
+            .images
+            .complete_metadata(self.client, &target, found)
+            .await;
         let id = target.digest.to_string();
-        let name = named.names.first().map_or_else(|| id.clone(), Reference::familiar);
-        let told = Told { action: "load", id, name };
-        let image = self.images.name(self.lease, &named.names, Arc::new(metadata), told).await?;
+        let name = named
+            .names
+            .first()
+            .map_or_else(|| id.clone(), Reference::familiar);
+        let told = Told {
+            action: "load",
+            id,
+            name,
+        };
+        let image = self
+            .images
+            .name(self.lease, &named.names, Arc::new(metadata), told)
+            .await?;
         if named.names.is_empty() {
-            self.progress.stream(format!("Loaded image ID: {}\n", image.id())).await;
+            self.progress
+                .stream(format!("Loaded image ID: {}\n", image.id()))
+                .await;
         }
         for name in &named.names {
-            self.progress.stream(format!("Loaded image: {}\n", name.familiar())).await;
+            self.progress
+                .stream(format!("Loaded image: {}\n", name.familiar()))
+                .await;
         }
         Ok(image)
     }
 
     async fn unpack(&self, found: &Found) -> Result<()> {
-        for (layer, diff_id) in found.manifest.layers.iter().zip(&found.config.rootfs.diff_ids) {
+        for (layer, diff_id) in found
+            .manifest
+            .layers
+            .iter()
+            .zip(&found.config.rootfs.diff_ids)
+        {
             if layer.digest != *diff_id {
                 let key = "containerd.io/uncompressed".to_owned();
                 let labels = Labels::from([(key, diff_id.to_string())]);
@@ -307,12 +369,16 @@ impl Load<'_> {
         unpack.run(Vec::new()).await?;
         for layer in &found.manifest.layers {
             let size = layer.size.max(0) as u64;
-            self.progress.count(layer.digest.short(), "Loading layer", size, size);
+            self.progress
+                .count(layer.digest.short(), "Loading layer", size, size);
         }
         if let Some(chain) = chain_id(&found.config.rootfs.diff_ids) {
             let labels = snapshot_label(self.images.snapshotter(), &chain);
             let digest = &found.manifest.config.digest;
-            self.client.content().update_labels(digest.as_str(), &labels).await?;
+            self.client
+                .content()
+                .update_labels(digest.as_str(), &labels)
+                .await?;
         }
         Ok(())
     }
@@ -320,10 +386,16 @@ impl Load<'_> {
     /// Labels a document and what is below it, so that garbage collection follows them.
     async fn label(&self, target: &Descriptor, document: &Document, depth: usize) -> Result<()> {
         let content = self.client.content();
-        content.update_labels(target.digest.as_str(), &document.gc_labels()).await?;
-        let Document::Index(index) = document else { return Ok(()) };
+        content
+            .update_labels(target.digest.as_str(), &document.gc_labels())
+            .await?;
+        let Document::Index(index) = document else {
+            return Ok(());
+        };
         if depth >= MAX_DEPTH {
-            return Err(Error::Archive("invalid archive: indexes nested too deep".to_owned()));
+            return Err(Error::Archive(
+                "invalid archive: indexes nested too deep".to_owned(),
+            ));
         }
         for child in &index.manifests {
             // Archives often hold one platform of many.
@@ -348,14 +420,20 @@ impl Load<'_> {
         let mut at = archive::inner_path(path)?;
         for _ in 0..MAX_DEPTH {
             match self.nodes.get(&at) {
-                Some(Node::Blob { digest, size, compression }) => {
+                Some(Node::Blob {
+                    digest,
+                    size,
+                    compression,
+                }) => {
                     return Ok((digest, *size, *compression));
                 }
                 Some(Node::Link(target)) => at = target.clone(),
                 _ => break,
             }
         }
-        Err(Error::Archive(format!("invalid archive: there is no file {path:?} in it")))
+        Err(Error::Archive(format!(
+            "invalid archive: there is no file {path:?} in it"
+        )))
     }
 }
 
@@ -377,7 +455,10 @@ fn missing(e: Error, digest: &Digest) -> Error {
 
 /// The label by which a configuration holds on to its topmost snapshot.
 pub(crate) fn snapshot_label(snapshotter: &str, chain: &Digest) -> Labels {
-    Labels::from([(format!("containerd.io/gc.ref.snapshot.{snapshotter}"), chain.to_string())])
+    Labels::from([(
+        format!("containerd.io/gc.ref.snapshot.{snapshotter}"),
+        chain.to_string(),
+    )])
 }
 
 /// Writes a document of our own making. 1 RPC.
@@ -390,7 +471,9 @@ pub(crate) async fn put_json(
     let data = serde_json::to_vec(document).map_err(|e| Error::Corrupt(e.to_string()))?;
     let digest = Digest::of(&data);
     let descriptor = Descriptor::new(media_type, digest.clone(), data.len());
-    client.content().put(&unique("put"), digest.as_str(), data.into(), labels).await?;
+    client
+        .content()
+        .put(&unique("put"), digest.as_str(), data.into(), labels)
+        .await?;
     Ok(descriptor)
 }
-

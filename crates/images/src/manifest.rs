@@ -176,7 +176,9 @@ impl Document {
                 .map(Document::Index)
                 .map_err(|e| bad(e.to_string()));
         }
-        serde_json::from_slice(data).map(Document::Manifest).map_err(|e| bad(e.to_string()))
+        serde_json::from_slice(data)
+            .map(Document::Manifest)
+            .map_err(|e| bad(e.to_string()))
     }
 
     /// The media type of the document when it does not name one itself.
@@ -192,7 +194,10 @@ impl Document {
     pub(crate) fn gc_labels(&self) -> berth_ctrd::Labels {
         let mut labels = berth_ctrd::Labels::new();
         let mut add = |key: String, digest: &Digest| {
-            labels.insert(format!("containerd.io/gc.ref.content.{key}"), digest.to_string());
+            labels.insert(
+                format!("containerd.io/gc.ref.content.{key}"),
+                digest.to_string(),
+            );
         };
         match self {
             Document::Manifest(m) => {
@@ -224,7 +229,11 @@ pub(crate) struct ConfigFile {
     pub(crate) variant: String,
     #[serde(default)]
     pub(crate) os: String,
-    #[serde(default, rename = "os.version", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        rename = "os.version",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub(crate) os_version: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) comment: String,

@@ -58,7 +58,9 @@ impl Images {
         client: &Client,
         target: &Descriptor,
     ) -> Result<Metadata> {
-        let found = self.find_manifest(client, target, &Platform::host(), true).await?;
+        let found = self
+            .find_manifest(client, target, &Platform::host(), true)
+            .await?;
         Ok(self.complete_metadata(client, target, found).await)
     }
 
@@ -85,7 +87,11 @@ impl Images {
         metadata.content_size = found.manifest.config.size
             + found.manifest.layers.iter().map(|l| l.size).sum::<i64>()
             + found.descriptor.size
-            + if found.descriptor.digest == target.digest { 0 } else { target.size };
+            + if found.descriptor.digest == target.digest {
+                0
+            } else {
+                target.size
+            };
         metadata.chain = chain_ids(&found.config.rootfs.diff_ids);
         metadata.created = found.config.created.as_deref().and_then(|c| c.parse().ok());
         metadata.config_digest = Some(found.manifest.config.digest);
@@ -102,7 +108,13 @@ impl Images {
         let sizes: Vec<Option<i64>> = futures::stream::iter(metadata.chain.clone())
             .map(|chain_id| {
                 let snapshots = snapshots.clone();
-                async move { snapshots.usage(chain_id.as_str()).await.ok().map(|(size, _)| size) }
+                async move {
+                    snapshots
+                        .usage(chain_id.as_str())
+                        .await
+                        .ok()
+                        .map(|(size, _)| size)
+                }
             })
             .buffered(SIZES)
             .collect()
@@ -148,14 +160,21 @@ impl Images {
                 Document::Manifest(manifest) => manifest,
             };
             let content = client.content();
-            let config = match content.read_all(manifest.config.digest.as_str(), MAX_JSON).await {
+            let config = match content
+                .read_all(manifest.config.digest.as_str(), MAX_JSON)
+                .await
+            {
                 Ok(data) => ConfigFile::parse(&manifest.config.digest, &data),
                 Err(e) => Err(e.into()),
             };
             match config {
                 Ok(config) if manifest.layers.iter().all(Descriptor::is_layer) => {
                     let fits = platform.distance(&config.platform()).is_some();
-                    let found = Found { descriptor, manifest, config };
+                    let found = Found {
+                        descriptor,
+                        manifest,
+                        config,
+                    };
                     if fits {
                         return Ok(Some(found));
                     }

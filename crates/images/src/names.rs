@@ -29,7 +29,9 @@ impl Images {
     /// When there is no such image, or `target` has a digest.
     pub async fn tag(&self, source: &str, target: &Reference) -> Result<()> {
         if target.digest().is_some() {
-            return Err(Error::Invalid("refusing to create a tag with a digest reference".into()));
+            return Err(Error::Invalid(
+                "refusing to create a tag with a digest reference".into(),
+            ));
         }
         let target = target.clone().tagged();
         let (images, source) = (self.clone(), source.to_owned());
@@ -37,8 +39,15 @@ impl Images {
             let _writing = images.inner.writing.lock().await;
             let image = images.resolve(&source)?;
             let client = &images.inner.client;
-            images.point(client, Some(&target), image.metadata.clone()).await?;
-            images.emit("tag", image.id().to_string(), target.familiar(), Some(&image));
+            images
+                .point(client, Some(&target), image.metadata.clone())
+                .await?;
+            images.emit(
+                "tag",
+                image.id().to_string(),
+                target.familiar(),
+                Some(&image),
+            );
             Ok(())
         })
         .await
@@ -64,7 +73,9 @@ impl Images {
                 images.point(client, Some(name), metadata.clone()).await?;
             }
             let id = &metadata.target.digest;
-            let image = images.by_id(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+            let image = images
+                .by_id(id)
+                .ok_or_else(|| Error::NotFound(id.to_string()))?;
             images.emit(event.action, event.id, event.name, Some(&image));
             Ok(image)
         })
@@ -103,7 +114,8 @@ impl Images {
     async fn keep(&self, client: &Client, old: &Digest) -> Result<()> {
         match self.by_id(old) {
             Some(image) if image.records.len() == 1 && !image.is_dangling() => {
-                self.persist(client, &dangling_name(old), image.metadata.clone()).await
+                self.persist(client, &dangling_name(old), image.metadata.clone())
+                    .await
             }
             _ => Ok(()),
         }
@@ -113,16 +125,15 @@ impl Images {
     /// held.
     pub(crate) async fn dangle(&self, image: &Image) -> Result<()> {
         let name = dangling_name(image.id());
-        self.persist(&self.inner.client, &name, image.metadata.clone()).await
+        self.persist(&self.inner.client, &name, image.metadata.clone())
+            .await
     }
 
     async fn persist(&self, client: &Client, name: &str, metadata: Arc<Metadata>) -> Result<()> {
         let target = without_annotations(&metadata.target);
         let images = client.images();
         let record = match images.create(name, &target, &Labels::new()).await {
-            Err(e) if e.is_already_exists() => {
-                images.update(name, &target, &Labels::new()).await?
-            }
+            Err(e) if e.is_already_exists() => images.update(name, &target, &Labels::new()).await?,
             other => other?,
         };
         self.publish_record(record, metadata);
@@ -147,5 +158,8 @@ impl Images {
 
 /// The target as image records hold it.
 fn without_annotations(target: &Descriptor) -> berth_ctrd::Descriptor {
-    berth_ctrd::Descriptor { annotations: Labels::new(), ..target.to_containerd() }
+    berth_ctrd::Descriptor {
+        annotations: Labels::new(),
+        ..target.to_containerd()
+    }
 }

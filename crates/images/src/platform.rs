@@ -17,7 +17,11 @@ pub struct Platform {
     #[serde(default)]
     pub os: String,
     /// The version of the operating system; Windows only.
-    #[serde(default, rename = "os.version", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        rename = "os.version",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub os_version: String,
     /// The variant, e.g. `v7` of `arm`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -60,7 +64,9 @@ impl Platform {
     /// In containerd's words when it is not one.
     pub fn parse(text: &str) -> Result<Platform> {
         let part = |p: &str| {
-            !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+            !p.is_empty()
+                && p.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
         };
         let parts: Vec<&str> = text.split('/').collect();
         if let Some(bad) = parts.iter().find(|p| !part(p)) {

@@ -64,6 +64,10 @@ impl Progress {
 
     /// Text to print as it is.
     pub(crate) async fn stream(&self, text: String) {
-        self.send(JsonMessage { stream: text, ..JsonMessage::default() }).await;
+        self.send(JsonMessage {
+            stream: text,
+            ..JsonMessage::default()
+        })
+        .await;
     }
 }

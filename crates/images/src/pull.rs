@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::fetch::Fetch;
 use crate::image::Image;
-use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
 use crate::load::snapshot_label;
+use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
 use crate::metadata::Found;
 use crate::names::Told;
 use crate::progress::Progress;
@@ -54,7 +54,10 @@ impl Images {
     /// The registry's in dockerd's words; [`Error::Platform`].
     pub async fn pull(&self, request: PullRequest) -> Result<Pull> {
         let reference = request.reference.tagged();
-        let repository = self.inner.registry.repository(&reference, request.credentials);
+        let repository = self
+            .inner
+            .registry
+            .repository(&reference, request.credentials);
         let what = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or(berth_reference::DEFAULT_TAG).to_owned(),
@@ -105,9 +108,10 @@ impl Pull {
         let fetched = self.repository.manifest(descriptor.digest.as_str()).await?;
         match Document::parse(&fetched.digest, &fetched.data)? {
             Document::Manifest(manifest) => Ok(((*descriptor).clone(), fetched.data, manifest)),
-            Document::Index(_) => {
-                Err(Error::Corrupt(format!("{}: an index within an index", descriptor.digest)))
-            }
+            Document::Index(_) => Err(Error::Corrupt(format!(
+                "{}: an index within an index",
+                descriptor.digest
+            ))),
         }
     }
 
@@ -118,12 +122,21 @@ impl Pull {
     /// When the registry, containerd or the image itself fails.
     pub async fn run(self, progress: &Progress) -> Result<Arc<Image>> {
         let shown = self.reference.familiar();
-        let tag = self.reference.tag().map_or_else(|| self.reference.to_string(), str::to_owned);
-        progress.message(Some(&tag), format!("Pulling from {}", self.reference.path())).await;
+        let tag = self
+            .reference
+            .tag()
+            .map_or_else(|| self.reference.to_string(), str::to_owned);
+        progress
+            .message(
+                Some(&tag),
+                format!("Pulling from {}", self.reference.path()),
+            )
+            .await;
         let before = self.old.as_ref().map(|image| image.id().clone());
         let image = match (&self.root, &self.manifest, &self.old) {
             (Some((target, root)), Some((descriptor, data, manifest)), _) => {
-                self.fetch(target, root, descriptor, data, manifest, progress).await?
+                self.fetch(target, root, descriptor, data, manifest, progress)
+                    .await?
             }
             (_, _, Some(old)) => {
                 let told = self.told();
@@ -133,7 +146,9 @@ impl Pull {
             // `pull` makes no other.
             _ => return Err(Error::NotFound(shown)),
         };
-        progress.message(None, format!("Digest: {}", image.id())).await;
+        progress
+            .message(None, format!("Digest: {}", image.id()))
+            .await;
         let status = if before.as_ref() == Some(image.id()) {
             format!("Status: Image is up to date for {shown}")
         } else {
@@ -155,11 +170,17 @@ impl Pull {
         if let Some(odd) = manifest.layers.iter().find(|l| !l.is_layer()) {
             return Err(Error::Invalid(format!(
                 "unsupported media type {}",
-                if odd.media_type.is_empty() { "\"\"" } else { &odd.media_type }
+                if odd.media_type.is_empty() {
+                    "\"\""
+                } else {
+                    &odd.media_type
+                }
             )));
         }
         for layer in &manifest.layers {
-            progress.update(layer.digest.short(), "Pulling fs layer").await;
+            progress
+                .update(layer.digest.short(), "Pulling fs layer")
+                .await;
         }
         let lease = self.images.lease().await?;
         let client = lease.client();
@@ -170,21 +191,37 @@ impl Pull {
         if let Some(chain) = chain {
             labels.extend(snapshot_label(self.images.snapshotter(), &chain));
         }
-        self.put(client, "config", &manifest.config.digest, config_data, labels).await?;
+        self.put(
+            client,
+            "config",
+            &manifest.config.digest,
+            config_data,
+            labels,
+        )
+        .await?;
         let document = Document::Manifest(manifest.clone());
         let labels = self.with_source(document.gc_labels());
-        self.put(client, "manifest", &descriptor.digest, data.clone(), labels).await?;
+        self.put(client, "manifest", &descriptor.digest, data.clone(), labels)
+            .await?;
         if descriptor.digest != target.digest {
             let document = Document::parse(&root.digest, &root.data)?;
             let labels = self.with_source(document.gc_labels());
-            self.put(client, "index", &target.digest, root.data.clone(), labels).await?;
+            self.put(client, "index", &target.digest, root.data.clone(), labels)
+                .await?;
         }
-        let found =
-            Found { descriptor: descriptor.clone(), manifest: manifest.clone(), config };
+        let found = Found {
+            descriptor: descriptor.clone(),
+            manifest: manifest.clone(),
+            config,
+        };
         // Of an index that we have for this host already, another platform was pulled beside it.
         let metadata = match self.images.by_id(&target.digest) {
             Some(known) if known.metadata.runs_here() => known.metadata.clone(),
-            _ => Arc::new(self.images.complete_metadata(client, target, Some(found)).await),
+            _ => Arc::new(
+                self.images
+                    .complete_metadata(client, target, Some(found))
+                    .await,
+            ),
         };
         let names = std::slice::from_ref(&self.reference);
         self.images.name(&lease, names, metadata, self.told()).await
@@ -229,10 +266,17 @@ impl Pull {
             diff_ids,
             progress,
         };
-        let fetch =
-            Fetch { images: &self.images, client, repository: &self.repository, progress };
-        let (done, ready): (Vec<_>, Vec<_>) =
-            manifest.layers.iter().map(|_| oneshot::channel::<()>()).unzip();
+        let fetch = Fetch {
+            images: &self.images,
+            client,
+            repository: &self.repository,
+            progress,
+        };
+        let (done, ready): (Vec<_>, Vec<_>) = manifest
+            .layers
+            .iter()
+            .map(|_| oneshot::channel::<()>())
+            .unzip();
         let downloads = FuturesUnordered::new();
         for (n, (layer, done)) in manifest.layers.iter().zip(done).enumerate() {
             let mut labels = self.source();
@@ -262,7 +306,11 @@ impl Pull {
         let _flight = self.images.inner.flights.join(digest.as_str()).await;
         let content = client.content();
         let reference = format!("{kind}-{digest}");
-        if content.put(&reference, digest.as_str(), data, &labels).await? == Committed::Existing {
+        if content
+            .put(&reference, digest.as_str(), data, &labels)
+            .await?
+            == Committed::Existing
+        {
             // Whoever wrote it may not have come as far as labelling it.
             content.update_labels(digest.as_str(), &labels).await?;
         }
@@ -283,7 +331,10 @@ impl Pull {
     }
 
     fn with_source(&self, mut labels: Labels) -> Labels {
-        let key = format!("containerd.io/distribution.source.{}", self.reference.domain());
+        let key = format!(
+            "containerd.io/distribution.source.{}",
+            self.reference.domain()
+        );
         labels.insert(key, self.reference.path().to_owned());
         labels
     }

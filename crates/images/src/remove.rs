@@ -28,7 +28,10 @@ impl Usage {
 pub type InUse = Arc<dyn Fn(&Digest) -> Usage + Send + Sync>;
 
 fn untagged(name: String) -> wire::ImageDeleteItem {
-    wire::ImageDeleteItem { untagged: name, ..Default::default() }
+    wire::ImageDeleteItem {
+        untagged: name,
+        ..Default::default()
+    }
 }
 
 fn short(container: &str) -> &str {
@@ -112,7 +115,9 @@ impl Images {
         let (mut removed, mut reclaimed) = (Vec::new(), 0);
         for candidate in candidates {
             // It may have got a name, or a container, since.
-            let Some(image) = self.by_id(candidate.id()) else { continue };
+            let Some(image) = self.by_id(candidate.id()) else {
+                continue;
+            };
             let usage = in_use(image.id());
             if (!all && !image.is_dangling()) || usage.any().is_some() {
                 continue;
@@ -137,15 +142,24 @@ impl Images {
             message,
         };
         if let Some(container) = &usage.running {
-            let message = format!("image is being used by running container {}", short(container));
+            let message = format!(
+                "image is being used by running container {}",
+                short(container)
+            );
             return Err(conflict(true, message));
         }
         if let Some(container) = usage.stopped.as_ref().filter(|_| !force) {
-            let message = format!("image is being used by stopped container {}", short(container));
+            let message = format!(
+                "image is being used by stopped container {}",
+                short(container)
+            );
             return Err(conflict(false, message));
         }
         if !force && !named && image.records.len() > 1 {
-            return Err(conflict(false, "image is referenced in multiple repositories".to_owned()));
+            return Err(conflict(
+                false,
+                "image is referenced in multiple repositories".to_owned(),
+            ));
         }
         let mut removed = Vec::new();
         for record in &image.records {
@@ -154,21 +168,29 @@ impl Images {
         }
         let id = image.id().to_string();
         self.emit("delete", id.clone(), id.clone(), Some(image));
-        removed.push(wire::ImageDeleteItem { deleted: id, ..Default::default() });
+        removed.push(wire::ImageDeleteItem {
+            deleted: id,
+            ..Default::default()
+        });
         Ok(removed)
     }
 
     async fn untag(&self, image: &Image, records: &[String]) -> Result<Vec<wire::ImageDeleteItem>> {
         let mut removed = Vec::new();
         for record in records {
-            self.delete_record(&self.inner.client, record, false).await?;
+            self.delete_record(&self.inner.client, record, false)
+                .await?;
             removed.extend(self.untagged(image, record));
         }
         Ok(removed)
     }
 
     /// Takes the last name off an image that containers still need.
-    async fn make_dangling(&self, image: &Image, name: &Reference) -> Result<Vec<wire::ImageDeleteItem>> {
+    async fn make_dangling(
+        &self,
+        image: &Image,
+        name: &Reference,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
         self.dangle(image).await?;
         let mut removed = self.untag(image, &image.records.clone()).await?;
         removed.truncate(1);
@@ -199,7 +221,11 @@ fn by_name(name: &str, image: &Arc<Image>) -> Option<Reference> {
     if (is_id && !known) || name.starts_with(DANGLING) {
         return None;
     }
-    Some(if reference.is_name_only() { shown } else { reference })
+    Some(if reference.is_name_only() {
+        shown
+    } else {
+        reference
+    })
 }
 
 /// The records that go when `reference` goes: itself and, if no other tag of its repository is
@@ -213,14 +239,15 @@ fn same_name(reference: &Reference, image: &Image) -> Vec<String> {
             same.push(record.clone());
             continue;
         }
-        let Ok(named) = Reference::parse(record) else { continue };
+        let Ok(named) = Reference::parse(record) else {
+            continue;
+        };
         if named.name() != reference.name() {
             continue;
         }
         let wanted = reference.tag().unwrap_or(DEFAULT_TAG);
-        if reference.digest().is_some() && reference.tag().is_none() {
-            same.push(record.clone());
-        } else if named.tag().is_some_and(|tag| tag == wanted) {
+        let whole = reference.digest().is_some() && reference.tag().is_none();
+        if whole || named.tag().is_some_and(|tag| tag == wanted) {
             same.push(record.clone());
         } else if named.tag().is_some() {
             other_tags = true;

@@ -32,7 +32,10 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::NotFound`] for any of them, before the first byte.
-    pub fn save(&self, names: &[String]) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
+    pub fn save(
+        &self,
+        names: &[String],
+    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
         let mut wanted: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {
             let image = self.resolve(name)?;
@@ -41,7 +44,10 @@ impl Images {
                 // A repository alone saves all its tags.
                 _ => Vec::new(),
             };
-            match wanted.iter_mut().find(|(known, _)| known.id() == image.id()) {
+            match wanted
+                .iter_mut()
+                .find(|(known, _)| known.id() == image.id())
+            {
                 Some((_, names)) => names.extend(named),
                 None => wanted.push((image, named)),
             }
@@ -49,7 +55,11 @@ impl Images {
         let (tx, rx) = mpsc::channel(DEPTH);
         let images = self.clone();
         tokio::spawn(async move {
-            let mut archive = Archive { images: &images, output: &tx, written: BTreeSet::new() };
+            let mut archive = Archive {
+                images: &images,
+                output: &tx,
+                written: BTreeSet::new(),
+            };
             if let Err(e) = archive.write(&wanted).await {
                 let _ = tx.send(Err(e)).await;
             }
@@ -82,11 +92,15 @@ impl Archive<'_> {
             let id = image.id().to_string();
             self.images.emit("save", id.clone(), id, Some(image));
         }
-        let index =
-            Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests: index };
+        let index = Index {
+            schema_version: 2,
+            media_type: OCI_INDEX.to_owned(),
+            manifests: index,
+        };
         self.json("index.json", &index).await?;
         self.json("manifest.json", &saved).await?;
-        self.json("oci-layout", &json!({"imageLayoutVersion": "1.0.0"})).await?;
+        self.json("oci-layout", &json!({"imageLayoutVersion": "1.0.0"}))
+            .await?;
         self.send(Bytes::from(vec![0; 1024])).await
     }
 
@@ -95,13 +109,16 @@ impl Archive<'_> {
         let mut waiting = vec![target.clone()];
         while let Some(descriptor) = waiting.pop() {
             let client = &self.images.inner.client;
-            let document =
-                match client.content().read_all(descriptor.digest.as_str(), MAX_JSON).await {
-                    Ok(data) => Document::parse(&descriptor.digest, &data)?,
-                    // One platform of many that was never pulled.
-                    Err(e) if e.is_not_found() && descriptor.digest != target.digest => continue,
-                    Err(e) => return Err(e.into()),
-                };
+            let document = match client
+                .content()
+                .read_all(descriptor.digest.as_str(), MAX_JSON)
+                .await
+            {
+                Ok(data) => Document::parse(&descriptor.digest, &data)?,
+                // One platform of many that was never pulled.
+                Err(e) if e.is_not_found() && descriptor.digest != target.digest => continue,
+                Err(e) => return Err(e.into()),
+            };
             match document {
                 Document::Index(list) => waiting.extend(list.manifests),
                 Document::Manifest(manifest) => {
@@ -144,7 +161,8 @@ impl Archive<'_> {
             Err(e) => return Err(e.into()),
         };
         let size = content.info(digest).await?.size.max(0) as u64;
-        self.send(archive::header(&blob_path(&descriptor.digest), size)?).await?;
+        self.send(archive::header(&blob_path(&descriptor.digest), size)?)
+            .await?;
         futures::pin_mut!(stream);
         let mut sent = 0;
         while let Some(part) = stream.next().await {
@@ -153,7 +171,9 @@ impl Archive<'_> {
             self.send(part).await?;
         }
         if sent != size {
-            return Err(Error::Corrupt(format!("{digest}: read {sent} of {size} bytes")));
+            return Err(Error::Corrupt(format!(
+                "{digest}: read {sent} of {size} bytes"
+            )));
         }
         self.send(archive::padding(size)).await
     }
@@ -170,7 +190,10 @@ impl Archive<'_> {
         if data.is_empty() {
             return Ok(());
         }
-        self.output.send(Ok(data)).await.map_err(|_| Error::Cancelled)
+        self.output
+            .send(Ok(data))
+            .await
+            .map_err(|_| Error::Cancelled)
     }
 }
 
@@ -187,14 +210,24 @@ fn saved_image(image: &Image, names: &[Reference]) -> Option<SavedImage> {
     Some(SavedImage {
         config: blob_path(image.metadata.config_digest.as_ref()?),
         repo_tags: Some(tags).filter(|tags| !tags.is_empty()),
-        layers: image.metadata.layers.iter().map(|l| blob_path(&l.digest)).collect(),
+        layers: image
+            .metadata
+            .layers
+            .iter()
+            .map(|l| blob_path(&l.digest))
+            .collect(),
     })
 }
 
 /// One entry of the index for each name, or one without.
 fn index_entries(image: &Image, names: &[Reference]) -> Vec<Descriptor> {
-    let entry = |annotations| Descriptor { annotations, ..image.target().clone() };
-    let named = names.iter().filter(|name| !name.to_string().starts_with(DANGLING));
+    let entry = |annotations| Descriptor {
+        annotations,
+        ..image.target().clone()
+    };
+    let named = names
+        .iter()
+        .filter(|name| !name.to_string().starts_with(DANGLING));
     let mut entries: Vec<Descriptor> = named
         .map(|name| {
             let mut annotations = BTreeMap::new();

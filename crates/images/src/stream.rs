@@ -63,7 +63,10 @@ where
         drop(chunks_tx);
         std::future::pending::<std::convert::Infallible>().await
     };
-    let body = BodyReader { chunks, now: Bytes::new() };
+    let body = BodyReader {
+        chunks,
+        now: Bytes::new(),
+    };
     let reader = tokio::task::spawn_blocking(move || read(body, tx));
     let reader = async move { reader.await.map_err(|e| Error::Input(e.to_string()))? };
     let work = async { tokio::join!(reader, consume(rx)) };
@@ -125,11 +128,11 @@ pub(crate) fn plain<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(reader),
         Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-        Compression::Zstd => {
-            Box::new(zstd::stream::read::Decoder::new(reader).map_err(input)?)
-        }
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(reader).map_err(input)?),
         Compression::Other(name) => {
-            return Err(Error::Archive(format!("unsupported archive compression: {name}")));
+            return Err(Error::Archive(format!(
+                "unsupported archive compression: {name}"
+            )));
         }
     })
 }

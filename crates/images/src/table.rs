@@ -33,16 +33,27 @@ impl Table {
     ) -> Table {
         let mut images: BTreeMap<Digest, Image> = BTreeMap::new();
         for (name, record) in &records {
-            let Ok(id) = Digest::parse(&record.target.digest) else { continue };
-            let Some(known) = metadata.get(&id) else { continue };
+            let Ok(id) = Digest::parse(&record.target.digest) else {
+                continue;
+            };
+            let Some(known) = metadata.get(&id) else {
+                continue;
+            };
             images
                 .entry(id)
                 .or_insert_with(|| Image::new(known.clone()))
                 .add(name, record.updated.or(record.created));
         }
         metadata.retain(|id, _| images.contains_key(id));
-        let images = images.into_iter().map(|(id, image)| (id, Arc::new(image))).collect();
-        Table { records, metadata, images }
+        let images = images
+            .into_iter()
+            .map(|(id, image)| (id, Arc::new(image)))
+            .collect();
+        Table {
+            records,
+            metadata,
+            images,
+        }
     }
 
     pub(crate) fn images(&self) -> impl Iterator<Item = &Arc<Image>> {
@@ -75,7 +86,10 @@ impl Table {
 
     pub(crate) fn resolve(&self, name: &str) -> Result<Arc<Image>> {
         if let Ok(id) = Digest::parse(name) {
-            return self.image(&id).cloned().ok_or_else(|| Error::NotFound(name.to_owned()));
+            return self
+                .image(&id)
+                .cloned()
+                .ok_or_else(|| Error::NotFound(name.to_owned()));
         }
         if is_identifier(name) {
             let id = format!("sha256:{name}");
@@ -88,7 +102,9 @@ impl Table {
             }
         }
         if let Some(prefix) = id_prefix(name) {
-            let named = Reference::parse(name).ok().and_then(|r| self.by_name(&r.tagged()));
+            let named = Reference::parse(name)
+                .ok()
+                .and_then(|r| self.by_name(&r.tagged()));
             let found = match named {
                 Some(image) => Some(image),
                 None => self.by_prefix(prefix)?,
@@ -97,11 +113,13 @@ impl Table {
             return found.ok_or_else(|| Error::NotFound(shown.unwrap_or(name.to_owned())));
         }
         let reference = Reference::parse(name)?.tagged();
-        self.by_name(&reference).ok_or_else(|| Error::NotFound(reference.familiar()))
+        self.by_name(&reference)
+            .ok_or_else(|| Error::NotFound(reference.familiar()))
     }
 
     fn of_record(&self, record: &ImageRecord) -> Option<Arc<Image>> {
-        self.image(&Digest::parse(&record.target.digest).ok()?).cloned()
+        self.image(&Digest::parse(&record.target.digest).ok()?)
+            .cloned()
     }
 
     fn by_name(&self, reference: &Reference) -> Option<Arc<Image>> {
@@ -116,7 +134,10 @@ impl Table {
     }
 
     fn by_prefix(&self, prefix: &str) -> Result<Option<Arc<Image>>> {
-        let mut found = self.images.iter().filter(|(id, _)| id.encoded().starts_with(prefix));
+        let mut found = self
+            .images
+            .iter()
+            .filter(|(id, _)| id.encoded().starts_with(prefix));
         match (found.next(), found.next()) {
             (Some(_), Some(_)) => Err(Error::Ambiguous),
             (Some((_, image)), None) => Ok(Some(image.clone())),
@@ -145,11 +166,17 @@ impl Images {
         let old = self.inner.table.load_full();
         let mut wanted: BTreeMap<Digest, Descriptor> = BTreeMap::new();
         for record in &listed {
-            let Ok(target) = Descriptor::from_containerd(&record.target) else { continue };
+            let Ok(target) = Descriptor::from_containerd(&record.target) else {
+                continue;
+            };
             wanted.insert(target.digest.clone(), target);
         }
         let metadata = futures::stream::iter(wanted.into_values().map(|target| {
-            let known = old.metadata.get(&target.digest).filter(|m| m.is_complete()).cloned();
+            let known = old
+                .metadata
+                .get(&target.digest)
+                .filter(|m| m.is_complete())
+                .cloned();
             async move {
                 let metadata = match known {
                     Some(known) => known,
@@ -162,14 +189,20 @@ impl Images {
         .try_collect()
         .await?;
         let records = listed.into_iter().map(|r| (r.name.clone(), r)).collect();
-        self.inner.table.store(Arc::new(Table::new(records, metadata)));
+        self.inner
+            .table
+            .store(Arc::new(Table::new(records, metadata)));
         Ok(())
     }
 
     /// Publishes that `record` is there now. Call with `writing` held, after persisting it.
     pub(crate) fn publish_record(&self, record: ImageRecord, metadata: Arc<Metadata>) {
         let name = record.name.clone();
-        let table = self.inner.table.load().with(&name, Some((record, metadata)));
+        let table = self
+            .inner
+            .table
+            .load()
+            .with(&name, Some((record, metadata)));
         self.inner.table.store(Arc::new(table));
     }
 
@@ -179,7 +212,9 @@ impl Images {
         let old = self.inner.table.load_full();
         let mut metadata = old.metadata.clone();
         metadata.insert(known.target.digest.clone(), Arc::new(known));
-        self.inner.table.store(Arc::new(Table::new(old.records.clone(), metadata)));
+        self.inner
+            .table
+            .store(Arc::new(Table::new(old.records.clone(), metadata)));
     }
 
     /// Publishes that the record `name` is gone. Call with `writing` held, after removing it.

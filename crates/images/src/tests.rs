@@ -79,7 +79,13 @@ fn names_ids_and_prefixes_resolve() {
         (&lost, &b),
     ]);
     let id = |name: &str| table.resolve(name).map(|image| image.id().clone());
-    for name in ["busybox", "busybox:1", "docker.io/library/busybox", a.as_str(), a.encoded()] {
+    for name in [
+        "busybox",
+        "busybox:1",
+        "docker.io/library/busybox",
+        a.as_str(),
+        a.encoded(),
+    ] {
         assert_eq!(id(name).unwrap(), a, "{name}");
     }
     assert_eq!(id(&format!("busybox@{a}")).unwrap(), a);
@@ -105,7 +111,11 @@ fn names_ids_and_prefixes_resolve() {
 fn a_document_that_is_both_is_refused() {
     let digest = Digest::of(b"");
     let both = json!({"schemaVersion": 2, "manifests": [], "layers": [], "config": {}});
-    for bad in [both, json!({}), json!({"schemaVersion": 2, "layers": 1, "config": 2})] {
+    for bad in [
+        both,
+        json!({}),
+        json!({"schemaVersion": 2, "layers": 1, "config": 2}),
+    ] {
         let data = serde_json::to_vec(&bad).unwrap();
         assert!(Document::parse(&digest, &data).is_err(), "{bad}");
     }
@@ -217,10 +227,16 @@ fn archives_are_read_whatever_they_are_compressed_with() {
         assert_eq!(
             parts,
             [
-                Part::File { path: "a/b".into(), size: 3 },
+                Part::File {
+                    path: "a/b".into(),
+                    size: 3
+                },
                 Part::Data("xyz".into()),
                 Part::End,
-                Part::Link { path: "c/d".into(), target: "a/b".into() },
+                Part::Link {
+                    path: "c/d".into(),
+                    target: "a/b".into()
+                },
             ]
         );
     }
@@ -239,7 +255,10 @@ fn hostile_archives_are_refused() {
         (EntryType::Fifo, "a", ""),
     ] {
         let (outcome, _) = parts_of(&tar_of(|b| raw_entry(b, kind, path, link)));
-        assert!(matches!(outcome, Err(Error::Archive(_))), "{kind:?} {path} {link}");
+        assert!(
+            matches!(outcome, Err(Error::Archive(_))),
+            "{kind:?} {path} {link}"
+        );
     }
 }
 
@@ -271,7 +290,11 @@ fn globs_are_gos() {
         ("*x*x", "axbxcx", true),
         ("", "", true),
     ] {
-        assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), fits, "{pattern} {text}");
+        assert_eq!(
+            glob(pattern.as_bytes(), text.as_bytes()),
+            fits,
+            "{pattern} {text}"
+        );
     }
 }
 

@@ -64,7 +64,10 @@ impl Images {
         unpack.run(Vec::new()).await?;
         if let Some(chain) = image.chain_id() {
             let labels = snapshot_label(self.snapshotter(), chain);
-            client.content().update_labels(config.as_str(), &labels).await?;
+            client
+                .content()
+                .update_labels(config.as_str(), &labels)
+                .await?;
         }
         let mut metadata = Metadata::clone(&image.metadata);
         self.measure(client, &mut metadata).await;
@@ -93,14 +96,17 @@ impl Unpack<'_> {
         let done = self.present(&chain).await?;
         for layer in &self.layers[..done] {
             arrived(ready.next()).await?;
-            self.progress.update(layer.digest.short(), "Pull complete").await;
+            self.progress
+                .update(layer.digest.short(), "Pull complete")
+                .await;
         }
         for n in done..chain.len() {
             arrived(ready.next()).await?;
             let id = self.layers[n].digest.short();
             self.progress.update(id, "Extracting").await;
             let parent = n.checked_sub(1).map_or("", |below| chain[below].as_str());
-            self.layer(&self.layers[n], &self.diff_ids[n], parent, &chain[n]).await?;
+            self.layer(&self.layers[n], &self.diff_ids[n], parent, &chain[n])
+                .await?;
             self.progress.update(id, "Pull complete").await;
         }
         Ok(())
@@ -126,7 +132,12 @@ impl Unpack<'_> {
         parent: &str,
         chain_id: &Digest,
     ) -> Result<()> {
-        let _flight = self.images.inner.flights.join(&format!("snapshot {chain_id}")).await;
+        let _flight = self
+            .images
+            .inner
+            .flights
+            .join(&format!("snapshot {chain_id}"))
+            .await;
         let snapshots = self.images.snapshots(self.client);
         let key = format!("{} {chain_id}", unique("extract"));
         let labels = Labels::from([(SNAPSHOT_REF.to_owned(), chain_id.to_string())]);
@@ -136,10 +147,17 @@ impl Unpack<'_> {
             Err(e) if e.is_already_exists() => return Ok(()),
             Err(e) => return Err(e.into()),
         };
-        let applied = self.client.diffs().apply(&layer.to_containerd(), &mounts).await;
+        let applied = self
+            .client
+            .diffs()
+            .apply(&layer.to_containerd(), &mounts)
+            .await;
         let outcome = match applied {
             Ok(actual) if actual == diff_id.as_str() => {
-                match snapshots.commit(chain_id.as_str(), &key, &Labels::new()).await {
+                match snapshots
+                    .commit(chain_id.as_str(), &key, &Labels::new())
+                    .await
+                {
                     Ok(()) => return Ok(()),
                     Err(e) if e.is_already_exists() => Ok(()),
                     Err(e) => Err(e.into()),

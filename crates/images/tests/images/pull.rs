@@ -1,0 +1,167 @@
+//! Pulls: resumed, shared, dropped, over TLS.
+
+use std::sync::Arc;
+
+use crate::host::{Host, Messages, Proxy, TestImage, TestRegistry};
+use crate::unused;
+use berth_errdefs::{Classify, Kind};
+use berth_images::{Progress, PullRequest};
+use berth_reference::{Digest, Reference};
+
+fn request(name: &str) -> PullRequest {
+    PullRequest {
+        reference: Reference::parse(name).unwrap(),
+        platform: None,
+        credentials: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_resumes_where_the_connection_broke() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let image = TestImage::new(6 << 20);
+    let id = registry.push("app", "1", &image);
+    let (layers, _) = image.oci();
+    let cut = Digest::of(&layers[1]);
+    let proxy = Proxy::start(registry.address, &cut, 4 << 20);
+    let name = format!("{}/app:1", proxy.address);
+
+    let before = host.calls();
+    let (progress, messages) = Messages::new();
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let pulled = pull.run(&progress).await.unwrap();
+    drop(progress);
+    let calls = host.calls_since(&before);
+    println!("RPCs of a pull of two layers, one resumed: {calls:?}");
+    assert_eq!(pulled.id(), &id);
+    assert_eq!(proxy.count(&format!("GET /v2/app/blobs/{cut}")), 2);
+    let again = proxy.last(cut.as_str()).to_lowercase();
+    let offset: u64 = again
+        .split("range: bytes=")
+        .nth(1)
+        .unwrap()
+        .split('-')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(offset > 3 << 20, "taken up at {offset}");
+    // Lease, stat ×2 and the deletion; per layer write, prepare, apply, commit, usage (one
+    // write more for the resumed one); config, manifest, image.
+    assert!(calls.values().sum::<u64>() <= 18, "{calls:?}");
+    let texts = messages.texts().await;
+    for text in [
+        "Pulling from app",
+        "Pulling fs layer",
+        "Downloading",
+        "Verifying Checksum",
+        "Download complete",
+        "Extracting",
+        "Pull complete",
+        &format!("Digest: {id}"),
+        &format!("Status: Downloaded newer image for {name}"),
+    ] {
+        assert!(texts.iter().any(|t| t == text), "{text}: {texts:?}");
+    }
+
+    let before = host.calls();
+    let (progress, messages) = Messages::new();
+    host.images
+        .pull(request(&name))
+        .await
+        .unwrap()
+        .run(&progress)
+        .await
+        .unwrap();
+    drop(progress);
+    let up_to_date = format!("Status: Image is up to date for {name}");
+    assert_eq!(messages.texts().await.last().unwrap(), &up_to_date);
+    assert_eq!(host.calls_since(&before).values().sum::<u64>(), 0);
+    assert_eq!(host.actions(), ["pull", "pull"]);
+
+    let missing = name.replace("/app:1", "/app:2");
+    let error = host.images.pull(request(&missing)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(
+        error.to_string(),
+        format!("manifest for {missing} not found: manifest unknown: manifest unknown")
+    );
+    host.images.remove(&name, false, unused()).await.unwrap();
+    host.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_of_the_same_image_share_the_work_and_can_be_dropped() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let image = TestImage::new(2 << 20);
+    registry.push("app", "1", &image);
+    registry.push("app", "2", &image);
+    let (layers, _) = image.oci();
+    let proxy = Proxy::start(registry.address, &Digest::of(b"nothing"), 0);
+    let name = |tag| format!("{}/app:{tag}", proxy.address);
+
+    // Dropped in the middle: what it left goes with its lease.
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let progress = Progress::new(tx);
+    let pull = host.images.pull(request(&name(1))).await.unwrap();
+    tokio::select! {
+        _ = pull.run(&progress) => panic!("nobody reads its progress"),
+        _ = rx.recv() => {}
+    }
+    drop(rx);
+    host.assert_settled().await;
+
+    let quiet = Progress::none();
+    let (one, two) = tokio::join!(
+        async {
+            host.images
+                .pull(request(&name(1)))
+                .await
+                .unwrap()
+                .run(&quiet)
+                .await
+                .unwrap()
+        },
+        async {
+            host.images
+                .pull(request(&name(2)))
+                .await
+                .unwrap()
+                .run(&quiet)
+                .await
+                .unwrap()
+        },
+    );
+    assert_eq!(one.id(), two.id());
+    assert_eq!(
+        proxy.count(&format!("GET /v2/app/blobs/{}", Digest::of(&layers[1]))),
+        1
+    );
+    assert_eq!(host.images.count(), 1);
+    let image = host.images.resolve(&name(2)).unwrap();
+    assert_eq!(image.tags(), [name(1), name(2)]);
+    assert!(Arc::strong_count(&image) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registries_over_tls_on_loopback_need_no_known_certificate() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start_tls(host.directory.path());
+    let image = TestImage::new(1000);
+    // Pushed by a daemon would be the same: the registry's files are all there is to it.
+    let plain = TestRegistry::start(host.directory.path());
+    let id = plain.push("app", "1", &image);
+    let name = format!("{}/app:1", registry.address);
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let pulled = pull.run(&Progress::none()).await.unwrap();
+    assert_eq!(pulled.id(), &id);
+    assert_eq!(
+        host.images
+            .resolve(&format!("{}/app@{id}", registry.address))
+            .unwrap()
+            .id(),
+        &id
+    );
+}
