@@ -166,7 +166,12 @@ fn until_ends_the_stream() {
             "image=nosuch",
         ])
         .ok();
-    shared().api("GET", "/events?since=yesterday", None).is(400);
+    let bad = shared().api("GET", "/events?since=yesterday", None);
+    // 20.10 answers 500 to what is the client's fault.
+    assert_eq!(
+        bad.status,
+        if shared().is_old_dockerd() { 500 } else { 400 }
+    );
     if !shared().is_old_dockerd() {
         shared()
             .api("GET", "/events?filters={%22nosuch%22:[%22x%22]}", None)
@@ -189,7 +194,10 @@ fn images() {
     let all = past(&since, &["type=image".into()]);
     let ours: Vec<_> = all
         .iter()
-        .filter(|event| event.to_string().contains("evented") || event["Action"] == "delete")
+        .filter(|event| {
+            // An untag names the image by its ID.
+            event.to_string().contains("evented") || event["Action"] != "tag"
+        })
         .collect();
     let actions: Vec<_> = ours
         .iter()

@@ -69,7 +69,8 @@ fn filters() {
     shared()
         .docker(["ps", "-f", "status=odd"])
         .exits(1)
-        .err_has("invalid");
+        // "Invalid filter 'status=odd'" in 20.10, "invalid filter 'status=odd'" since 24.
+        .err_has("nvalid filter 'status=odd'");
     shared().remove(&[&name("run"), &name("ex"), &name("cr")]);
 }
 
@@ -185,9 +186,8 @@ fn all_limit_and_order() {
         .is(200)
         .json();
     assert_eq!(one.as_array().unwrap().len(), 1);
-    shared()
-        .api("GET", "/containers/json?limit=x", None)
-        .is(400);
+    let bad = shared().api("GET", "/containers/json?limit=x", None);
+    assert!(matches!(bad.status, 400 | 500), "{}", bad.text());
     shared().remove(&[&first, &second]);
 }
 

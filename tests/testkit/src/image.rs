@@ -72,6 +72,25 @@ fn entry(tar: &mut Builder<Vec<u8>>, path: &str, kind: EntryType, mode: u32, byt
         .expect("a Vec takes all");
 }
 
+/// A layer and what it is called by; hashing is slow in a debug build.
+#[derive(Clone, Debug)]
+struct Layer {
+    bytes: Arc<Vec<u8>>,
+    digest: String,
+}
+
+impl Layer {
+    fn new(bytes: Arc<Vec<u8>>) -> Layer {
+        let digest = digest(&bytes);
+        Layer { bytes, digest }
+    }
+
+    fn rootfs() -> Layer {
+        static LAYER: OnceLock<Layer> = OnceLock::new();
+        LAYER.get_or_init(|| Layer::new(rootfs_tar())).clone()
+    }
+}
+
 /// A tar of the root file system: busybox, its applets as hard links (as in Docker's own image),
 /// `/etc/passwd`, `/etc/group`, `/tmp`, `/root`, …
 pub fn rootfs_tar() -> Arc<Vec<u8>> {
@@ -151,7 +170,7 @@ fn pack_rootfs() -> Vec<u8> {
 pub struct Image {
     tags: Vec<String>,
     config: Value,
-    layers: Vec<Arc<Vec<u8>>>,
+    layers: Vec<Layer>,
 }
 
 impl Image {
@@ -163,7 +182,7 @@ impl Image {
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
                 "Cmd": ["sh"],
             }),
-            layers: vec![rootfs_tar()],
+            layers: vec![Layer::rootfs()],
         }
     }
 
@@ -197,8 +216,8 @@ impl Image {
                 content.as_bytes(),
             );
         }
-        self.layers
-            .push(Arc::new(tar.into_inner().expect("a Vec takes all")));
+        let bytes = Arc::new(tar.into_inner().expect("a Vec takes all"));
+        self.layers.push(Layer::new(bytes));
         self
     }
 
@@ -207,7 +226,7 @@ impl Image {
         let diff_ids: Vec<_> = self
             .layers
             .iter()
-            .map(|layer| format!("sha256:{}", digest(layer)))
+            .map(|layer| format!("sha256:{}", layer.digest))
             .collect();
         let history: Vec<_> = (0..self.layers.len())
             .map(|n| json!({"created": CREATED, "created_by": format!("testkit layer {n}")}))
@@ -239,7 +258,7 @@ impl Image {
         entry(&mut tar, &name, EntryType::Regular, 0o644, &config);
         let mut paths = Vec::new();
         for layer in &self.layers {
-            let id = digest(layer);
+            let id = &layer.digest;
             entry(
                 &mut tar,
                 &format!("{id}/"),
@@ -248,7 +267,7 @@ impl Image {
                 b"",
             );
             let path = format!("{id}/layer.tar");
-            entry(&mut tar, &path, EntryType::Regular, 0o644, layer);
+            entry(&mut tar, &path, EntryType::Regular, 0o644, &layer.bytes);
             paths.push(path);
         }
         let tags = if self.tags.is_empty() {
@@ -273,7 +292,7 @@ impl Image {
         let mut blobs = vec![(format!("sha256:{}", digest(&config)), config.clone())];
         let mut layers = Vec::new();
         for layer in &self.layers {
-            let packed = compression.pack(layer);
+            let packed = compression.pack(&layer.bytes);
             let name = format!("sha256:{}", digest(&packed));
             layers.push(json!({
                 "mediaType": compression.layer_type(), "digest": name, "size": packed.len(),

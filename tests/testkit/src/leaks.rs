@@ -1,6 +1,7 @@
 //! What a daemon holds on its host, counted: before and after must be the same.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt;
 
 use serde_json::Value;
 
@@ -22,8 +23,11 @@ pub struct Leaks {
     pub snapshots: BTreeSet<String>,
     /// Containers, tasks and leases in containerd's namespace `moby`.
     pub containerd: BTreeSet<String>,
-    /// Folders of containers in the data root and sockets and FIFOs in the exec root.
+    /// Folders of containers in the data root; FIFOs and whatever is named by an ID in the exec root.
     pub files: BTreeSet<String>,
+    /// Cgroups of containers without a process in them. Those of other daemons of the host are
+    /// among them for the moment of a start or an end; [`Leaks::settle`] waits for that.
+    pub cgroups: BTreeSet<String>,
 }
 
 impl Leaks {
@@ -36,6 +40,7 @@ impl Leaks {
             interfaces: interfaces(daemon),
             nft: nft(daemon),
             files: files(daemon),
+            cgroups: crate::cgroup::empty_of_containers(),
             ..Leaks::default()
         };
         for line in ctr(daemon, &["snapshots", "--snapshotter", "overlayfs", "ls"])
@@ -88,6 +93,7 @@ impl Leaks {
             snapshots: minus(&self.snapshots, &before.snapshots),
             containerd: minus(&self.containerd, &before.containerd),
             files: minus(&self.files, &before.files),
+            cgroups: minus(&self.cgroups, &before.cgroups),
         }
     }
 }
@@ -102,6 +108,7 @@ impl std::fmt::Display for Leaks {
             ("snapshots", &self.snapshots),
             ("containerd", &self.containerd),
             ("files", &self.files),
+            ("cgroups", &self.cgroups),
         ] {
             writeln!(f, "{what}: {}", names.len())?;
             for name in names.iter().take(20) {
@@ -202,15 +209,14 @@ fn files(daemon: &Daemon) -> BTreeSet<String> {
     let mut todo = vec![daemon.exec_root().to_path_buf()];
     while let Some(dir) = todo.pop() {
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let kind = entry.file_type();
-            if kind.is_ok_and(|kind| kind.is_dir()) {
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            if kind.is_dir() {
                 todo.push(entry.path());
             }
             let name = entry.path().display().to_string();
-            let id = name
-                .split(['/', '-', '.', '_'])
-                .any(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            if id {
+            if kind.is_fifo() || crate::cgroup::holds_id(&name) {
                 all.insert(name);
             }
         }

@@ -14,8 +14,10 @@
 //! - `TESTKIT_LOG=1`: `--debug` for the daemon, and its whole log on a failure.
 
 mod binary;
+mod cgroup;
 mod command;
 mod daemon;
+mod driving;
 mod feed;
 mod http;
 mod image;
@@ -26,6 +28,7 @@ mod rpc;
 mod sandbox;
 
 pub use binary::{Flavour, flavour};
+pub use cgroup::is_unified as has_unified_cgroups;
 pub use command::{Cli, Output, Running, run_command};
 pub use daemon::{Containerd, Daemon, Options, shared};
 pub use http::{Exchange, Request, Response, demux};
@@ -58,6 +61,6 @@ pub fn eventually<T>(what: &str, patience: Duration, mut check: impl FnMut() -> 
             return found;
         }
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
