@@ -1,15 +1,9 @@
 # The front door. `make help` lists what it opens; the work is in scripts/.
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PREFIX ?= /usr/local
 SYSTEMD_UNITS ?= /lib/systemd/system
-# The lock file says which crates; a build that would change it is a mistake.
-CARGO_FLAGS ?= --locked
 BUILT := $(or $(CARGO_TARGET_DIR),target)/release/berthd
-SETUP := scripts/setup.sh
-# Finds cargo where a login shell would not.
-ENV := . scripts/env.sh &&
 
 .PHONY: help run stop build test lint bench conformance install uninstall
 
@@ -23,19 +17,13 @@ stop: ## End the private berthd of `make run` and remove all that it kept (root)
 	@scripts/stop.sh
 
 build: ## berthd, release
-	@$(SETUP) build
-	@$(ENV) cargo build $(CARGO_FLAGS) --release -p berthd
+	@scripts/build.sh
 
 test: ## All tests, with a real containerd, runc and docker CLI (root)
-	@$(SETUP) test
-	@$(ENV) cargo build $(CARGO_FLAGS) -p berthd
-	@$(ENV) cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
+	@scripts/test.sh
 
 lint: ## Formatting, clippy, shell scripts, licences
-	@$(SETUP) lint
-	@$(ENV) cargo fmt --all --check
-	@$(ENV) cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
-	@scripts/lint-rest.sh
+	@scripts/lint.sh
 
 bench: ## Times and memory beside Debian's dockerd (root)
 	@scripts/bench.sh

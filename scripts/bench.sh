@@ -10,11 +10,7 @@ need_root
 bench=${BENCH:-$top/../shared/bench}
 [ -r "$bench/api_bench.py" ] || die "no $bench/api_bench.py: say where it is with BENCH=FOLDER"
 "$top/scripts/setup.sh" bench
-if [ -z "${BERTHD:-}" ]; then
-  say "building berthd (release) ..."
-  (cd "$top" && cargo build --locked --release --quiet -p berthd)
-fi
-berthd=${BERTHD:-$target/release/berthd}
+berthd=$("$top/scripts/build.sh")
 dockerd=$(command -v dockerd)
 
 . "$top/scripts/sandbox.sh"

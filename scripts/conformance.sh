@@ -13,8 +13,7 @@ checks=${CONFORMANCE:-$top/../shared/conformance}/cli_public.sh
 case ${DAEMON:-berthd} in
 berthd)
   "$top/scripts/setup.sh" run
-  [ -n "${BERTHD:-}" ] || (cd "$top" && cargo build --locked --release --quiet -p berthd)
-  daemon=${BERTHD:-$target/release/berthd}
+  daemon=$("$top/scripts/build.sh")
   ;;
 dockerd)
   "$top/scripts/setup.sh" bench

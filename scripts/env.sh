@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034
 target=${CARGO_TARGET_DIR:-$top/target}
 
 # A login shell of root may lack the sbin folders, and rustup's folder is on nobody's PATH by default.

@@ -9,9 +9,7 @@ need_root
 
 socket=$BERTH_RUN/docker.sock pidfile=$BERTH_RUN/berthd.pid log=$BERTH_HOME/berthd.log binary=$BERTH_HOME/berthd
 
-say "building berthd (release) ..."
-(cd "$top" && cargo build --locked --release --quiet -p berthd)
-built=$target/release/berthd
+built=$("$top/scripts/build.sh")
 
 # A /16 of 172.16.0.0/12 that no route of this machine touches.
 free_subnet() {

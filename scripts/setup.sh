@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, with apt-get, what is missing for one purpose, and says nothing when nothing is:
-#   setup.sh build|run|test|lint|bench
+#   setup.sh build|run|test|bench
 # Packages that bring a service do not get to start it: see `quietly` below.
 set -eu
 . "$(dirname "$0")/env.sh"
@@ -79,7 +79,10 @@ install_packages() {
   have apt-get || die "missing here: ${missing[*]} (only Debian's apt-get is known to this script)"
   say "setup: installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  local log services=() unit
+  local log new=() unit
+  for unit in containerd.service docker.service docker.socket docker-registry.service; do
+    [ -e "/lib/systemd/system/$unit" ] || new+=("$unit")
+  done
   log=$(mktemp)
   if ! quietly apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
@@ -87,12 +90,9 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
   fi
   rm -f "$log"
-  if [ -d /run/systemd/system ]; then
-    case " ${missing[*]} " in *" containerd "*) services+=(containerd.service);; esac
-    case " ${missing[*]} " in *" docker.io "*) services+=(docker.service docker.socket containerd.service);; esac
-    case " ${missing[*]} " in *" docker-registry "*) services+=(docker-registry.service);; esac
-    for unit in "${services[@]}"; do systemctl disable --quiet "$unit" 2>/dev/null || true; done
-  fi
+  for unit in "${new[@]}"; do
+    [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit" 2>/dev/null || true
+  done
 }
 
 rust_version() { cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9]*\.[0-9]*\).*/\1/p'; }
@@ -123,9 +123,8 @@ case ${1:-} in
 build) for_build ;;
 run) for_build; for_run ;;
 test) for_build; for_run; for_test ;;
-lint) for_build ;;
 bench) for_build; for_run; for_bench ;;
-*) die "usage: setup.sh build|run|test|lint|bench" ;;
+*) die "usage: setup.sh build|run|test|bench" ;;
 esac
 rust_is_new_enough || have rustup || want curl have curl
 if [ ${#missing[@]} -gt 0 ] || [ -n "$docker_cli_wanted" ]; then

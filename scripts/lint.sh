@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# What `make lint` checks beyond Rust: the shell scripts, and licences and advisories with
-# cargo-deny. A checker that is not installed is named, not installed.
+# `make lint`: formatting, clippy, the shell scripts, and licences and advisories with cargo-deny.
+# Of the checkers, shellcheck and cargo-deny are used where they are installed.
 set -eu
 . "$(dirname "$0")/env.sh"
+"$top/scripts/setup.sh" build
 cd "$top"
+
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets -- -D warnings
 
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 for script in "${scripts[@]}"; do bash -n "$script"; done
