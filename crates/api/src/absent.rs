@@ -20,7 +20,10 @@ pub(crate) async fn manager(_: Ctx) -> Result<Response> {
 
 /// What only a member of a swarm does.
 pub(crate) async fn member(_: Ctx) -> Result<Response> {
-    Err(Error::new(Kind::Unavailable, "This node is not part of a swarm"))
+    Err(Error::new(
+        Kind::Unavailable,
+        "This node is not part of a swarm",
+    ))
 }
 
 /// `GET /volumes`: there are none.
@@ -32,7 +35,13 @@ pub(crate) async fn volumes(ctx: Ctx) -> Result<Response> {
         warnings: Option<()>,
     }
     ctx.filters()?;
-    reply::json(StatusCode::OK, &Volumes { volumes: [], warnings: None })
+    reply::json(
+        StatusCode::OK,
+        &Volumes {
+            volumes: [],
+            warnings: None,
+        },
+    )
 }
 
 /// A volume by its name: there is none.
@@ -58,7 +67,13 @@ pub(crate) async fn prune_volumes(ctx: Ctx) -> Result<Response> {
         space_reclaimed: u64,
     }
     ctx.filters()?;
-    reply::json(StatusCode::OK, &Pruned { volumes_deleted: [], space_reclaimed: 0 })
+    reply::json(
+        StatusCode::OK,
+        &Pruned {
+            volumes_deleted: [],
+            space_reclaimed: 0,
+        },
+    )
 }
 
 /// `GET /plugins`: there are none.
@@ -69,5 +84,8 @@ pub(crate) async fn plugins(ctx: Ctx) -> Result<Response> {
 
 /// A plugin by its name: there is none.
 pub(crate) async fn plugin(ctx: Ctx) -> Result<Response> {
-    Err(Error::not_found(format!("plugin {} not found", quote(ctx.param("name")))))
+    Err(Error::not_found(format!(
+        "plugin {} not found",
+        quote(ctx.param("name"))
+    )))
 }

@@ -25,7 +25,10 @@ pub(crate) fn negotiate(
 
 /// The media ranges of all `Accept` headers with their qualities.
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, f32)> {
-    let values = headers.get_all(ACCEPT).into_iter().filter_map(|v| v.to_str().ok());
+    let values = headers
+        .get_all(ACCEPT)
+        .into_iter()
+        .filter_map(|v| v.to_str().ok());
     values.flat_map(|v| v.split(',')).map(|part| {
         let mut fields = part.split(';').map(str::trim);
         let range = fields.next().unwrap_or_default();

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use http::header::CONTENT_TYPE;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper::body::Body;
 use serde::de::DeserializeOwned;
 
-use crate::query::quote;
 use crate::{Error, Result};
 
 /// The most bytes that a JSON body may have.
@@ -92,17 +91,25 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<ReadError>,
 {
-    body.into_data_stream().map(|piece| piece.map_err(io::Error::other))
+    body.into_data_stream()
+        .map(|piece| piece.map_err(io::Error::other))
 }
 
 /// No content type is fine as long as there is no body either.
 fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<()> {
-    let given = headers.get(CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let given = headers
+        .get(CONTENT_TYPE)
+        .map(|v| String::from_utf8_lossy(v.as_bytes()));
     let given = given.unwrap_or_default();
     if given.is_empty() && empty {
         return Ok(());
     }
-    let media = given.split(';').next().unwrap_or_default().trim().to_lowercase();
+    let media = given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_lowercase();
     if media.is_empty() {
         return Err(Error::invalid(format!(
             "malformed Content-Type header ({given}): mime: no media type"
@@ -126,8 +133,11 @@ where
     let collected = collected.map_err(|_| Error::invalid("invalid JSON: i/o timeout"))?;
     collected.map(|c| c.to_bytes()).map_err(|error| {
         let too_large = error.is::<http_body_util::LengthLimitError>();
-        let reason =
-            if too_large { "http: request body too large".to_owned() } else { error.to_string() };
+        let reason = if too_large {
+            "http: request body too large".to_owned()
+        } else {
+            error.to_string()
+        };
         Error::invalid(format!("invalid JSON: {reason}"))
     })
 }
@@ -144,7 +154,9 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         }
         Error::invalid(format!("invalid JSON: {}", reason(bytes, &error)))
     })?;
-    decoder.end().map_err(|_| Error::invalid("unexpected content after JSON"))?;
+    decoder
+        .end()
+        .map_err(|_| Error::invalid("unexpected content after JSON"))?;
     Ok(value)
 }
 
@@ -163,10 +175,18 @@ fn reason(bytes: &[u8], error: &serde_json::Error) -> String {
         "expected `:`" => "after object key",
         _ => return what.to_owned(),
     };
-    let line = bytes.split(|b| *b == b'\n').nth(error.line().saturating_sub(1));
-    let wrong = line.and_then(|l| l.get(error.column().saturating_sub(1))).copied();
-    let wrong = wrong.unwrap_or(b'\n');
-    format!("invalid character {} {place}", quote(&char::from(wrong).to_string()).replace('"', "'"))
+    let line = bytes
+        .split(|b| *b == b'\n')
+        .nth(error.line().saturating_sub(1));
+    let wrong = line
+        .and_then(|l| l.get(error.column().saturating_sub(1)))
+        .copied();
+    let wrong = match wrong.unwrap_or(b'\n') {
+        b'"' => "'\"'".to_owned(),
+        b'\'' => r"'\''".to_owned(),
+        other => format!("'{}'", char::from(other).escape_default()),
+    };
+    format!("invalid character {wrong} {place}")
 }
 
 #[cfg(test)]
@@ -189,7 +209,10 @@ mod tests {
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(text).unwrap());
         }
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(json(&headers, body))
     }
 
@@ -198,14 +221,25 @@ mod tests {
         const JSON: Option<&str> = Some("application/json");
         let failed = |t: Option<&str>, b: &str| read(t, b).unwrap_err().to_string();
         assert!(read(None, "").unwrap().is_none());
-        assert!(read(Some("application/json; charset=utf-8"), "").unwrap().is_none());
+        assert!(
+            read(Some("application/json; charset=utf-8"), "")
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(read(JSON, " {\"a\":1}\n").unwrap().unwrap().a, Some(1));
         assert_eq!(
-            read(Some("Application/JSON;charset=utf-8"), "{}").unwrap().unwrap().a,
+            read(Some("Application/JSON;charset=utf-8"), "{}")
+                .unwrap()
+                .unwrap()
+                .a,
             None
         );
         for (content_type, body, message) in [
-            (None, "{}", "malformed Content-Type header (): mime: no media type"),
+            (
+                None,
+                "{}",
+                "malformed Content-Type header (): mime: no media type",
+            ),
             (
                 Some("text/plain"),
                 "{}",
@@ -216,7 +250,11 @@ mod tests {
                 "",
                 "unsupported Content-Type header (text/plain): must be 'application/json'",
             ),
-            (JSON, " \n", "invalid JSON: got EOF while reading request body"),
+            (
+                JSON,
+                " \n",
+                "invalid JSON: got EOF while reading request body",
+            ),
             (JSON, "{\"a\":", "invalid JSON: unexpected EOF"),
             (JSON, "{} {}", "unexpected content after JSON"),
             (JSON, "{}x", "unexpected content after JSON"),
@@ -236,10 +274,17 @@ mod tests {
                 "invalid JSON: invalid character '\"' after object key:value pair",
             ),
         ] {
-            assert_eq!(failed(content_type, body), message, "{content_type:?} {body}");
+            assert_eq!(
+                failed(content_type, body),
+                message,
+                "{content_type:?} {body}"
+            );
         }
         let huge = format!("{{\"b\":\"{}\"}}", "x".repeat(JSON_LIMIT));
-        assert_eq!(failed(JSON, &huge), "invalid JSON: http: request body too large");
+        assert_eq!(
+            failed(JSON, &huge),
+            "invalid JSON: http: request body too large"
+        );
     }
 
     proptest! {

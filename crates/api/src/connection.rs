@@ -74,13 +74,19 @@ impl Session {
         F: FnOnce(Raw) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let takeover = Takeover { head, run: Box::new(move |raw| Box::pin(run(raw))) };
+        let takeover = Takeover {
+            head,
+            run: Box::new(move |raw| Box::pin(run(raw))),
+        };
         *self.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
         std::future::pending().await
     }
 
     fn taken(&self) -> Option<Takeover> {
-        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.takeover
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 

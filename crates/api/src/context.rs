@@ -34,7 +34,11 @@ pub(crate) struct Ctx {
 impl Ctx {
     /// The value of a variable of the path; empty if the pattern has no such variable.
     pub(crate) fn param(&self, name: &str) -> &str {
-        self.params.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str()).unwrap_or_default()
+        self.params
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.as_str())
+            .unwrap_or_default()
     }
 
     /// The container, exec, image or network that the path names.

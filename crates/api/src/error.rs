@@ -15,7 +15,10 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error {
+            kind,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
@@ -28,7 +31,10 @@ impl Error {
 
     /// Something that Docker does and Berth does not do yet; `what` starts the sentence.
     pub(crate) fn unsupported(what: &str) -> Error {
-        Error::new(Kind::NotImplemented, format!("{what} is not supported yet by Berth"))
+        Error::new(
+            Kind::NotImplemented,
+            format!("{what} is not supported yet by Berth"),
+        )
     }
 }
 

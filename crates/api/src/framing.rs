@@ -20,16 +20,18 @@ pub(crate) enum Framing {
 impl Framing {
     /// That of a process with or without a terminal.
     pub(crate) fn of(tty: bool) -> Framing {
-        if tty { Framing::Raw } else { Framing::Multiplexed }
+        if tty {
+            Framing::Raw
+        } else {
+            Framing::Multiplexed
+        }
     }
 
     /// What comes before `len` bytes of `stream`.
     pub(crate) fn header(self, stream: stdcopy::Stream, len: usize) -> Bytes {
         match self {
             Framing::Raw => Bytes::new(),
-            Framing::Multiplexed => {
-                Bytes::copy_from_slice(&stdcopy::header(stream, len))
-            }
+            Framing::Multiplexed => Bytes::copy_from_slice(&stdcopy::header(stream, len)),
         }
     }
 }

@@ -62,10 +62,18 @@ impl Sink for Input {
 pub(crate) fn head(request: &HeaderMap, tty: bool, version: berth_wire::ApiVersion) -> Bytes {
     let upgrade = request.contains_key(UPGRADE);
     let mut head = String::with_capacity(256);
-    head.push_str(if upgrade { "HTTP/1.1 101 UPGRADED\r\n" } else { "HTTP/1.1 200 OK\r\n" });
+    head.push_str(if upgrade {
+        "HTTP/1.1 101 UPGRADED\r\n"
+    } else {
+        "HTTP/1.1 200 OK\r\n"
+    });
     let multiplexed = upgrade && !tty && version::at_least(version, 1, 42);
     head.push_str("Content-Type: ");
-    head.push_str(if multiplexed { framing::MULTIPLEXED } else { framing::RAW });
+    head.push_str(if multiplexed {
+        framing::MULTIPLEXED
+    } else {
+        framing::RAW
+    });
     head.push_str("\r\n");
     if upgrade {
         head.push_str("Connection: Upgrade\r\nUpgrade: tcp\r\n");
@@ -102,13 +110,17 @@ pub(crate) async fn attach(
 pub(crate) async fn apologize(ctx: &Ctx, tty: bool, message: &str) -> Infallible {
     let text = format!("{message}\r\n");
     let stream = berth_wire::stdcopy::Stream::Stdout;
-    let mut frame = Framing::of(tty).header(stream, text.len()).chain(Bytes::from(text));
+    let mut frame = Framing::of(tty)
+        .header(stream, text.len())
+        .chain(Bytes::from(text));
     let run = move |mut raw: Raw| async move {
         if raw.write_all_buf(&mut frame).await.is_ok() {
             close(raw).await;
         }
     };
-    ctx.session.take_over(head(&ctx.headers, tty, ctx.version), run).await
+    ctx.session
+        .take_over(head(&ctx.headers, tty, ctx.version), run)
+        .await
 }
 
 /// Runs a session to its end.

@@ -86,10 +86,19 @@ mod tests {
     #[test]
     fn image_names_have_slashes() {
         let name = |v: &str| Some(vec![("name", v.to_owned())]);
-        assert_eq!(matched("/images/{name:.*}/json", "/images/a/b/c:1/json"), name("a/b/c:1"));
-        assert_eq!(matched("/images/{name:.*}/json", "/images/json/json"), name("json"));
+        assert_eq!(
+            matched("/images/{name:.*}/json", "/images/a/b/c:1/json"),
+            name("a/b/c:1")
+        );
+        assert_eq!(
+            matched("/images/{name:.*}/json", "/images/json/json"),
+            name("json")
+        );
         assert_eq!(matched("/images/{name:.*}/json", "/images/json"), None);
-        assert_eq!(matched("/images/{name:.*}", "/images/a/b@sha256:00"), name("a/b@sha256:00"));
+        assert_eq!(
+            matched("/images/{name:.*}", "/images/a/b@sha256:00"),
+            name("a/b@sha256:00")
+        );
         assert_eq!(matched("/networks/{id}", "/networks/a/b"), None);
         assert_eq!(matched("/networks/{id}", "/networks/"), None);
         assert_eq!(matched("/info", "/info/"), None);

@@ -41,7 +41,10 @@ impl Query {
 
     /// All values of `key`.
     pub(crate) fn all<'q>(&'q self, key: &str) -> impl Iterator<Item = &'q str> {
-        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.pairs
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// A truth value: everything but nothing, `0`, `no`, `false` and `none` is true.
@@ -52,7 +55,11 @@ impl Query {
 
     /// A truth value that is `default` where it is not given at all.
     pub(crate) fn flag_or(&self, key: &str, default: bool) -> bool {
-        if self.all(key).next().is_some() { self.flag(key) } else { default }
+        if self.all(key).next().is_some() {
+            self.flag(key)
+        } else {
+            default
+        }
     }
 
     /// A whole number.
@@ -60,7 +67,9 @@ impl Query {
     /// # Errors
     /// It is not one, in the words of Go's `Atoi`.
     pub(crate) fn int(&self, key: &str) -> Result<Option<i64>> {
-        self.given(key).map(|value| go_int("Atoi", value)).transpose()
+        self.given(key)
+            .map(|value| go_int("Atoi", value))
+            .transpose()
     }
 
     /// `h` or `w` of a terminal.
@@ -78,7 +87,10 @@ impl Query {
                 Err(_) => "value out of range",
             }
         };
-        Err(Error::invalid(format!("invalid resize {what} {}: {reason}", quote(value))))
+        Err(Error::invalid(format!(
+            "invalid resize {what} {}: {reason}",
+            quote(value)
+        )))
     }
 }
 
@@ -93,7 +105,10 @@ pub(crate) fn go_int(function: &str, value: &str) -> Result<i64> {
             Err(_) => "value out of range",
         }
     };
-    Err(Error::invalid(format!("strconv.{function}: parsing {}: {reason}", quote(value))))
+    Err(Error::invalid(format!(
+        "strconv.{function}: parsing {}: {reason}",
+        quote(value)
+    )))
 }
 
 /// A string as Go's `%q` shows it, near enough for messages.
@@ -104,8 +119,11 @@ pub(crate) fn quote(value: &str) -> String {
 /// Query decoding: `+` is a space, `%XX` a byte.
 fn decode(text: &str) -> Result<String> {
     check_escapes(text)?;
-    let spaced: Cow<'_, str> =
-        if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    let spaced: Cow<'_, str> = if text.contains('+') {
+        text.replace('+', " ").into()
+    } else {
+        text.into()
+    };
     Ok(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
@@ -116,7 +134,10 @@ fn check_escapes(text: &str) -> Result<()> {
         let digits = bytes.get(at + 1..at + 3);
         if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
             let bad: String = text[at..].chars().take(3).collect();
-            return Err(Error::invalid(format!("invalid URL escape {}", quote(&bad))));
+            return Err(Error::invalid(format!(
+                "invalid URL escape {}",
+                quote(&bad)
+            )));
         }
     }
     Ok(())
@@ -141,7 +162,9 @@ mod tests {
             ("yes", true),
             ("anything", true),
         ] {
-            let query = Query { pairs: vec![("x".to_owned(), value.to_owned())] };
+            let query = Query {
+                pairs: vec![("x".to_owned(), value.to_owned())],
+            };
             assert_eq!(query.flag("x"), expected, "{value:?}");
         }
         assert!(!Query::default().flag("x"));
@@ -173,10 +196,22 @@ mod tests {
         );
         let query = Query::parse("h=abc&w=-3&x=70000").unwrap();
         let cells = |k: &str, what: &str| query.cells(k, what).unwrap_err().to_string();
-        assert_eq!(cells("h", "height"), r#"invalid resize height "abc": invalid syntax"#);
-        assert_eq!(cells("w", "width"), r#"invalid resize width "-3": value out of range"#);
-        assert_eq!(cells("x", "width"), r#"invalid resize width "70000": value out of range"#);
-        assert_eq!(cells("y", "width"), r#"invalid resize width "": invalid syntax"#);
+        assert_eq!(
+            cells("h", "height"),
+            r#"invalid resize height "abc": invalid syntax"#
+        );
+        assert_eq!(
+            cells("w", "width"),
+            r#"invalid resize width "-3": value out of range"#
+        );
+        assert_eq!(
+            cells("x", "width"),
+            r#"invalid resize width "70000": value out of range"#
+        );
+        assert_eq!(
+            cells("y", "width"),
+            r#"invalid resize width "": invalid syntax"#
+        );
     }
 
     proptest! {

@@ -69,13 +69,17 @@ pub(crate) fn full(
     content_type: &'static str,
     bytes: impl Into<Bytes>,
 ) -> Response {
-    let body = Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync();
     with_type(status, Some(content_type), body)
 }
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response {
-    let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::new(Bytes::new())
+        .map_err(|never| match never {})
+        .boxed_unsync();
     with_type(status, None, body)
 }
 
@@ -103,7 +107,9 @@ pub(crate) fn failure(status: StatusCode, message: &str, plain: bool) -> Respons
     }
     let mut response = full(status, "text/plain; charset=utf-8", format!("{message}\n"));
     let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+        .headers_mut()
+        .insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
 }
 
@@ -111,7 +117,9 @@ fn with_type(status: StatusCode, content_type: Option<&'static str>, body: Paylo
     let mut response = http::Response::new(body);
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     response
 }

@@ -41,7 +41,10 @@ pub(crate) const FIXED_HEADERS: [(&str, &str); 4] = [
     ("Api-Version", version::NEWEST),
     ("Docker-Experimental", "false"),
     ("Ostype", "linux"),
-    ("Server", concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    (
+        "Server",
+        concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)"),
+    ),
 ];
 
 /// A socket to serve on.
@@ -89,7 +92,11 @@ fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
 ///
 /// Errors of `accept` (no more file descriptors) are logged and waited out: never the end.
 pub async fn serve(engine: Arc<Engine>, listener: Listener, cancel: CancellationToken) {
-    let app = Arc::new(App { engine, table: Table::new(), cancel: cancel.clone() });
+    let app = Arc::new(App {
+        engine,
+        table: Table::new(),
+        cancel: cancel.clone(),
+    });
     let answer = move |request, session| answer(app.clone(), request, session);
     accept(listener, answer, cancel).await;
 }
@@ -141,7 +148,9 @@ struct App {
 
 /// Answers one request; whatever happens, there is an answer.
 async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> Response {
-    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+    let path = percent_decode_str(request.uri().path())
+        .decode_utf8_lossy()
+        .into_owned();
     let method = request.method().clone();
     // Without the query: it may hold what is nobody's business.
     tracing::debug!(%method, path, "request");
@@ -170,7 +179,9 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> 
     let mut response = settle(work, &method, &path, plain).await;
     session.stay();
     for (name, value) in FIXED_HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }
@@ -195,12 +206,19 @@ fn find(
     }
     let (version, rest) = version::split(path);
     let Some((handler, params)) = table.find(method, rest) else {
-        return Err(reply::failure(StatusCode::NOT_FOUND, "page not found", false));
+        return Err(reply::failure(
+            StatusCode::NOT_FOUND,
+            "page not found",
+            false,
+        ));
     };
     Ok(Found {
         version: version.map(str::to_owned),
         handler,
-        params: params.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+        params: params
+            .into_iter()
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect(),
     })
 }
 
@@ -246,7 +264,11 @@ fn cleaned(path: &str) -> Option<String> {
             other => kept.push(other),
         }
     }
-    let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    let end = if path.ends_with('/') && !kept.is_empty() {
+        "/"
+    } else {
+        ""
+    };
     Some(format!("/{}{end}", kept.join("/")))
 }
 

@@ -72,7 +72,9 @@ impl Hangup {
     /// Returns when the peer is gone.
     pub(crate) async fn wait(&self) {
         loop {
-            let Ok(ready) = self.stream.writable().await else { return };
+            let Ok(ready) = self.stream.writable().await else {
+                return;
+            };
             if ready.is_write_closed() {
                 return;
             }

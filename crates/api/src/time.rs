@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::query::go_int;
 use crate::Result;
+use crate::query::go_int;
 
 /// Reads a point in time: seconds since the epoch with an optional fraction (what clients send),
 /// RFC 3339, or a Go duration before `now`.
@@ -37,7 +37,11 @@ fn nanos(fraction: &str) -> Result<i32> {
         return Ok(0);
     }
     go_int("ParseInt", fraction)?;
-    let nine: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let nine: String = fraction
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(9)
+        .collect();
     Ok(nine.parse().unwrap_or(0))
 }
 
@@ -52,10 +56,14 @@ fn go_duration(text: &str) -> Option<SignedDuration> {
     }
     let mut seconds = 0f64;
     while !left.is_empty() {
-        let digits = left.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| *n > 0)?;
+        let digits = left
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .filter(|n| *n > 0)?;
         let number: f64 = left[..digits].parse().ok()?;
         left = &left[digits..];
-        let unit = left.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(left.len());
+        let unit = left
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(left.len());
         seconds += number
             * match &left[..unit] {
                 "ns" => 1e-9,
@@ -100,7 +108,10 @@ mod tests {
         assert_eq!(at("1136073845"), "2006-01-01T00:04:05Z");
         assert_eq!(at("1136073845.5"), "2006-01-01T00:04:05.5Z");
         assert_eq!(at("1136073845.000000001"), "2006-01-01T00:04:05.000000001Z");
-        assert_eq!(at("1136073845.0000000019"), "2006-01-01T00:04:05.000000001Z");
+        assert_eq!(
+            at("1136073845.0000000019"),
+            "2006-01-01T00:04:05.000000001Z"
+        );
         assert_eq!(at("2006-01-02T15:04:05.999Z"), "2006-01-02T15:04:05.999Z");
         assert_eq!(at("2006-01-02T15:04:05+02:00"), "2006-01-02T13:04:05Z");
         assert_eq!(at("10m"), "2024-05-06T06:58:09Z");
@@ -112,9 +123,18 @@ mod tests {
     fn nonsense_is_refused_in_gos_words() {
         let now = Timestamp::UNIX_EPOCH;
         let message = |t: &str| parse(t, now).unwrap_err().to_string();
-        assert_eq!(message("foo"), r#"strconv.ParseInt: parsing "foo": invalid syntax"#);
-        assert_eq!(message("1.x"), r#"strconv.ParseInt: parsing "x": invalid syntax"#);
-        assert_eq!(message("10q"), r#"strconv.ParseInt: parsing "10q": invalid syntax"#);
+        assert_eq!(
+            message("foo"),
+            r#"strconv.ParseInt: parsing "foo": invalid syntax"#
+        );
+        assert_eq!(
+            message("1.x"),
+            r#"strconv.ParseInt: parsing "x": invalid syntax"#
+        );
+        assert_eq!(
+            message("10q"),
+            r#"strconv.ParseInt: parsing "10q": invalid syntax"#
+        );
     }
 
     #[test]

@@ -13,12 +13,18 @@ pub(crate) const OLDEST: &str = "1.24";
 
 /// Takes `/v1.xx` off a path: the version without its `v`, if any, and the rest.
 pub(crate) fn split(path: &str) -> (Option<&str>, &str) {
-    let Some(after) = path.strip_prefix("/v") else { return (None, path) };
+    let Some(after) = path.strip_prefix("/v") else {
+        return (None, path);
+    };
     let end = after.find('/').unwrap_or(after.len());
     let version = &after[..end];
     let is_version =
         !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if is_version { (Some(version), &after[end..]) } else { (None, path) }
+    if is_version {
+        (Some(version), &after[end..])
+    } else {
+        (None, path)
+    }
 }
 
 /// The version that a client asked for; none asked for is the newest.

@@ -113,9 +113,15 @@ fn adapt_mount(mount: &mut MountRequest, version: ApiVersion) -> Result<()> {
     }
     if bind && mount.read_only && version.before(44) {
         // Read-only mounts were not recursively so.
-        mount.bind_options.get_or_insert_default().read_only_non_recursive = true;
+        mount
+            .bind_options
+            .get_or_insert_default()
+            .read_only_non_recursive = true;
     }
-    let subpath = mount.volume_options.as_ref().is_some_and(|o| !o.subpath.is_empty());
+    let subpath = mount
+        .volume_options
+        .as_ref()
+        .is_some_and(|o| !o.subpath.is_empty());
     if subpath && version.before(45) {
         return needs("VolumeOptions.Subpath needs API v1.45 or newer");
     }
@@ -147,7 +153,10 @@ fn endpoints(request: &mut CreateRequest, version: ApiVersion) -> Result<()> {
 
 fn volume_driver(host: &HostConfig, version: ApiVersion) -> Option<String> {
     let driver = |m: &MountRequest| {
-        let config = m.volume_options.as_ref().and_then(|o| o.driver_config.as_ref());
+        let config = m
+            .volume_options
+            .as_ref()
+            .and_then(|o| o.driver_config.as_ref());
         config.is_some_and(|d| !d.name.is_empty())
     };
     let ignored = host.mounts.iter().any(|m| m.kind == "volume" && !driver(m));
@@ -176,7 +185,9 @@ fn mac_address(request: &mut CreateRequest, version: ApiVersion) -> Result<Optio
     let possible = has_endpoints(&request.host_config.network_mode);
     if version.before(44) {
         if !possible {
-            return Err(Error::invalid("conflicting options: mac-address and the network mode"));
+            return Err(Error::invalid(
+                "conflicting options: mac-address and the network mode",
+            ));
         }
         endpoint(request, version)?.mac_address = wanted;
         return Ok(None);
@@ -231,7 +242,9 @@ fn sysctls(request: &mut CreateRequest, version: ApiVersion) -> Result<Option<St
     let mut moved: Vec<(String, String)> = Vec::new();
     for (name, value) in &request.host_config.sysctls {
         let parts: Vec<&str> = name.splitn(5, '.').collect();
-        let ["net", family, kind, interface, key] = parts[..] else { continue };
+        let ["net", family, kind, interface, key] = parts[..] else {
+            continue;
+        };
         if !interface.starts_with("eth") {
             continue;
         }
@@ -248,7 +261,10 @@ fn sysctls(request: &mut CreateRequest, version: ApiVersion) -> Result<Option<St
                  '{ENDPOINT_SYSCTLS}' to set per-interface sysctls"
             )));
         }
-        moved.push((name.clone(), format!("net.{family}.{kind}.IFNAME.{key}={value}")));
+        moved.push((
+            name.clone(),
+            format!("net.{family}.{kind}.IFNAME.{key}={value}"),
+        ));
     }
     if moved.is_empty() {
         return Ok(None);
@@ -276,7 +292,8 @@ fn sysctls(request: &mut CreateRequest, version: ApiVersion) -> Result<Option<St
 /// A port with an empty list of bindings was published on a random one before API 1.53.
 fn port_bindings(host: &mut HostConfig, version: ApiVersion) -> Option<String> {
     if !version.before(53) {
-        host.port_bindings.retain(|_, bindings| !bindings.is_empty());
+        host.port_bindings
+            .retain(|_, bindings| !bindings.is_empty());
         return None;
     }
     let mut empty = Vec::new();

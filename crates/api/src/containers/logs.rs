@@ -21,8 +21,11 @@ use crate::{Error, Result, time};
 const BATCH: usize = 128;
 
 /// What Go's query escaping leaves as it is.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 pub(crate) async fn logs(ctx: Ctx) -> Result<Response> {
     let options = options(&ctx.query, Timestamp::now())?;
@@ -33,22 +36,44 @@ pub(crate) async fn logs(ctx: Ctx) -> Result<Response> {
         details: ctx.query.flag("details"),
     };
     let multiplexed = !log.tty && ctx.since(42);
-    let content_type = if multiplexed { framing::MULTIPLEXED } else { framing::RAW };
-    let body = dress.body(lines(log)).take_until(ctx.cancel.cancelled_owned());
+    let content_type = if multiplexed {
+        framing::MULTIPLEXED
+    } else {
+        framing::RAW
+    };
+    let body = dress
+        .body(lines(log))
+        .take_until(ctx.cancel.cancelled_owned());
     Ok(reply::stream(content_type, body))
 }
 
 fn options(query: &Query, now: Timestamp) -> Result<LogOptions> {
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
     if !stdout && !stderr {
-        return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+        return Err(Error::invalid(
+            "Bad parameters: you must choose at least one stream",
+        ));
     }
     // Not a number, or less than none, means all; so do clients say `all`.
-    let tail = query.get("tail").parse::<i64>().ok().and_then(|n| u64::try_from(n).ok());
-    let since = query.given("since").map(|t| time::parse(t, now)).transpose()?;
+    let tail = query
+        .get("tail")
+        .parse::<i64>()
+        .ok()
+        .and_then(|n| u64::try_from(n).ok());
+    let since = query
+        .given("since")
+        .map(|t| time::parse(t, now))
+        .transpose()?;
     let until = query.given("until").filter(|t| *t != "0");
     let until = until.map(|t| time::parse(t, now)).transpose()?;
-    Ok(LogOptions { stdout, stderr, follow: query.flag("follow"), since, until, tail })
+    Ok(LogOptions {
+        stdout,
+        stderr,
+        follow: query.flag("follow"),
+        since,
+        until,
+        tail,
+    })
 }
 
 fn lines(log: LogStream) -> impl Stream<Item = Result<LogLine>> + Send {
@@ -117,7 +142,9 @@ fn attributes(out: &mut String, attributes: &BTreeMap<String, String>) {
 }
 
 fn escape(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string().replace("%20", "+")
+    utf8_percent_encode(text, PLAIN)
+        .to_string()
+        .replace("%20", "+")
 }
 
 #[cfg(test)]
@@ -128,28 +155,47 @@ mod tests {
         Ok(LogLine {
             stream: stdcopy::Stream::Stderr,
             time: "2006-01-02T15:04:05.5Z".parse().unwrap(),
-            attrs: [("b", "x y"), ("a", "1/2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            attrs: [("b", "x y"), ("a", "1/2")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
             bytes: Bytes::copy_from_slice(text.as_bytes()),
         })
     }
 
     fn shown(dress: Dress, lines: Vec<Result<LogLine>>) -> Vec<Vec<u8>> {
         let body = dress.body(stream::iter(lines)).map(|b| b.unwrap().to_vec());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(body.collect())
     }
 
     #[test]
     fn lines_are_dressed_and_batched() {
-        let plain = Dress { framing: Framing::Raw, timestamps: false, details: false };
+        let plain = Dress {
+            framing: Framing::Raw,
+            timestamps: false,
+            details: false,
+        };
         assert_eq!(shown(plain, vec![line("a\n"), line("b\n")]), [b"a\nb\n"]);
-        let all = Dress { framing: Framing::Raw, timestamps: true, details: true };
+        let all = Dress {
+            framing: Framing::Raw,
+            timestamps: true,
+            details: true,
+        };
         assert_eq!(
             String::from_utf8_lossy(&shown(all, vec![line("a\n")])[0]),
             "2006-01-02T15:04:05.500000000Z a=1%2F2,b=x+y a\n"
         );
-        let framed = Dress { framing: Framing::Multiplexed, timestamps: false, details: false };
-        assert_eq!(shown(framed, vec![line("hi\n")]), [b"\x02\0\0\0\0\0\0\x03hi\n"]);
+        let framed = Dress {
+            framing: Framing::Multiplexed,
+            timestamps: false,
+            details: false,
+        };
+        assert_eq!(
+            shown(framed, vec![line("hi\n")]),
+            [b"\x02\0\0\0\0\0\0\x03hi\n"]
+        );
         let broken = shown(framed, vec![Err(Error::invalid("no"))]);
         assert_eq!(&broken[0][..8], b"\x03\0\0\0\0\0\0\x18");
         assert_eq!(&broken[0][8..], b"Error grabbing logs: no\n");

@@ -51,6 +51,13 @@ fn changed(changed: Changed) -> Response {
 /// The parameters of stop and restart.
 fn stop_options(ctx: &Ctx) -> Result<StopOptions> {
     // Before 1.42 there was no such parameter, and old clients may send what they like.
-    let signal = if ctx.since(42) { ctx.query.given("signal") } else { None };
-    Ok(StopOptions { signal: signal.map(str::to_owned), timeout: ctx.query.int("t")? })
+    let signal = if ctx.since(42) {
+        ctx.query.given("signal")
+    } else {
+        None
+    };
+    Ok(StopOptions {
+        signal: signal.map(str::to_owned),
+        timeout: ctx.query.int("t")?,
+    })
 }

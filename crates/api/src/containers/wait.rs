@@ -23,13 +23,19 @@ pub(crate) async fn wait(ctx: Ctx) -> Result<Response> {
     // Between 1.30 and 1.34 the only sign of a failed removal was an answer with nothing in it.
     let silent = condition == WaitCondition::Removed && !ctx.since(34);
     let body = stream::once(async move {
-        let response = waiter.done().await.unwrap_or_else(|error| failed(&error.to_string()));
+        let response = waiter
+            .done()
+            .await
+            .unwrap_or_else(|error| failed(&error.to_string()));
         if silent && response.error.is_some() {
             return Ok(Bytes::new());
         }
         reply::encode(&response).map_err(io::Error::other)
     });
-    Ok(reply::stream(reply::JSON, body.take_until(ctx.cancel.cancelled_owned())))
+    Ok(reply::stream(
+        reply::JSON,
+        body.take_until(ctx.cancel.cancelled_owned()),
+    ))
 }
 
 fn condition(text: &str) -> Result<WaitCondition> {
@@ -37,7 +43,10 @@ fn condition(text: &str) -> Result<WaitCondition> {
         "" | "not-running" => Ok(WaitCondition::NotRunning),
         "next-exit" => Ok(WaitCondition::NextExit),
         "removed" => Ok(WaitCondition::Removed),
-        other => Err(Error::invalid(format!("invalid condition: {}", quote(other)))),
+        other => Err(Error::invalid(format!(
+            "invalid condition: {}",
+            quote(other)
+        ))),
     }
 }
 
@@ -45,7 +54,9 @@ fn condition(text: &str) -> Result<WaitCondition> {
 fn failed(message: &str) -> berth_wire::WaitResponse {
     berth_wire::WaitResponse {
         status_code: -1,
-        error: Some(berth_wire::WaitError { message: message.to_owned() }),
+        error: Some(berth_wire::WaitError {
+            message: message.to_owned(),
+        }),
     }
 }
 
@@ -58,6 +69,9 @@ mod tests {
         assert_eq!(condition("").unwrap(), WaitCondition::NotRunning);
         assert_eq!(condition("next-exit").unwrap(), WaitCondition::NextExit);
         assert_eq!(condition("removed").unwrap(), WaitCondition::Removed);
-        assert_eq!(condition("x").unwrap_err().to_string(), r#"invalid condition: "x""#);
+        assert_eq!(
+            condition("x").unwrap_err().to_string(),
+            r#"invalid condition: "x""#
+        );
     }
 }

@@ -15,7 +15,9 @@ use crate::stream::Stream;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it took too long")
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it took too long")
 }
 
 /// Output that a test sends.
@@ -76,11 +78,20 @@ fn run(framing: Framing, ahead: &'static [u8], ends_with_output: bool) -> Runnin
         ends_with_output,
         cancel.clone(),
     ));
-    Running { client, output, input, cancel, session }
+    Running {
+        client,
+        output,
+        input,
+        cancel,
+        session,
+    }
 }
 
 fn chunk(stream: berth_wire::stdcopy::Stream, text: &'static str) -> Chunk {
-    Chunk { stream, bytes: Bytes::from_static(text.as_bytes()) }
+    Chunk {
+        stream,
+        bytes: Bytes::from_static(text.as_bytes()),
+    }
 }
 
 /// Reads what the client still gets; the end of it must come.
@@ -111,7 +122,10 @@ fn the_head_tells_what_follows() {
     assert!(framed.ends_with("\r\n\r\n"), "{framed}");
     let raw = "Content-Type: application/vnd.docker.raw-stream\r\n";
     for (upgrade, tty, minor) in [(true, true, 55), (true, false, 41), (false, false, 55)] {
-        assert!(head(upgrade, tty, minor).contains(raw), "{upgrade} {tty} {minor}");
+        assert!(
+            head(upgrade, tty, minor).contains(raw),
+            "{upgrade} {tty} {minor}"
+        );
     }
     let legacy = head(false, false, 55);
     assert!(legacy.starts_with("HTTP/1.1 200 OK\r\n"), "{legacy}");
@@ -124,7 +138,10 @@ async fn output_is_framed_and_its_end_ends_the_session() {
     s.output.send(chunk(Stdout, "out")).await.unwrap();
     s.output.send(chunk(Stderr, "err!")).await.unwrap();
     drop(s.output);
-    assert_eq!(rest(&mut s.client).await, b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x04err!");
+    assert_eq!(
+        rest(&mut s.client).await,
+        b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x04err!"
+    );
     drop(s.client);
     soon(s.session).await.unwrap();
 }
@@ -173,7 +190,10 @@ async fn a_client_that_is_gone_ends_both_directions() {
     drop(s.client);
     soon(s.session).await.unwrap();
     // What it had sent before was passed on.
-    assert_eq!(soon(s.input.recv()).await, Some(Got::Bytes(b"last words".to_vec())));
+    assert_eq!(
+        soon(s.input.recv()).await,
+        Some(Got::Bytes(b"last words".to_vec()))
+    );
     soon(s.output.closed()).await;
 }
 
@@ -181,10 +201,15 @@ async fn a_client_that_is_gone_ends_both_directions() {
 async fn input_that_nobody_takes_does_not_hold_the_client_up() {
     let mut s = run(Framing::Raw, b"", true);
     s.client.write_all(b"enough").await.unwrap();
-    assert_eq!(soon(s.input.recv()).await, Some(Got::Bytes(b"enough".to_vec())));
+    assert_eq!(
+        soon(s.input.recv()).await,
+        Some(Got::Bytes(b"enough".to_vec()))
+    );
     assert_eq!(soon(s.input.recv()).await, None);
     // Far more than the socket holds.
-    soon(s.client.write_all(&vec![b'x'; 4 << 20])).await.unwrap();
+    soon(s.client.write_all(&vec![b'x'; 4 << 20]))
+        .await
+        .unwrap();
     s.output.send(chunk(Stdout, "ok")).await.unwrap();
     drop(s.output);
     assert_eq!(rest(&mut s.client).await, b"ok");
@@ -195,7 +220,10 @@ async fn without_output_the_session_lasts_as_long_as_the_input() {
     let mut s = run(Framing::Raw, b"", false);
     drop(s.output);
     s.client.write_all(b"more").await.unwrap();
-    assert_eq!(soon(s.input.recv()).await, Some(Got::Bytes(b"more".to_vec())));
+    assert_eq!(
+        soon(s.input.recv()).await,
+        Some(Got::Bytes(b"more".to_vec()))
+    );
     s.client.shutdown().await.unwrap();
     assert_eq!(soon(s.input.recv()).await, Some(Got::Eof));
     assert_eq!(rest(&mut s.client).await, b"");
@@ -222,7 +250,10 @@ struct Endless(Arc<AtomicUsize>);
 impl Source for Endless {
     async fn next(&mut self) -> Option<Chunk> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Some(Chunk { stream: Stdout, bytes: Bytes::from_static(&[b'x'; 16 << 10]) })
+        Some(Chunk {
+            stream: Stdout,
+            bytes: Bytes::from_static(&[b'x'; 16 << 10]),
+        })
     }
 }
 

@@ -12,7 +12,11 @@ use crate::reply::{self, Response};
 use crate::{Error, Result, body};
 
 pub(crate) async fn create(ctx: Ctx) -> Result<Response> {
-    if ctx.query.given("fromImage").is_some() { pull(ctx).await } else { import(ctx).await }
+    if ctx.query.given("fromImage").is_some() {
+        pull(ctx).await
+    } else {
+        import(ctx).await
+    }
 }
 
 async fn pull(ctx: Ctx) -> Result<Response> {
@@ -24,7 +28,10 @@ async fn pull(ctx: Ctx) -> Result<Response> {
     // What the registry refuses outright is a plain error, not a stream.
     let pull = ctx.engine.images().pull(request).await?;
     let work = |progress| async move { Ok(pull.run(&progress).await?) };
-    Ok(reply::stream(reply::JSON, progress::stream(progress::all, work)))
+    Ok(reply::stream(
+        reply::JSON,
+        progress::stream(progress::all, work),
+    ))
 }
 
 /// The name of `fromImage` and `tag`, which may also be a digest.
@@ -57,16 +64,29 @@ async fn import(ctx: Ctx) -> Result<Response> {
         return Err(Error::unsupported("importing from a URL"));
     }
     let (repo, tag) = (ctx.query.get("repo"), ctx.query.get("tag"));
-    let message = ctx.query.given("message").unwrap_or("Imported from -").to_owned();
+    let message = ctx
+        .query
+        .given("message")
+        .unwrap_or("Imported from -")
+        .to_owned();
     let import = Import {
-        reference: if repo.is_empty() { None } else { Some(repo_tag(repo, tag)?) },
+        reference: if repo.is_empty() {
+            None
+        } else {
+            Some(repo_tag(repo, tag)?)
+        },
         changes: ctx.query.all("changes").map(str::to_owned).collect(),
         message,
         platform: platform(&ctx)?,
     };
     let input = Box::pin(body::upload(ctx.body));
     let id = ctx.engine.images().import(input, import).await?;
-    reply::json(StatusCode::OK, &Status { status: id.to_string() })
+    reply::json(
+        StatusCode::OK,
+        &Status {
+            status: id.to_string(),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -85,11 +105,25 @@ mod tests {
             );
         }
         assert_eq!(name("busybox:1", "2").unwrap(), "busybox:2");
-        assert_eq!(name("localhost:5000/a/b", "x").unwrap(), "localhost:5000/a/b:x");
+        assert_eq!(
+            name("localhost:5000/a/b", "x").unwrap(),
+            "localhost:5000/a/b:x"
+        );
         let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(name("busybox:1", &digest).unwrap(), format!("busybox@{digest}"));
-        assert_eq!(name("scratch", "").unwrap_err().to_string(), "'scratch' is a reserved name");
-        assert!(name("Busybox", "").unwrap_err().to_string().contains("must be lowercase"));
+        assert_eq!(
+            name("busybox:1", &digest).unwrap(),
+            format!("busybox@{digest}")
+        );
+        assert_eq!(
+            name("scratch", "").unwrap_err().to_string(),
+            "'scratch' is a reserved name"
+        );
+        assert!(
+            name("Busybox", "")
+                .unwrap_err()
+                .to_string()
+                .contains("must be lowercase")
+        );
         assert!(name("busybox", "a b").is_err());
     }
 }

@@ -49,7 +49,11 @@ mod tests {
         let padded = "eyJ1c2VybmFtZSI6ImEiLCJwYXNzd29yZCI6ImIiLCJlbWFpbCI6IiJ9";
         assert_eq!(read(padded).unwrap().username, "a");
         // {"username":"a?"}, with and without padding, in both alphabets.
-        for text in ["eyJ1c2VybmFtZSI6ImE_In0=", "eyJ1c2VybmFtZSI6ImE_In0", "eyJ1c2VybmFtZSI6ImE/In0="] {
+        for text in [
+            "eyJ1c2VybmFtZSI6ImE_In0=",
+            "eyJ1c2VybmFtZSI6ImE_In0",
+            "eyJ1c2VybmFtZSI6ImE/In0=",
+        ] {
             assert_eq!(read(text).unwrap().username, "a?", "{text}");
         }
     }

@@ -8,6 +8,14 @@ use crate::context::Ctx;
 use crate::reply::{self, Response};
 
 pub(crate) async fn history(ctx: Ctx) -> Result<Response> {
-    refuse(&ctx, 48, "platform", "the history of one platform of an image")?;
-    reply::json(StatusCode::OK, &ctx.engine.images().history(ctx.param("name"))?)
+    refuse(
+        &ctx,
+        48,
+        "platform",
+        "the history of one platform of an image",
+    )?;
+    reply::json(
+        StatusCode::OK,
+        &ctx.engine.images().history(ctx.param("name"))?,
+    )
 }

@@ -9,7 +9,10 @@ pub(crate) async fn list(ctx: Ctx) -> Result<Response> {
     if !ctx.since(41)
         && let Some(name) = ctx.query.given("filter")
     {
-        filters.entry("reference".to_owned()).or_default().push(name.to_owned());
+        filters
+            .entry("reference".to_owned())
+            .or_default()
+            .push(name.to_owned());
     }
     // `manifests` only asks for more than there is: what is not told is not there.
     let shared_size = ctx.since(42) && ctx.query.flag("shared-size");

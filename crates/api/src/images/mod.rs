@@ -44,8 +44,13 @@ fn repo_tag(repo: &str, tag: &str) -> Result<Reference> {
 
 /// The `platform` parameter: `os/architecture[/variant]`.
 fn platform(ctx: &Ctx) -> Result<Option<Platform>> {
-    let text = if ctx.since(32) { ctx.query.given("platform") } else { None };
-    text.map(|t| Platform::parse(t).map_err(Error::from)).transpose()
+    let text = if ctx.since(32) {
+        ctx.query.given("platform")
+    } else {
+        None
+    };
+    text.map(|t| Platform::parse(t).map_err(Error::from))
+        .transpose()
 }
 
 /// Refuses a parameter that API `1.minor` brought and Berth does not honour. Older clients may

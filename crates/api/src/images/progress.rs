@@ -70,7 +70,10 @@ where
                 Poll::Ready(None) => {
                     return Poll::Ready(failure.take().map(|error| {
                         let message = &error.to_string();
-                        line(&Failure { detail: Detail { message }, error: message })
+                        line(&Failure {
+                            detail: Detail { message },
+                            error: message,
+                        })
                     }));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -98,11 +101,15 @@ mod tests {
             Err::<(), _>(Error::invalid("broken \"pipe\""))
         });
         sender.send(()).unwrap();
-        let all: Vec<_> =
-            body.map(|b| String::from_utf8(b.unwrap().to_vec()).unwrap()).collect().await;
+        let all: Vec<_> = body
+            .map(|b| String::from_utf8(b.unwrap().to_vec()).unwrap())
+            .collect()
+            .await;
         assert_eq!(
             all,
-            ["{\"errorDetail\":{\"message\":\"broken \\\"pipe\\\"\"},\"error\":\"broken \\\"pipe\\\"\"}\n"]
+            [
+                "{\"errorDetail\":{\"message\":\"broken \\\"pipe\\\"\"},\"error\":\"broken \\\"pipe\\\"\"}\n"
+            ]
         );
     }
 

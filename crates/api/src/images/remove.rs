@@ -14,5 +14,8 @@ pub(crate) async fn remove(ctx: Ctx) -> Result<Response> {
     }
     refuse(&ctx, 50, "platforms", "removing one platform of an image")?;
     let (force, prune) = (ctx.query.flag("force"), !ctx.query.flag("noprune"));
-    reply::json(StatusCode::OK, &ctx.engine.image_remove(name, force, prune).await?)
+    reply::json(
+        StatusCode::OK,
+        &ctx.engine.image_remove(name, force, prune).await?,
+    )
 }

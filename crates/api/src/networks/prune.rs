@@ -17,5 +17,10 @@ struct Pruned {
 pub(crate) async fn prune(ctx: Ctx) -> Result<Response> {
     // All networks are predefined, and those are never pruned.
     ctx.filters()?;
-    reply::json(StatusCode::OK, &Pruned { networks_deleted: None })
+    reply::json(
+        StatusCode::OK,
+        &Pruned {
+            networks_deleted: None,
+        },
+    )
 }

@@ -65,13 +65,19 @@ fn row(table: &Table, method: &Method, path: &str) -> Option<usize> {
 fn paths_find_their_handlers() {
     let one = |k: &'static str, v: &str| Some(vec![(k, v.to_owned())]);
     assert_eq!(params(&Method::GET, "/containers/json"), Some(vec![]));
-    assert_eq!(params(&Method::GET, "/containers/abc/json"), one("id", "abc"));
+    assert_eq!(
+        params(&Method::GET, "/containers/abc/json"),
+        one("id", "abc")
+    );
     assert_eq!(
         params(&Method::GET, "/images/localhost:5000/a/b:c/json"),
         one("name", "localhost:5000/a/b:c")
     );
     assert_eq!(params(&Method::DELETE, "/images/a/b"), one("name", "a/b"));
-    assert_eq!(params(&Method::GET, "/networks/bridge"), one("id", "bridge"));
+    assert_eq!(
+        params(&Method::GET, "/networks/bridge"),
+        one("id", "bridge")
+    );
     assert_eq!(params(&Method::GET, "/services/a/logs"), one("id", "a"));
     assert_eq!(
         params(&Method::DELETE, "/containers/a/checkpoints/b"),
@@ -89,9 +95,16 @@ fn every_endpoint_of_the_definition_has_a_row_of_its_own() {
         let sample = path.replace("{id}", "some").replace("{name}", "some/where");
         let sample = sample.replace("checkpoints/some/where", "checkpoints/some");
         let row = row(&table, &method, &sample).unwrap_or_else(|| panic!("{method} {path}"));
-        assert_eq!(taken[row].replace(path), None, "{method} {path} is shadowed");
+        assert_eq!(
+            taken[row].replace(path),
+            None,
+            "{method} {path} is shadowed"
+        );
     }
-    assert!(taken.iter().all(Option::is_some), "a row that no endpoint of the list reaches");
+    assert!(
+        taken.iter().all(Option::is_some),
+        "a row that no endpoint of the list reaches"
+    );
 }
 
 #[test]

@@ -31,7 +31,10 @@ pub(crate) async fn events(ctx: Ctx) -> Result<Response> {
     let offers = [LINES[0], LINES[1], SEQUENCE];
     // Not one JSON value, but it has always been called that.
     let content_type = negotiate(&ctx.headers, &offers, reply::JSON);
-    let style = Style { version: ctx.version, sequence: content_type == SEQUENCE };
+    let style = Style {
+        version: ctx.version,
+        sequence: content_type == SEQUENCE,
+    };
     let body = body(each(events), style).take_until(ctx.cancel.cancelled_owned());
     Ok(reply::stream(content_type, body))
 }
@@ -99,7 +102,10 @@ mod tests {
     }
 
     async fn told(minor: u16, sequence: bool, events: Vec<Arc<Event>>) -> String {
-        let style = Style { version: ApiVersion::new(1, minor), sequence };
+        let style = Style {
+            version: ApiVersion::new(1, minor),
+            sequence,
+        };
         let pieces: Vec<_> = body(stream::iter(events), style).collect().await;
         let bytes: Vec<u8> = pieces.into_iter().flat_map(|p| p.unwrap()).collect();
         String::from_utf8(bytes).unwrap()
@@ -109,15 +115,19 @@ mod tests {
     async fn one_event_is_one_line() {
         let start = r#"{"Type":"container","Action":"start",
             "Actor":{"ID":"c1","Attributes":{"image":"busybox"}},"time":1}"#;
-        let new = told(52, false, vec![event(start), event(start)]).await;
+        let new = told(55, false, vec![event(start), event(start)]).await;
         let line = "{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"c1\",\
                     \"Attributes\":{\"image\":\"busybox\"}},\"time\":1}\n";
         assert_eq!(new, line.repeat(2));
+        assert!(!told(52, false, vec![event(start)]).await.contains("status"));
         let old = told(51, false, vec![event(start)]).await;
         let old: serde_json::Value = serde_json::from_str(&old).unwrap();
         let legacy = [&old["status"], &old["id"], &old["from"], &old["Action"]];
         assert_eq!(legacy, ["start", "c1", "busybox", "start"]);
-        assert_eq!(told(55, true, vec![event(start)]).await, format!("\u{1e}{line}"));
+        assert_eq!(
+            told(55, true, vec![event(start)]).await,
+            format!("\u{1e}{line}")
+        );
     }
 
     #[tokio::test]
@@ -126,8 +136,15 @@ mod tests {
         let network = r#"{"Type":"network","Action":"create","Actor":{"ID":"n"}}"#;
         assert_eq!(told(45, false, vec![event(create)]).await, "");
         let shown = told(46, false, vec![event(create)]).await;
-        assert!(shown.contains("\"id\":\"i\"") && !shown.contains("from"), "{shown}");
-        assert!(!told(46, false, vec![event(network)]).await.contains("status"));
+        assert!(
+            shown.contains("\"id\":\"i\"") && !shown.contains("from"),
+            "{shown}"
+        );
+        assert!(
+            !told(46, false, vec![event(network)])
+                .await
+                .contains("status")
+        );
     }
 
     #[test]

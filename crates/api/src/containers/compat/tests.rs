@@ -26,7 +26,10 @@ fn old_defaults_are_kept_for_old_clients() {
     assert_eq!(old.config.healthcheck.unwrap().start_interval, 0);
     let (new, _) = adapted(55, json).unwrap();
     assert!(new.host_config.auto_remove && !new.host_config.annotations.is_empty());
-    assert_eq!((&*new.host_config.ipc_mode, &*new.host_config.cgroupns_mode), ("", ""));
+    assert_eq!(
+        (&*new.host_config.ipc_mode, &*new.host_config.cgroupns_mode),
+        ("", "")
+    );
     assert_eq!(new.host_config.console_size, [3, 4]);
     assert_eq!(new.config.healthcheck.unwrap().start_interval, 5);
     assert_eq!(new.host_config.pids_limit, None);
@@ -38,7 +41,10 @@ fn the_default_network_is_bridge() {
         "NetworkingConfig": {"EndpointsConfig": {"default": {"Aliases": ["x"]}}}}"#;
     let (request, _) = adapted(55, json).unwrap();
     assert_eq!(request.host_config.network_mode, "bridge");
-    assert_eq!(request.networking_config.endpoints_config["bridge"].aliases, ["x"]);
+    assert_eq!(
+        request.networking_config.endpoints_config["bridge"].aliases,
+        ["x"]
+    );
     let (request, _) = adapted(55, r#"{"HostConfig": {"NetworkMode": "host"}}"#).unwrap();
     assert_eq!(request.host_config.network_mode, "host");
 }
@@ -47,7 +53,10 @@ fn the_default_network_is_bridge() {
 fn mounts_are_checked_as_their_version_did() {
     let mount = |m: &str| format!(r#"{{"HostConfig": {{"Mounts": [{m}]}}}}"#);
     let odd = mount(r#"{"Type": "bind", "VolumeOptions": {}}"#);
-    assert_eq!(message(42, &odd), "VolumeOptions must not be specified on mount type \"bind\"");
+    assert_eq!(
+        message(42, &odd),
+        "VolumeOptions must not be specified on mount type \"bind\""
+    );
     let (old, _) = adapted(41, &odd).unwrap();
     assert!(old.host_config.mounts[0].volume_options.is_none());
     let bind = mount(
@@ -55,16 +64,29 @@ fn mounts_are_checked_as_their_version_did() {
             "BindOptions": {"NonRecursive": true, "CreateMountpoint": true}}"#,
     );
     let options = |minor: u16| {
-        adapted(minor, &bind).unwrap().0.host_config.mounts.remove(0).bind_options.unwrap()
+        adapted(minor, &bind)
+            .unwrap()
+            .0
+            .host_config
+            .mounts
+            .remove(0)
+            .bind_options
+            .unwrap()
     };
     assert!(!options(39).non_recursive && options(40).non_recursive);
     assert!(!options(41).create_mountpoint && options(42).create_mountpoint);
     assert!(options(43).read_only_non_recursive && !options(44).read_only_non_recursive);
     let subpath = mount(r#"{"Type": "volume", "VolumeOptions": {"Subpath": "a"}}"#);
-    assert_eq!(message(44, &subpath), "VolumeOptions.Subpath needs API v1.45 or newer");
+    assert_eq!(
+        message(44, &subpath),
+        "VolumeOptions.Subpath needs API v1.45 or newer"
+    );
     assert!(adapted(45, &subpath).is_ok());
     let image = mount(r#"{"Type": "image"}"#);
-    assert_eq!(message(47, &image), "Mount type \"Image\" needs API v1.48 or newer");
+    assert_eq!(
+        message(47, &image),
+        "Mount type \"Image\" needs API v1.48 or newer"
+    );
     let forced = mount(r#"{"Type": "bind", "BindOptions": {"ReadOnlyForceRecursive": true}}"#);
     assert_eq!(
         message(43, &forced),
@@ -92,15 +114,23 @@ fn the_mac_address_moves_to_the_endpoint() {
     let json = r#"{"MacAddress": "02:00:00:00:00:01"}"#;
     let (old, warnings) = adapted(43, json).unwrap();
     let mac = |r: &CreateRequest| {
-        r.networking_config.endpoints_config["bridge"].mac_address.clone()
+        r.networking_config.endpoints_config["bridge"]
+            .mac_address
+            .clone()
     };
-    assert_eq!((mac(&old).as_str(), warnings.len()), ("02:00:00:00:00:01", 0));
+    assert_eq!(
+        (mac(&old).as_str(), warnings.len()),
+        ("02:00:00:00:00:01", 0)
+    );
     let (new, warnings) = adapted(44, json).unwrap();
     assert_eq!(mac(&new), "02:00:00:00:00:01");
     assert!(warnings[0].starts_with("The container-wide MacAddress field is now deprecated."));
     assert_eq!(new.config.mac_address, "");
     let host = r#"{"MacAddress": "02:00:00:00:00:01", "HostConfig": {"NetworkMode": "host"}}"#;
-    assert_eq!(message(43, host), "conflicting options: mac-address and the network mode");
+    assert_eq!(
+        message(43, host),
+        "conflicting options: mac-address and the network mode"
+    );
     let other = r#"{"MacAddress": "02:00:00:00:00:01", "NetworkingConfig":
         {"EndpointsConfig": {"bridge": {"MacAddress": "02:00:00:00:00:02"}}}}"#;
     assert!(message(44, other).starts_with("the container-wide MAC address must match"));
@@ -135,10 +165,16 @@ fn sysctls_of_an_interface_move_to_the_endpoint() {
 fn empty_port_bindings_were_random_ports_once() {
     let json = r#"{"HostConfig": {"PortBindings": {"80/tcp": [], "81/tcp": [{"HostPort": "8"}]}}}"#;
     let (old, warnings) = adapted(51, json).unwrap();
-    assert_eq!(old.host_config.port_bindings["80/tcp"], [PortBinding::default()]);
+    assert_eq!(
+        old.host_config.port_bindings["80/tcp"],
+        [PortBinding::default()]
+    );
     assert!(warnings.is_empty());
     let (_, warnings) = adapted(52, json).unwrap();
-    assert!(warnings[0].contains("empty list of port-bindings: 80/tcp."), "{warnings:?}");
+    assert!(
+        warnings[0].contains("empty list of port-bindings: 80/tcp."),
+        "{warnings:?}"
+    );
     let (new, warnings) = adapted(53, json).unwrap();
     assert_eq!(new.host_config.port_bindings.len(), 1);
     assert!(warnings.is_empty());
