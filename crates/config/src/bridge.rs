@@ -1,6 +1,6 @@
 //! The default network's settings.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
 
@@ -16,14 +16,10 @@ pub struct Bridge {
     pub enabled: bool,
     /// The bridge's interface name.
     pub name: String,
-    /// The administrator made the bridge (`--bridge NAME`): its address is taken as it is.
-    pub external: bool,
     /// The bridge's address and subnet (`--bip`); `None`: the existing bridge's, or a free one.
     pub address: Option<Ipv4Net>,
     /// The part of the subnet that containers get addresses from.
     pub fixed_cidr: Option<Ipv4Net>,
-    /// The gateway where it is not the bridge.
-    pub gateway: Option<Ipv4Addr>,
     /// The MTU in bytes.
     pub mtu: u32,
     /// Traffic between containers is allowed.
@@ -68,10 +64,8 @@ impl Bridge {
                 "" | "none" => DEFAULT_BRIDGE.to_owned(),
                 name => name.to_owned(),
             },
-            external: !matches!(named, "" | "none" | DEFAULT_BRIDGE),
             address,
             fixed_cidr,
-            gateway: gateway(&config.default_gateway)?,
             mtu: mtu(config.mtu)?,
             icc: config.icc,
             masquerade: config.ip_masq,
@@ -94,16 +88,6 @@ fn network(flag: &str, text: &str) -> Result<Option<Ipv4Net>> {
     let parsed =
         parsed.map_err(|_| Error::invalid(format!("invalid {flag}: invalid CIDR address: {text}")));
     parsed.map(Some)
-}
-
-fn gateway(text: &str) -> Result<Option<Ipv4Addr>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let parsed = text.parse();
-    parsed
-        .map(Some)
-        .map_err(|_| Error::invalid(format!("invalid --default-gateway: {text}")))
 }
 
 fn mtu(mtu: i64) -> Result<u32> {

@@ -42,8 +42,6 @@ pub struct Config {
     pub bip: String,
     /// The range of the default bridge's subnet that containers get addresses from.
     pub fixed_cidr: String,
-    /// The containers' IPv4 gateway on the default bridge, where it is not the bridge itself.
-    pub default_gateway: String,
     /// The default network's MTU; 0 for the default.
     pub mtu: i64,
     /// Allow traffic between containers of the default bridge.
@@ -136,7 +134,6 @@ impl Default for Config {
             bridge: String::new(),
             bip: String::new(),
             fixed_cidr: String::new(),
-            default_gateway: String::new(),
             mtu: 0,
             icc: true,
             ip_masq: true,
@@ -211,7 +208,7 @@ pub struct UlimitConfig {
 
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogLevel {
     /// Everything.
     Trace,
@@ -219,26 +216,50 @@ pub enum LogLevel {
     Debug,
     /// What an operator wants to know.
     #[default]
-    #[serde(alias = "")]
     Info,
     /// What went wrong and was dealt with.
-    #[serde(alias = "warning")]
     Warn,
     /// What failed.
     Error,
     /// What ended the daemon.
-    #[serde(alias = "panic")]
     Fatal,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogFormat {
     /// `time=… level=… msg=…`
     #[default]
-    #[serde(alias = "")]
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<LogLevel, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "trace" => Ok(LogLevel::Trace),
+            "debug" => Ok(LogLevel::Debug),
+            "" | "info" => Ok(LogLevel::Info),
+            "warn" | "warning" => Ok(LogLevel::Warn),
+            "error" => Ok(LogLevel::Error),
+            "fatal" | "panic" => Ok(LogLevel::Fatal),
+            _ => Err(format!("invalid logging level: {text}")),
+        }
+    }
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<LogFormat, String> {
+        match text.as_str() {
+            "" | "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("invalid log format: {text}")),
+        }
+    }
 }

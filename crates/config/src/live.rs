@@ -143,38 +143,7 @@ impl Live {
     /// Any value that its option does not take.
     pub fn derive(user: Config, facts: Facts) -> Result<Live> {
         let cgroup_driver = cgroup_driver(&user, facts)?;
-        if !matches!(user.storage_driver.as_str(), "" | "overlay2" | "overlayfs") {
-            return Err(Error::Unsupported {
-                key: "storage-driver",
-                why: format!(
-                    "images and containers are in containerd's overlayfs snapshotter, not in '{}'; \
-                     remove the option or set it to overlay2",
-                    user.storage_driver
-                ),
-            });
-        }
-        if user.features.get("containerd-snapshotter") == Some(&false) {
-            let why = "\"containerd-snapshotter\" cannot be turned off".to_owned();
-            return Err(Error::Unsupported {
-                key: "features",
-                why,
-            });
-        }
-        if user.containerd_namespace.is_empty() {
-            return Err(Error::invalid("the containerd namespace cannot be empty"));
-        }
-        if !(-1000..=1000).contains(&user.oom_score_adjust) {
-            let message = format!("invalid oom-score-adjust: {}", user.oom_score_adjust);
-            return Err(Error::invalid(message));
-        }
-        if user
-            .default_stop_timeout
-            .is_some_and(|seconds| seconds < -1)
-        {
-            return Err(Error::invalid(
-                "invalid default-stop-timeout: must not be below -1",
-            ));
-        }
+        check(&user)?;
         Ok(Live {
             hosts: hosts(&user)?,
             runtimes: Runtimes::derive(&user, cgroup_driver == CgroupDriver::Systemd)?,
@@ -201,6 +170,52 @@ impl Live {
             user,
         })
     }
+}
+
+/// What nothing is derived from.
+fn check(user: &Config) -> Result<()> {
+    if !matches!(user.storage_driver.as_str(), "" | "overlay2" | "overlayfs") {
+        return Err(Error::Unsupported {
+            key: "storage-driver",
+            why: format!(
+                "images and containers are in containerd's overlayfs snapshotter, not in '{}'; \
+                     remove the option or set it to overlay2",
+                user.storage_driver
+            ),
+        });
+    }
+    if user.features.get("containerd-snapshotter") == Some(&false) {
+        let why = "\"containerd-snapshotter\" cannot be turned off".to_owned();
+        return Err(Error::Unsupported {
+            key: "features",
+            why,
+        });
+    }
+    for (key, root) in [
+        ("data-root", &user.data_root),
+        ("exec-root", &user.exec_root),
+    ] {
+        if !root.is_absolute() {
+            let message = format!("invalid {key} {}: must be an absolute path", root.display());
+            return Err(Error::invalid(message));
+        }
+    }
+    if user.containerd_namespace.is_empty() {
+        return Err(Error::invalid("the containerd namespace cannot be empty"));
+    }
+    if !(-1000..=1000).contains(&user.oom_score_adjust) {
+        let message = format!("invalid oom-score-adjust: {}", user.oom_score_adjust);
+        return Err(Error::invalid(message));
+    }
+    if user
+        .default_stop_timeout
+        .is_some_and(|seconds| seconds < -1)
+    {
+        return Err(Error::invalid(
+            "invalid default-stop-timeout: must not be below -1",
+        ));
+    }
+    Ok(())
 }
 
 fn hosts(user: &Config) -> Result<Vec<Host>> {

@@ -1,6 +1,9 @@
 //! Runtimes: from their names to what containerd is told.
 
 use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,6 +119,25 @@ impl Runtimes {
     /// The runtime of containers that name none.
     pub fn default_runtime(&self) -> &Arc<Runtime> {
         &self.default
+    }
+
+    /// Writes the wrapper scripts that are not there yet. What is there is never touched: a
+    /// running container may have been started with it. Blocks.
+    ///
+    /// # Errors
+    /// The system's, with what was being done.
+    pub fn write_wrappers(&self) -> Result<()> {
+        for wrapper in self
+            .by_name
+            .values()
+            .filter_map(|runtime| runtime.wrapper.as_ref())
+        {
+            wrapper.write().map_err(|source| Error::Io {
+                what: format!("write {}", wrapper.path.display()),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// All that have a definition, by name; the stock ones included.
@@ -260,7 +282,11 @@ impl Setup {
 
 impl Wrapper {
     fn new(dir: &Path, name: &str, path: &str, args: &[String]) -> Result<Wrapper> {
-        if name.contains('/') || name.starts_with('.') {
+        if name.is_empty()
+            || name.starts_with('.')
+            || name.contains(['/', '\0'])
+            || name.len() > 128
+        {
             return Err(Error::invalid(
                 "a runtime with runtimeArgs cannot have this name",
             ));
@@ -279,6 +305,24 @@ impl Wrapper {
             path: dir.join(format!("{name}.{digest}")),
             script,
         })
+    }
+
+    fn write(&self) -> io::Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // Under a name of this process's own, so that nobody runs half a script.
+        let mut new = self.path.clone().into_os_string();
+        new.push(format!(".{}", std::process::id()));
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o700);
+        let mut file = options.open(&new)?;
+        file.write_all(self.script.as_bytes())?;
+        file.sync_all()?;
+        drop(file);
+        std::fs::rename(&new, &self.path)
     }
 }
 

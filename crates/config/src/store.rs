@@ -42,6 +42,14 @@ impl ConfigStore {
         })
     }
 
+    /// Puts in place what the live configuration refers to: runtimes' wrapper scripts. Blocks.
+    ///
+    /// # Errors
+    /// The system's, with what was being done.
+    pub fn prepare(&self) -> Result<()> {
+        self.live.load().runtimes.write_wrappers()
+    }
+
     /// The configuration as it is now. To be called once, at the edge of an operation: what comes
     /// after may differ.
     pub fn capture(&self) -> Arc<Live> {
@@ -75,6 +83,7 @@ impl ConfigStore {
             }
         }
         let live = self.sources.derive(&next, self.facts)?;
+        live.runtimes.write_wrappers()?;
         self.live.store(Arc::new(live));
         *current = next;
         Ok(outcome)

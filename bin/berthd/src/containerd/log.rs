@@ -1,0 +1,158 @@
+//! What the daemon's own containerd logs, in the daemon's log.
+//!
+//! It writes to a file and not to a pipe: who writes to a pipe ends when its reader was killed.
+//! The file is in the exec root, so in memory, and is emptied when it has grown.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+
+/// At this size the file is emptied. A line written at that very moment may be lost.
+const MOST: u64 = 1 << 20;
+/// A line longer than this is cut.
+const LONGEST: usize = 64 << 10;
+
+/// Repeats each new line of the file in our log, for ever.
+pub(super) async fn follow(path: PathBuf) {
+    if let Err(error) = tail(&path).await {
+        tracing::warn!(%error, path = %path.display(), "containerd's log is not shown here");
+    }
+}
+
+async fn tail(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let mut at = 0;
+    let watch = Watch::new(path)?;
+    let mut rest = Vec::new();
+    loop {
+        let size = file.metadata()?.len();
+        if size < at {
+            at = 0;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        at += Read::by_ref(&mut file).take(MOST).read_to_end(&mut rest)? as u64;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            show(&String::from_utf8_lossy(&line));
+        }
+        if rest.len() > LONGEST {
+            rest.clear();
+        }
+        if at >= MOST {
+            file.set_len(0)?;
+            at = 0;
+        } else if file.metadata()?.len() <= at {
+            watch.changed().await?;
+        }
+    }
+}
+
+/// Tells when a file was written to.
+struct Watch(AsyncFd<OwnedFd>);
+
+impl Watch {
+    fn new(path: &Path) -> io::Result<Watch> {
+        let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&fd, path, inotify::WatchFlags::MODIFY)?;
+        Ok(Watch(AsyncFd::register(fd)?))
+    }
+
+    async fn changed(&self) -> io::Result<()> {
+        let mut ready = self.0.readable().await?;
+        let mut events = [0; 1024];
+        // What changed is known: there is one file.
+        match rustix::io::read(self.0.get_ref(), &mut events) {
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::AGAIN) => {
+                ready.clear_ready();
+                Ok(())
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// Logs one of containerd's lines, JSON or (a panic) not.
+fn show(line: &str) {
+    let line = line.trim_end();
+    if line.is_empty() {
+        return;
+    }
+    let Some((level, text)) = read(line) else {
+        tracing::warn!("containerd: {line}");
+        return;
+    };
+    match level {
+        Level::Fine => tracing::debug!("containerd: {text}"),
+        Level::Bad => tracing::warn!("containerd: {text}"),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Level {
+    Fine,
+    Bad,
+}
+
+/// A line's level and what it says, fields included.
+fn read(line: &str) -> Option<(Level, String)> {
+    let mut map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let level = match map.remove("level")?.as_str()? {
+        "trace" | "debug" | "info" => Level::Fine,
+        _ => Level::Bad,
+    };
+    map.remove("time");
+    let message = map.remove("msg");
+    let mut text = message
+        .as_ref()
+        .and_then(|m| m.as_str())
+        .unwrap_or_default()
+        .to_owned();
+    for (key, value) in &map {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        text.push_str(&format!(" {key}={value}"));
+    }
+    Some((level, text))
+}
+
+/// The last thing that containerd said, for the message that it did not start.
+pub(super) fn last_line(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let size = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(LONGEST as u64)))
+        .ok()?;
+    let mut text = Vec::new();
+    file.take(LONGEST as u64).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(read(line).map_or_else(|| line.to_owned(), |(_, text)| text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood() {
+        let line = r#"{"error":"no","level":"warning","msg":"plugin","time":"2026"}"#;
+        assert_eq!(read(line), Some((Level::Bad, "plugin error=no".to_owned())));
+        let line = r#"{"level":"info","msg":"serving","n":3}"#;
+        assert_eq!(read(line), Some((Level::Fine, "serving n=3".to_owned())));
+        assert_eq!(read("panic: oh"), None);
+    }
+
+    #[test]
+    fn the_last_line_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(last_line(&path), None);
+        std::fs::write(&path, "{\"level\":\"info\",\"msg\":\"a\"}\nb\n\n").unwrap();
+        assert_eq!(last_line(&path).unwrap(), "b");
+    }
+}

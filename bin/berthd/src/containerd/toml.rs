@@ -1,0 +1,71 @@
+//! The configuration of the daemon's own containerd.
+
+use std::io;
+use std::path::Path;
+
+use super::Settings;
+
+/// What the daemon has no use for, or what would touch the host: CRI and NRI, snapshotters of
+/// other file systems, `/opt/containerd`, container restarts (ours), tracing. Names that a
+/// version of containerd does not know do no harm.
+const DISABLED: [&str; 15] = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+    "io.containerd.cri.v1.runtime",
+    "io.containerd.nri.v1.nri",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.restart",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.tracing.processor.v1.otlp",
+    "io.containerd.runtime.v1.linux",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.blockfile",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.erofs",
+    "io.containerd.snapshotter.v1.zfs",
+];
+
+/// The file's text. Version 2 is read by containerd 1.6, 1.7 and 2.x.
+pub(super) fn render(settings: &Settings) -> io::Result<String> {
+    let disabled: Vec<_> = DISABLED
+        .iter()
+        .map(|name| format!("  \"{name}\",\n"))
+        .collect();
+    let socket = settings.socket();
+    let ttrpc = settings.dir.join("containerd.sock.ttrpc");
+    let mut text = format!(
+        "# Written by berthd at each start of its containerd.\n\
+         version = 2\n\
+         root = {root}\n\
+         state = {state}\n\
+         oom_score = -500\n\
+         disabled_plugins = [\n{disabled}]\n\
+         \n\
+         [grpc]\n  address = {socket}\n  uid = 0\n  gid = 0\n\
+         \n\
+         [ttrpc]\n  address = {ttrpc}\n  uid = 0\n  gid = 0\n\
+         \n\
+         [debug]\n  level = \"{level}\"\n  format = \"json\"\n",
+        root = quote(&settings.root)?,
+        state = quote(&settings.dir.join("daemon"))?,
+        disabled = disabled.concat(),
+        socket = quote(&socket)?,
+        ttrpc = quote(&ttrpc)?,
+        level = if settings.debug { "debug" } else { "warn" },
+    );
+    if let Some(address) = &settings.metrics {
+        let address = quote(Path::new(address))?;
+        text.push_str(&format!(
+            "\n[metrics]\n  address = {address}\n  grpc_histogram = true\n"
+        ));
+    }
+    Ok(text)
+}
+
+/// A TOML string: JSON's quoting is a subset of it.
+fn quote(path: &Path) -> io::Result<String> {
+    let text = path.to_str();
+    let text = text.ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?;
+    Ok(serde_json::Value::from(text).to_string())
+}

@@ -1,0 +1,43 @@
+//! What the process may and must do before it becomes the daemon.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The soft limit of open files that we were started with; children get it back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenFiles(pub(crate) Option<u64>);
+
+/// Refuses to go on unless root.
+pub(crate) fn require_root(program: &str) -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(format!(
+        "{program} needs to be started with root privileges. To run dockerd in rootless mode as an \
+         unprivileged user, see https://docs.docker.com/go/rootless/"
+    ))
+}
+
+/// Raises the limit of open files as far as it goes: each running container takes a few.
+pub(crate) fn raise_open_files() -> OpenFiles {
+    let limit = getrlimit(Resource::Nofile);
+    // Not to be raised is no reason not to start.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
+    OpenFiles(limit.current)
+}
+
+/// Sets the daemon's own `oom_score_adj`; 0 leaves it as it is.
+pub(crate) fn set_oom_score(score: i64) -> Result<(), String> {
+    if score == 0 {
+        return Ok(());
+    }
+    let wrong = |error: io::Error| format!("failed to set oom_score_adj to {score}: {error}");
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).map_err(wrong)
+}

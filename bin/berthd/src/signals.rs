@@ -1,0 +1,95 @@
+//! What the daemon does on signals.
+
+use std::io;
+use std::sync::Arc;
+
+use berth_config::ConfigStore;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::logging::Levels;
+
+/// The signals that the daemon acts on, caught from the moment this exists.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    /// Catches them.
+    pub(crate) fn catch() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Acts on them for ever: SIGTERM and SIGINT cancel `stop`, and the second one ends the
+    /// process at once; SIGHUP reloads the configuration.
+    pub(crate) async fn act(
+        mut self,
+        stop: CancellationToken,
+        config: Arc<ConfigStore>,
+        levels: Levels,
+    ) {
+        loop {
+            let (name, number) = tokio::select! {
+                _ = self.interrupt.recv() => ("interrupt", 2),
+                _ = self.terminate.recv() => ("terminated", 15),
+                _ = self.hangup.recv() => {
+                    reload(&config, &levels).await;
+                    continue;
+                }
+                _ = self.user.recv() => {
+                    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                    tracing::info!(tasks, "got SIGUSR1");
+                    continue;
+                }
+            };
+            if stop.is_cancelled() {
+                tracing::warn!("got signal '{name}' again, forcing shutdown");
+                std::process::exit(128 + number);
+            }
+            tracing::info!("processing signal '{name}'");
+            stop.cancel();
+        }
+    }
+}
+
+async fn reload(config: &Arc<ConfigStore>, levels: &Levels) {
+    tracing::info!("got signal to reload configuration");
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    notify(&states);
+    let store = config.clone();
+    // The file may be on a file system that hangs.
+    match tokio::task::spawn_blocking(move || store.reload()).await {
+        Ok(Ok(outcome)) => {
+            levels.apply(&config.capture().user);
+            let (applied, restart) = (outcome.applied.join(","), outcome.needs_restart.join(","));
+            tracing::info!(applied, "reloaded configuration");
+            if !restart.is_empty() {
+                tracing::warn!(
+                    keys = restart,
+                    "these options of the configuration file take a restart"
+                );
+            }
+        }
+        Ok(Err(error)) => tracing::error!(%error, "configuration not reloaded"),
+        Err(error) => tracing::error!(%error, "configuration not reloaded"),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, where it wants to know.
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be notified");
+    }
+}
