@@ -11,6 +11,9 @@ pub enum Error {
     /// dockerd has one.
     #[error("{0}")]
     Invalid(String),
+    /// Berth does not do this yet. The text ends before "not supported yet": `links are`.
+    #[error("{0} not supported yet")]
+    Unsupported(String),
     /// A user or group is not in the image's account files. dockerd finds this out at start and
     /// calls it its own failure, not the request's.
     #[error("{0}")]
@@ -53,6 +56,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Invalid(_) => Kind::InvalidArgument,
+            Error::Unsupported(_) => Kind::NotImplemented,
             Error::Account(_) | Error::Host(_) | Error::Rootfs { .. } | Error::NeedsMount(_) => {
                 Kind::Internal
             }

@@ -38,7 +38,7 @@ impl<'a> Mode<'a> {
     }
 }
 
-/// Checks the IPC, PID, UTS and cgroup namespace modes.
+/// Checks the IPC, PID, UTS, user and cgroup namespace modes.
 ///
 /// # Errors
 /// `invalid IPC mode: X` and the same for the others.
@@ -58,6 +58,10 @@ pub(crate) fn validate(host: &HostConfig) -> Result<()> {
     match Mode::of(&host.uts_mode) {
         Mode::Default | Mode::Host => {}
         _ => return refuse("UTS", &host.uts_mode),
+    }
+    match Mode::of(&host.userns_mode) {
+        Mode::Default | Mode::Host => {}
+        _ => return refuse("user namespace", &host.userns_mode),
     }
     match Mode::of(&host.cgroupns_mode) {
         Mode::Default | Mode::Host | Mode::Named("private") => Ok(()),

@@ -218,6 +218,8 @@ fn tmpfs_options(wanted: &berth_wire::MountRequest) -> String {
         if tmpfs.size_bytes > 0 {
             options.push(format!("size={}", tmpfs.size_bytes));
         }
+        // A flag alone, or a name and its value.
+        options.extend(tmpfs.options.iter().map(|option| option.join("=")));
     }
     if wanted.read_only {
         options.push("ro".to_owned());

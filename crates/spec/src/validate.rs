@@ -3,6 +3,8 @@
 
 mod conflicts;
 mod limits;
+mod names;
+mod unsupported;
 
 use berth_wire::{ContainerConfig, HostConfig};
 
@@ -90,7 +92,7 @@ pub fn fill_defaults(host: &mut HostConfig, facts: &HostFacts, defaults: &Defaul
 /// Not checked here, since they need the engine: runtimes, images, networks, volumes and ports.
 ///
 /// # Errors
-/// [`Error::Invalid`] with dockerd's words.
+/// [`Error::Invalid`] with dockerd's words; [`Error::Unsupported`] for what Berth does not do yet.
 pub fn validate_host_config(
     host: &mut HostConfig,
     config: &ContainerConfig,
@@ -114,6 +116,7 @@ pub fn validate_host_config(
     SecurityOptions::parse(&host.security_opt)?;
     let mut warnings = limits::validate(host, facts)?;
     modes::validate(host)?;
+    names::validate(host)?;
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
@@ -132,6 +135,7 @@ pub fn validate_host_config(
                 .to_owned(),
         );
     }
+    unsupported::refuse(host, config)?;
     Ok(warnings)
 }
 

@@ -243,6 +243,46 @@ fn readonly_root_with_tmpfs() {
 }
 
 #[test]
+fn tmpfs_mounts_in_the_long_form() {
+    let with = |option: &[&str]| {
+        let tmpfs = berth_wire::TmpfsOptions {
+            size_bytes: 4096,
+            mode: 0o700,
+            options: vec![strings(&["exec"]), strings(option)],
+        };
+        Case::host(|host| {
+            host.mounts = vec![berth_wire::MountRequest {
+                kind: "tmpfs".to_owned(),
+                target: "/scratch".to_owned(),
+                read_only: true,
+                tmpfs_options: Some(tmpfs),
+                ..Default::default()
+            }];
+        })
+    };
+    let value = with(&["uid", "7"]).json();
+    let mounts = value["mounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|m| m["destination"] == "/scratch");
+    assert_eq!(
+        mount.unwrap()["options"],
+        serde_json::json!([
+            "nosuid",
+            "nodev",
+            "rprivate",
+            "mode=700",
+            "size=4096",
+            "exec",
+            "uid=7",
+            "ro"
+        ])
+    );
+    assert_eq!(
+        with(&["lowerdir", "/x"]).error(),
+        "Invalid tmpfs option [\"lowerdir\" \"/x\"]"
+    );
+}
+
+#[test]
 fn devices_and_rules() {
     let mut case = Case::host(|host| {
         host.devices = vec![DeviceMapping {

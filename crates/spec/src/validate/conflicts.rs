@@ -32,6 +32,9 @@ pub(super) fn validate(host: &HostConfig, config: &ContainerConfig) -> Result<()
     if !host.links.is_empty() {
         return conflict(&format!("container type network {undefined}"));
     }
+    if !config.mac_address.is_empty() {
+        return conflict("mac-address and the network mode");
+    }
     if !host.dns.is_empty() {
         return conflict("dns and the network mode");
     }

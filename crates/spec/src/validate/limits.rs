@@ -24,6 +24,7 @@ pub(super) fn validate(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<S
     let mut warnings = Vec::new();
     memory(host, support, &mut warnings)?;
     swappiness_and_reservation(host, support, &mut warnings)?;
+    kernel_memory(host, support, &mut warnings);
     oom_and_pids(host, support, &mut warnings);
     nano_cpus(host, facts)?;
     cpu(host, support, &mut warnings)?;
@@ -76,6 +77,25 @@ fn memory(
         );
     }
     Ok(())
+}
+
+/// Kernel memory: gone from the kernel with 5.4, from the API with 1.42; TCP buffers with v1.
+fn kernel_memory(host: &mut HostConfig, support: &CgroupSupport, warnings: &mut Vec<String>) {
+    if host.kernel_memory != 0 {
+        discard(
+            &mut host.kernel_memory,
+            warnings,
+            "kernel memory limit capabilities. Limitation discarded.",
+        );
+    }
+    if host.kernel_memory_tcp != 0 && !support.kernel_memory_tcp {
+        discard(
+            &mut host.kernel_memory_tcp,
+            warnings,
+            "kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation \
+             discarded.",
+        );
+    }
 }
 
 fn swappiness_and_reservation(
@@ -197,6 +217,10 @@ fn cpu(host: &mut HostConfig, support: &CgroupSupport, warnings: &mut Vec<String
     }
     if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if host.cpu_count > 0 {
+        host.cpu_count = 0;
+        warnings.push("linux does not support CPU count. Count discarded.".to_owned());
     }
     if host.cpu_percent > 0 {
         host.cpu_percent = 0;

@@ -295,3 +295,85 @@ fn cgroup_parents_of_systemd() {
     assert!(validate_cgroup_parent("/x", false).is_ok());
     assert!(validate_cgroup_parent("/x", true).is_err());
 }
+
+#[test]
+fn what_is_not_done_yet_is_refused() {
+    assert_eq!(
+        refused(|h| h.links = vec!["a:b".to_owned()]),
+        "links are not supported yet"
+    );
+    assert_eq!(
+        refused(|h| drop(h.storage_opt.insert("size".to_owned(), "1g".to_owned()))),
+        "--storage-opt is not supported yet"
+    );
+    assert_eq!(
+        refused(|h| h.cgroup = "container:x".to_owned()),
+        "joining another container's cgroup is not supported yet"
+    );
+    assert_eq!(
+        refused(|h| h.userns_mode = "private".to_owned()),
+        "invalid user namespace mode: private"
+    );
+    assert!(
+        check(&able(CgroupVersion::V1), |h| h.userns_mode =
+            "host".to_owned())
+        .is_ok()
+    );
+}
+
+#[test]
+fn health_checks_are_refused_but_not_their_absence() {
+    let with = |test: &[&str]| ContainerConfig {
+        healthcheck: Some(berth_wire::Healthcheck {
+            test: test.iter().map(|word| (*word).to_owned()).collect(),
+            ..Default::default()
+        }),
+        ..config()
+    };
+    let facts = able(CgroupVersion::V1);
+    let check = |config: &ContainerConfig| {
+        validate_host_config(&mut HostConfig::default(), config, &facts).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        check(&with(&["CMD", "true"])).unwrap_err(),
+        "health checks (--no-healthcheck turns them off) are not supported yet"
+    );
+    assert!(check(&with(&["NONE"])).is_ok());
+    assert!(check(&with(&[])).is_ok());
+}
+
+#[test]
+fn volumes_are_refused_unless_something_is_mounted_there() {
+    let config = ContainerConfig {
+        volumes: ["/data/".to_owned()].into(),
+        ..config()
+    };
+    let facts = able(CgroupVersion::V1);
+    let check = |change: fn(&mut HostConfig)| {
+        let mut host = HostConfig::default();
+        change(&mut host);
+        validate_host_config(&mut host, &config, &facts).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        check(|_| ()).unwrap_err(),
+        "the volume at /data/ (mount a directory or a tmpfs there) is not supported yet"
+    );
+    assert!(check(|h| h.binds = vec!["/srv:/data:ro".to_owned()]).is_ok());
+    assert!(check(|h| drop(h.tmpfs.insert("/data".to_owned(), String::new()))).is_ok());
+    assert!(
+        check(|h| h.mounts = vec![berth_wire::MountRequest {
+            kind: "bind".to_owned(),
+            target: "/x/../data".to_owned(),
+            ..Default::default()
+        }])
+        .is_ok()
+    );
+}
+
+#[test]
+fn kernel_memory_is_discarded() {
+    let warnings = check(&able(CgroupVersion::V2), |h| {
+        (h.kernel_memory, h.kernel_memory_tcp, h.cpu_count) = (1 << 30, 1 << 20, 2);
+    });
+    assert_eq!(warnings.unwrap().len(), 3);
+}
