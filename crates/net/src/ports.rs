@@ -103,12 +103,6 @@ impl Ports {
         }
     }
 
-    /// How many ports are taken.
-    #[cfg(test)]
-    pub(crate) fn taken(&self) -> usize {
-        self.used.values().map(Vec::len).sum()
-    }
-
     fn take_one(&mut self, request: &Publish) -> Result<Held> {
         if request.container_port == 0 {
             return Err(Error::Invalid("invalid container port 0".into()));

@@ -14,8 +14,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -41,7 +41,6 @@ pub(crate) struct Request {
 /// A link as a dump tells it.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
 }
@@ -124,7 +123,6 @@ impl Rtnl {
                 return None;
             };
             let mut link = Link {
-                index: message.header.index,
                 name: String::new(),
                 alias: None,
             };
@@ -321,17 +319,10 @@ pub(crate) fn add_bridge(name: &str, mac: Mac) -> Request {
     }
 }
 
-/// No link-local IPv6 address: saves duplicate address detection and its traffic.
-fn no_link_local() -> LinkAttribute {
-    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
-        In6AddrGenMode::None,
-    )])])
-}
-
-/// Creates a veth pair, both ends up, and marks the host end with its alias.
+/// Creates a veth pair, the host's end up, and marks the host end with its alias.
 pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
+    // Not up yet: the kernel configures it before the two ends know one another.
     let mut peer = LinkMessage::default();
-    up(&mut peer);
     peer.attributes = vec![
         LinkAttribute::IfName("eth0".into()),
         LinkAttribute::Address(veth.mac.0.to_vec()),
@@ -348,7 +339,6 @@ pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
-        no_link_local(),
     ];
     let mut mark = LinkMessage::default();
     mark.attributes = vec![

@@ -1,0 +1,6 @@
+//! Real traffic through real kernels: as root, each test on a host (network namespace) of its own.
+#![allow(unsafe_code)]
+
+mod lifecycle;
+mod reach;
+mod world;
