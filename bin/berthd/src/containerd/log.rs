@@ -58,7 +58,7 @@ impl Watch {
     fn new(path: &Path) -> io::Result<Watch> {
         let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(&fd, path, inotify::WatchFlags::MODIFY)?;
-        Ok(Watch(AsyncFd::register(fd)?))
+        Ok(Watch(super::process::ready(fd)?))
     }
 
     async fn changed(&self) -> io::Result<()> {

@@ -52,7 +52,7 @@ impl Process {
             .spawn()?;
         let pid = Pid::from_child(&child);
         // Nobody has waited for it, so the number is still its.
-        let pidfd = AsyncFd::register(pidfd_open(pid, PidfdFlags::empty())?)?;
+        let pidfd = ready(pidfd_open(pid, PidfdFlags::empty())?)?;
         Ok(Process {
             pid,
             pidfd,
@@ -71,7 +71,7 @@ impl Process {
         }
         Some(Process {
             pid,
-            pidfd: AsyncFd::register(pidfd).ok()?,
+            pidfd: ready(pidfd).ok()?,
             child: None,
         })
     }
@@ -106,6 +106,15 @@ impl Process {
         }
         let _ = timeout(limit, self.ended()).await;
     }
+}
+
+/// An open file that can be waited for.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for types whose descriptor may change; an OwnedFd's does not"
+)]
+pub(super) fn ready(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }
 
 /// Whether the process was started with `--config <config>`.
