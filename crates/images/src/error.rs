@@ -32,6 +32,16 @@ pub enum Error {
         "no matching manifest for {0} in the manifest list entries: no match for platform in manifest: not found"
     )]
     Platform(String),
+    /// The image is here, but not for the platform asked for.
+    #[error(
+        "image with reference {name} was found but does not provide the specified platform ({platform})"
+    )]
+    OtherPlatform {
+        /// What the client called it.
+        name: String,
+        /// The platform asked for.
+        platform: String,
+    },
     /// What arrived is not what it should be.
     #[error("{0}")]
     Corrupt(String),
@@ -62,9 +72,11 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             // dockerd answers 404 to an ambiguous prefix too.
-            Error::NotFound(_) | Error::Ambiguous | Error::Platform(_) | Error::Missing(_) => {
-                Kind::NotFound
-            }
+            Error::NotFound(_)
+            | Error::Ambiguous
+            | Error::Platform(_)
+            | Error::OtherPlatform { .. }
+            | Error::Missing(_) => Kind::NotFound,
             Error::Invalid(_) | Error::Archive(_) => Kind::InvalidArgument,
             Error::Reference(e) => e.kind(),
             Error::Conflict { .. } => Kind::Conflict,

@@ -15,8 +15,8 @@ use crate::{Error, Images, Result};
 
 /// How often a broken download is taken up again without getting anywhere.
 const TRIES: u32 = 5;
-/// The pause before the second try; it doubles from then on.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pause before the second try, in seconds; it doubles from then on.
+const PAUSE: u64 = 1;
 
 /// What is being worked on, so that nobody else in this process does the same meanwhile.
 #[derive(Debug, Default)]
@@ -96,8 +96,11 @@ impl Fetch<'_> {
                     }
                     tracing::info!(error = %e, layer = %layer.digest, at = writer.offset(), "download broke off");
                     drop(writer);
-                    self.progress.update(id, "Retrying in 1 second").await;
-                    tokio::time::sleep(PAUSE * 2u32.pow(tries - 1)).await;
+                    let seconds = PAUSE << (tries - 1);
+                    let plural = if seconds == 1 { "" } else { "s" };
+                    let text = format!("Retrying in {seconds} second{plural}");
+                    self.progress.update(id, &text).await;
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
                     continue;
                 }
                 Err(e) => return Err(e),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use berth_reference::{Digest, Reference};
 use berth_wire as wire;
 
+use crate::Platform;
 use crate::manifest::{Descriptor, HistoryEntry};
 use crate::metadata::Metadata;
 
@@ -46,7 +47,8 @@ impl Image {
             self.tags.push(name.to_owned());
             return;
         };
-        if reference.digest().is_none() || reference.tag().is_some() {
+        // A name with a digest is found by that, whatever tag stands before it.
+        if reference.digest().is_none() {
             let tag = reference.tag().unwrap_or(berth_reference::DEFAULT_TAG);
             self.tags
                 .push(format!("{}:{tag}", reference.familiar_name()));
@@ -116,6 +118,11 @@ impl Image {
     /// When its names were last changed.
     pub fn last_tagged(&self) -> Option<jiff::Timestamp> {
         self.tagged
+    }
+
+    /// What it is for.
+    pub fn platform(&self) -> Platform {
+        self.metadata.config.platform()
     }
 
     /// The architecture it is for, e.g. `amd64`.

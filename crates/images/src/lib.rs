@@ -157,6 +157,21 @@ impl Images {
         self.inner.table.load().resolve(name)
     }
 
+    /// As [`Images::resolve`], for a container that is to run on `platform`. No RPC.
+    ///
+    /// # Errors
+    /// Also [`Error::OtherPlatform`], to which the CLI answers with a pull.
+    pub fn resolve_for(&self, name: &str, platform: &Platform) -> Result<Arc<Image>> {
+        let image = self.resolve(name)?;
+        if platform.distance(&image.platform()).is_none() {
+            return Err(Error::OtherPlatform {
+                name: name.to_owned(),
+                platform: platform.to_string(),
+            });
+        }
+        Ok(image)
+    }
+
     /// The image of exactly this ID. No RPC.
     pub fn by_id(&self, id: &Digest) -> Option<Arc<Image>> {
         self.inner.table.load().image(id).cloned()

@@ -53,7 +53,11 @@ impl Images {
     /// # Errors
     /// The registry's in dockerd's words; [`Error::Platform`].
     pub async fn pull(&self, request: PullRequest) -> Result<Pull> {
-        let reference = request.reference.tagged();
+        let reference = match request.reference.digest() {
+            // What a tag beside the digest points to does not matter.
+            Some(digest) => request.reference.with_digest(digest.clone()),
+            None => request.reference.tagged(),
+        };
         let repository = self
             .inner
             .registry

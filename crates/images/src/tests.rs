@@ -299,6 +299,36 @@ fn globs_are_gos() {
 }
 
 proptest! {
+    /// What is shown can be asked for, and means what it was shown beside.
+    #[test]
+    fn every_name_shown_resolves(
+        names in proptest::collection::vec(("[a-c]{1,2}", "[a-c]?", 0u8..4, any::<bool>()), 0..12),
+    ) {
+        let ids: Vec<Digest> = (0..4u8).map(|n| Digest::of(&[n])).collect();
+        let records: Vec<(String, &Digest)> = names
+            .iter()
+            .map(|(name, tag, id, digested)| {
+                let id = &ids[usize::from(*id)];
+                let tag = if tag.is_empty() { String::new() } else { format!(":{tag}") };
+                let name = format!("docker.io/library/{name}");
+                match (digested, tag.is_empty()) {
+                    (true, _) => (format!("{name}{tag}@{id}"), id),
+                    (false, true) => (dangling_name(id), id),
+                    (false, false) => (format!("{name}{tag}"), id),
+                }
+            })
+            .collect();
+        let records: Vec<(&str, &Digest)> = records.iter().map(|(n, id)| (n.as_str(), *id)).collect();
+        let table = table(&records);
+        for image in table.images() {
+            let shown = image.tags().iter().chain(image.digests());
+            for name in shown.map(String::as_str).chain([image.id().as_str(), image.id().encoded()]) {
+                let found = table.resolve(name).unwrap();
+                prop_assert_eq!(found.id(), image.id(), "{}", name);
+            }
+        }
+    }
+
     #[test]
     fn nothing_makes_the_parsers_fail(text in "\\PC{0,60}", other in "\\PC{0,30}") {
         let _ = glob(text.as_bytes(), other.as_bytes());

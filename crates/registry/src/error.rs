@@ -58,6 +58,9 @@ pub enum Error {
     /// The registry answered something else than success.
     #[error("{0}")]
     Status(String),
+    /// The registry itself failed; it may not the next time.
+    #[error("{0}")]
+    Server(String),
     /// The registry's answer makes no sense.
     #[error("{0}")]
     Protocol(String),
@@ -84,8 +87,8 @@ impl Classify for Error {
         match self {
             Error::Transport { timeout: true, .. } => Kind::DeadlineExceeded,
             // dockerd answers 500 to an unreachable registry, and clients rely on the text alone.
-            Error::Transport { .. } | Error::Status(_) | Error::Protocol(_) => Kind::Internal,
-            Error::Digest { .. } | Error::Setup(_) => Kind::Internal,
+            Error::Transport { .. } | Error::Status(_) | Error::Server(_) => Kind::Internal,
+            Error::Protocol(_) | Error::Digest { .. } | Error::Setup(_) => Kind::Internal,
             // dockerd answers 404 to both: the repository may well not exist.
             Error::ManifestUnknown { .. }
             | Error::NameUnknown { .. }
@@ -98,9 +101,13 @@ impl Classify for Error {
 }
 
 impl Error {
-    /// True when trying again may help: the connection broke, not the conversation.
+    /// True when trying again may help: the connection or the registry broke, not the
+    /// conversation.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Error::Transport { .. } | Error::TooMany(_))
+        matches!(
+            self,
+            Error::Transport { .. } | Error::TooMany(_) | Error::Server(_)
+        )
     }
 
     /// Puts an HTTP client's failure into the words of Go's HTTP client, which users search for.

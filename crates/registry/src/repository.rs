@@ -234,9 +234,14 @@ impl Repository {
             .map_err(|e| Error::transport(verb, &url, &e))?;
         match response.status() {
             status if status.is_success() => Ok((url, response)),
-            status => Err(Error::Status(format!(
-                "received unexpected HTTP status: {status}"
-            ))),
+            status => {
+                let text = format!("received unexpected HTTP status: {status}");
+                Err(if status.is_server_error() {
+                    Error::Server(text)
+                } else {
+                    Error::Status(text)
+                })
+            }
         }
     }
 
@@ -304,10 +309,17 @@ impl Repository {
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(),
             StatusCode::TOO_MANY_REQUESTS => Error::TooMany(words(detail, "rate limit exceeded")),
-            _ => match detail {
-                Some((code, message)) => Error::Status(format!("{code}: {message}")),
-                None => Error::Status(format!("received unexpected HTTP status: {status}")),
-            },
+            _ => {
+                let text = match detail {
+                    Some((code, message)) => format!("{code}: {message}"),
+                    None => format!("received unexpected HTTP status: {status}"),
+                };
+                if status.is_server_error() {
+                    Error::Server(text)
+                } else {
+                    Error::Status(text)
+                }
+            }
         }
     }
 
