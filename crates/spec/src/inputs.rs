@@ -68,11 +68,15 @@ pub struct BindMount {
     pub source: PathBuf,
     /// Where it shows inside: an absolute path.
     pub destination: PathBuf,
-    /// Nothing can be written through this mount.
+    /// Nothing can be written through this mount; nor through mounts below the source, where the
+    /// kernel can do that (Linux 5.12 with runc 1.1).
     pub readonly: bool,
-    /// With `readonly`: mounts below the source are read-only too (`rro`; needs Linux 5.12 and
-    /// runc 1.1).
+    /// With `readonly`: it is an error where the kernel cannot make mounts below the source
+    /// read-only (`rro`, `BindOptions.ReadOnlyForceRecursive`).
     pub readonly_recursive: bool,
+    /// With `readonly`: mounts below the source stay writable
+    /// (`BindOptions.ReadOnlyNonRecursive`).
+    pub readonly_non_recursive: bool,
     /// Mounts below the source are not shown (`BindOptions.NonRecursive`).
     pub non_recursive: bool,
     /// `rprivate`, `private`, `rshared`, `shared`, `rslave` or `slave`; empty means `rprivate`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Mount;
 
 use crate::error::{Error, Result};
+use crate::facts::HostFacts;
 use crate::inputs::{BindMount, Inputs};
 use crate::modes::Mode;
 use crate::tmpfs;
@@ -14,6 +15,9 @@ pub(crate) const INIT_PATH: &str = "/sbin/docker-init";
 
 /// The size of `/dev/shm` when nothing is said, in bytes (64 MiB).
 pub const DEFAULT_SHM_SIZE: i64 = 64 << 20;
+
+/// The first kernel that makes a mount and all below it read-only (`mount_setattr(2)`).
+const RECURSIVE_READONLY: (u32, u32) = (5, 12);
 
 /// Mounts that stay writable under a read-only root filesystem: they are the container's own.
 const OWN: [&str; 5] = ["/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"];
@@ -134,7 +138,7 @@ fn client_mounts(inputs: &Inputs<'_>) -> Result<(Vec<Mount>, Option<&'static str
     let mut list = Vec::new();
     let mut needs: Option<&'static str> = None;
     for bind in inputs.mounts {
-        list.push(bind_mount(bind)?);
+        list.push(bind_mount(bind, inputs.facts)?);
         match bind.propagation.as_str() {
             "shared" | "rshared" => needs = Some("shared"),
             "slave" | "rslave" => needs = needs.or(Some("rslave")),
@@ -162,7 +166,7 @@ fn client_mounts(inputs: &Inputs<'_>) -> Result<(Vec<Mount>, Option<&'static str
             destination: PathBuf::from("/dev/shm"),
             ..BindMount::default()
         };
-        list.push(bind_mount(&bind)?);
+        list.push(bind_mount(&bind, inputs.facts)?);
     }
     let depth = |mount: &Mount| mount.destination().components().count();
     list.sort_by(|a, b| (depth(a), a.destination()).cmp(&(depth(b), b.destination())));
@@ -178,7 +182,7 @@ fn shared_memory<'a>(inputs: &Inputs<'a>) -> Option<&'a Path> {
     }
 }
 
-fn bind_mount(bind: &BindMount) -> Result<Mount> {
+fn bind_mount(bind: &BindMount, facts: &HostFacts) -> Result<Mount> {
     let propagation = match bind.propagation.as_str() {
         "" => "rprivate",
         known @ ("private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave") => known,
@@ -190,10 +194,27 @@ fn bind_mount(bind: &BindMount) -> Result<Mount> {
     };
     let mut options = vec![if bind.non_recursive { "bind" } else { "rbind" }];
     if bind.readonly {
-        options.push(if bind.readonly_recursive { "rro" } else { "ro" });
+        options.push(readonly_option(bind, facts)?);
     }
     options.push(propagation);
     Ok(mount(&bind.destination, "bind", &bind.source, &options))
+}
+
+/// `rro` unless mounts below the source are to stay writable, or the kernel cannot do better.
+fn readonly_option(bind: &BindMount, facts: &HostFacts) -> Result<&'static str> {
+    let (force, able) = (bind.readonly_recursive, facts.kernel >= RECURSIVE_READONLY);
+    match (bind.readonly_non_recursive, force) {
+        (true, true) => Err(Error::invalid(
+            "mount options conflict: ReadOnlyNonRecursive and ReadOnlyForceRecursive",
+        )),
+        (true, false) => Ok("ro"),
+        (false, _) if able => Ok("rro"),
+        (false, false) => Ok("ro"),
+        (false, true) => Err(Error::Host(format!(
+            "rro is not supported: requires kernel >= 5.12, the host has {}",
+            facts.kernel_release
+        ))),
+    }
 }
 
 fn tmpfs_mount(destination: &str, options: &str) -> Result<Mount> {
@@ -209,7 +230,7 @@ fn tmpfs_mount(destination: &str, options: &str) -> Result<Mount> {
 }
 
 /// The options of a `--mount type=tmpfs`, as `--tmpfs` would spell them.
-fn tmpfs_options(wanted: &berth_wire::MountRequest) -> String {
+pub(crate) fn tmpfs_options(wanted: &berth_wire::MountRequest) -> String {
     let mut options = Vec::new();
     if let Some(tmpfs) = &wanted.tmpfs_options {
         if tmpfs.mode != 0 {

@@ -14,7 +14,7 @@ use crate::devices;
 use crate::error::{Error, Result};
 use crate::facts::HostFacts;
 use crate::modes::{self, Mode};
-use crate::mounts::DEFAULT_SHM_SIZE;
+use crate::mounts::{self, DEFAULT_SHM_SIZE};
 use crate::process;
 use crate::security::SecurityOptions;
 use crate::tmpfs;
@@ -239,6 +239,10 @@ fn mounts_and_devices(host: &HostConfig) -> Result<()> {
     for (destination, options) in &host.tmpfs {
         tmpfs::validate_destination(destination)?;
         tmpfs::merge(options)?;
+    }
+    for mount in host.mounts.iter().filter(|mount| mount.kind == "tmpfs") {
+        tmpfs::validate_destination(&mount.target)?;
+        tmpfs::merge(&mounts::tmpfs_options(mount))?;
     }
     host.ulimits
         .iter()

@@ -369,6 +369,43 @@ fn binds() {
 }
 
 #[test]
+fn read_only_binds_on_old_kernels() {
+    let option = |kernel, change: fn(&mut BindMount)| {
+        let mut case = Case::new();
+        case.facts.kernel = kernel;
+        let mut bind = BindMount {
+            source: "/srv".into(),
+            destination: "/data".into(),
+            readonly: true,
+            ..BindMount::default()
+        };
+        change(&mut bind);
+        case.mounts = vec![bind];
+        let spec = case.build().map_err(|error| error.to_string())?;
+        let mounts = spec.mounts().clone().unwrap_or_default();
+        let mount = mounts
+            .iter()
+            .find(|m| m.destination() == Path::new("/data"));
+        Ok(mount.unwrap().options().clone().unwrap().remove(1))
+    };
+    let said = |text: &str| Ok::<_, String>(text.to_owned());
+    assert_eq!(option((5, 12), |_| ()), said("rro"));
+    assert_eq!(option((5, 11), |_| ()), said("ro"));
+    assert_eq!(
+        option((6, 1), |bind| bind.readonly_non_recursive = true),
+        said("ro")
+    );
+    assert!(option((5, 11), |bind| bind.readonly_recursive = true).is_err());
+    assert!(
+        option((6, 1), |bind| {
+            bind.readonly_recursive = true;
+            bind.readonly_non_recursive = true;
+        })
+        .is_err()
+    );
+}
+
+#[test]
 fn host_namespaces() {
     let mut case = Case::host(|host| {
         host.network_mode = "host".to_owned();
