@@ -75,11 +75,16 @@ pub fn command(config: &ContainerConfig) -> Result<Vec<String>> {
 /// variable of Docker's away. `HOME` is left to the runtime, which reads it from the image.
 #[must_use]
 pub fn environment(config: &ContainerConfig, hostname: &str) -> Vec<String> {
+    environment_of(config, hostname, config.tty)
+}
+
+/// [`environment`] of a process with or without a terminal.
+pub(crate) fn environment_of(config: &ContainerConfig, hostname: &str, tty: bool) -> Vec<String> {
     let mut own = vec![
         format!("PATH={DEFAULT_PATH}"),
         format!("HOSTNAME={hostname}"),
     ];
-    if config.tty {
+    if tty {
         own.push("TERM=xterm".to_owned());
     }
     merge_environment(own, &config.env)
@@ -121,8 +126,15 @@ pub(crate) fn capabilities(granted: CapSet) -> LinuxCapabilities {
 }
 
 fn console_size(inputs: &Inputs<'_>) -> Option<oci_spec::runtime::Box> {
-    let [height, width] = inputs.host.console_size;
-    if !inputs.config.tty || (height == 0 && width == 0) {
+    if !inputs.config.tty {
+        return None;
+    }
+    console(inputs.host.console_size)
+}
+
+/// A terminal's size: height and width; nothing for 0 by 0.
+pub(crate) fn console([height, width]: [u32; 2]) -> Option<oci_spec::runtime::Box> {
+    if height == 0 && width == 0 {
         return None;
     }
     BoxBuilder::default()

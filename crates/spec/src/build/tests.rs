@@ -15,6 +15,10 @@ use crate::inputs::BindMount;
 use crate::passwd::User;
 use crate::validate::{Defaults, fill_defaults, validate_host_config};
 
+mod exec;
+mod mounts;
+mod security;
+
 const ID: &str = "4f66ad9a0b2e8d3b1c5e7f90a1b2c3d4e5f60718293a4b5c6d7e8f9001122334";
 
 /// A container and everything around it, for a test to change.
@@ -77,10 +81,14 @@ impl Case {
         };
         fill_defaults(&mut host, &self.facts, &defaults);
         validate_host_config(&mut host, &self.config, &self.facts)?;
-        build(&Inputs {
+        build(&self.inputs(&host))
+    }
+
+    fn inputs<'a>(&'a self, host: &'a HostConfig) -> Inputs<'a> {
+        Inputs {
             id: ID,
             config: &self.config,
-            host: &host,
+            host,
             hostname: "4f66ad9a0b2e",
             domainname: self.domainname,
             user: &self.user,
@@ -99,7 +107,7 @@ impl Case {
             default_ulimits: &[],
             seccomp_default: None,
             rootfs_path: "rootfs",
-        })
+        }
     }
 
     fn json(&self) -> Value {
@@ -229,60 +237,6 @@ fn unlimited_swap_and_pids() {
 }
 
 #[test]
-fn readonly_root_with_tmpfs() {
-    golden(
-        "readonly-tmpfs-shm",
-        &Case::host(|host| {
-            host.readonly_rootfs = true;
-            host.shm_size = 1 << 20;
-            host.tmpfs
-                .insert("/run".to_owned(), "rw,exec,size=64m".to_owned());
-            host.tmpfs.insert("/tmp/a/b".to_owned(), String::new());
-        }),
-    );
-}
-
-#[test]
-fn tmpfs_mounts_in_the_long_form() {
-    let with = |option: &[&str]| {
-        let tmpfs = berth_wire::TmpfsOptions {
-            size_bytes: 4096,
-            mode: 0o700,
-            options: vec![strings(&["exec"]), strings(option)],
-        };
-        Case::host(|host| {
-            host.mounts = vec![berth_wire::MountRequest {
-                kind: "tmpfs".to_owned(),
-                target: "/scratch".to_owned(),
-                read_only: true,
-                tmpfs_options: Some(tmpfs),
-                ..Default::default()
-            }];
-        })
-    };
-    let value = with(&["uid", "7"]).json();
-    let mounts = value["mounts"].as_array().unwrap();
-    let mount = mounts.iter().find(|m| m["destination"] == "/scratch");
-    assert_eq!(
-        mount.unwrap()["options"],
-        serde_json::json!([
-            "nosuid",
-            "nodev",
-            "rprivate",
-            "mode=700",
-            "size=4096",
-            "exec",
-            "uid=7",
-            "ro"
-        ])
-    );
-    assert_eq!(
-        with(&["lowerdir", "/x"]).error(),
-        "Invalid tmpfs option [\"lowerdir\" \"/x\"]"
-    );
-}
-
-#[test]
 fn devices_and_rules() {
     let mut case = Case::host(|host| {
         host.devices = vec![DeviceMapping {
@@ -325,84 +279,6 @@ fn ulimits_sysctls_and_annotations() {
     });
     case.domainname = "example.org";
     golden("ulimits-sysctls", &case);
-}
-
-#[test]
-fn binds() {
-    let mut case = Case::new();
-    let bind = |source: &str, destination: &str| BindMount {
-        source: source.into(),
-        destination: destination.into(),
-        ..BindMount::default()
-    };
-    case.mounts.extend([
-        bind("/srv/deep", "/data/deep/er"),
-        BindMount {
-            readonly: true,
-            ..bind("/srv/ro", "/data")
-        },
-        BindMount {
-            propagation: "rshared".to_owned(),
-            ..bind("/srv/sh", "/shared")
-        },
-        BindMount {
-            propagation: "rslave".to_owned(),
-            ..bind("/srv/sl", "/slave")
-        },
-        BindMount {
-            readonly: true,
-            readonly_recursive: true,
-            non_recursive: true,
-            ..bind("/srv/rro", "/rro")
-        },
-        bind("/srv/proc", "/proc"),
-    ]);
-    golden("binds", &case);
-    case.mounts.push(bind("/dev", "/dev"));
-    let value = case.json();
-    let below_dev = value["mounts"].as_array().unwrap().iter().any(|mount| {
-        mount["destination"]
-            .as_str()
-            .is_some_and(|path| path.starts_with("/dev/"))
-    });
-    assert!(!below_dev);
-}
-
-#[test]
-fn read_only_binds_on_old_kernels() {
-    let option = |kernel, change: fn(&mut BindMount)| {
-        let mut case = Case::new();
-        case.facts.kernel = kernel;
-        let mut bind = BindMount {
-            source: "/srv".into(),
-            destination: "/data".into(),
-            readonly: true,
-            ..BindMount::default()
-        };
-        change(&mut bind);
-        case.mounts = vec![bind];
-        let spec = case.build().map_err(|error| error.to_string())?;
-        let mounts = spec.mounts().clone().unwrap_or_default();
-        let mount = mounts
-            .iter()
-            .find(|m| m.destination() == Path::new("/data"));
-        Ok(mount.unwrap().options().clone().unwrap().remove(1))
-    };
-    let said = |text: &str| Ok::<_, String>(text.to_owned());
-    assert_eq!(option((5, 12), |_| ()), said("rro"));
-    assert_eq!(option((5, 11), |_| ()), said("ro"));
-    assert_eq!(
-        option((6, 1), |bind| bind.readonly_non_recursive = true),
-        said("ro")
-    );
-    assert!(option((5, 11), |bind| bind.readonly_recursive = true).is_err());
-    assert!(
-        option((6, 1), |bind| {
-            bind.readonly_recursive = true;
-            bind.readonly_non_recursive = true;
-        })
-        .is_err()
-    );
 }
 
 #[test]
@@ -481,82 +357,5 @@ fn the_hosts_network_is_never_a_mistake() {
     assert_eq!(
         case.error(),
         "no network namespace was made for network mode \"bridge\""
-    );
-}
-
-#[test]
-fn sysctls_that_would_reach_the_host() {
-    let with = |name: &str, change: fn(&mut HostConfig)| {
-        let mut case = Case::host(|host| {
-            host.sysctls.insert(name.to_owned(), "1".to_owned());
-            change(host);
-        });
-        if case.host.network_mode == "host" {
-            case.netns = None;
-        }
-        case.error()
-    };
-    assert_eq!(
-        with("net.ipv4.ip_forward", |host| host.network_mode =
-            "host".to_owned()),
-        "sysctl \"net.ipv4.ip_forward\" not allowed in host network namespace"
-    );
-    assert_eq!(
-        with("vm.swappiness", |_| ()),
-        "sysctl \"vm.swappiness\" is not in a separate kernel namespace"
-    );
-    assert_eq!(
-        with("kernel.sem", |host| host.ipc_mode = "host".to_owned()),
-        "sysctl \"kernel.sem\" is not allowed in the hosts ipc namespace"
-    );
-    with("net/../kernel/core_pattern", |_| ());
-    with("net..x", |_| ());
-}
-
-#[test]
-fn cgroup_parents() {
-    let path = |parent: &str| {
-        let case = Case::host(|host| host.cgroup_parent = parent.to_owned());
-        case.json()["linux"]["cgroupsPath"]
-            .as_str()
-            .unwrap()
-            .replace(ID, "ID")
-    };
-    assert_eq!(path(""), "/docker/ID");
-    assert_eq!(path("/a/b/"), "/a/b/ID");
-    assert_eq!(path("a"), "a/ID");
-    assert_eq!(path("/../../x"), "/x/ID");
-    assert_eq!(path("../../x"), "x/ID");
-}
-
-#[test]
-fn security_options() {
-    let mut case = Case::host(|host| host.security_opt = strings(&["writable-cgroups"]));
-    let cgroup = |case: &Case| {
-        let value = case.json();
-        let mounts = value["mounts"].as_array().unwrap().clone();
-        mounts
-            .into_iter()
-            .find(|mount| mount["type"] == "cgroup")
-            .unwrap()["options"]
-            .clone()
-    };
-    assert_eq!(
-        cgroup(&case),
-        serde_json::json!(["nosuid", "noexec", "nodev"])
-    );
-    case.host.security_opt = strings(&["x"]);
-    assert_eq!(case.error(), "invalid --security-opt 1: \"x\"");
-    case.host.security_opt.clear();
-    case.facts.apparmor = true;
-    assert_eq!(case.json()["process"].get("apparmorProfile"), None);
-    case.facts.apparmor_default = true;
-    assert_eq!(case.json()["process"]["apparmorProfile"], "docker-default");
-    case.facts.seccomp = false;
-    assert_eq!(case.json()["linux"].get("seccomp"), None);
-    case.host.security_opt = strings(&["seccomp={}"]);
-    assert!(
-        case.error()
-            .starts_with("seccomp is not enabled in your kernel")
     );
 }
