@@ -41,6 +41,20 @@ impl Flights {
     }
 }
 
+/// How one try at a layer ended.
+#[derive(Debug)]
+enum Attempt {
+    /// It is in the content store.
+    Done,
+    /// The registry broke off; `moved` when it sent something before that.
+    Broke {
+        error: berth_registry::Error,
+        moved: bool,
+    },
+    /// What an earlier try had left did not fit what came now; it is thrown away.
+    Stale(Error),
+}
+
 /// One layer to fetch.
 #[derive(Debug)]
 pub(crate) struct Fetch<'a> {
@@ -69,63 +83,77 @@ impl Fetch<'_> {
         let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
-        let mut tries = 0;
-        let mut fresh = false;
+        let (mut tries, mut fresh) = (0, false);
         loop {
-            let content = self.client.content();
-            let mut writer = match content
-                .writer(&reference, size, layer.digest.as_str())
-                .await?
-            {
-                Opened::Writer(writer) => writer,
-                Opened::Existing => {
-                    self.progress.update(id, "Already exists").await;
-                    return Ok(());
-                }
-            };
-            let start = writer.offset();
-            match self.copy(layer, &mut writer, size).await {
-                Ok(()) => {}
-                Err(Error::Registry(e)) if e.is_transient() => {
-                    if writer.offset() > start {
-                        tries = 0;
-                    }
-                    tries += 1;
+            match self.attempt(layer, &reference, size, labels).await? {
+                Attempt::Done => return Ok(()),
+                Attempt::Broke { error, moved } => {
+                    tries = if moved { 1 } else { tries + 1 };
                     if tries >= TRIES {
-                        return Err(e.into());
+                        return Err(error.into());
                     }
-                    tracing::info!(error = %e, layer = %layer.digest, at = writer.offset(), "download broke off");
-                    drop(writer);
-                    let seconds = PAUSE << (tries - 1);
-                    let plural = if seconds == 1 { "" } else { "s" };
-                    let text = format!("Retrying in {seconds} second{plural}");
-                    self.progress.update(id, &text).await;
-                    tokio::time::sleep(Duration::from_secs(seconds)).await;
-                    continue;
-                }
-                Err(e) => return Err(e),
-            }
-            self.progress.update(id, "Verifying Checksum").await;
-            match writer.commit(labels).await {
-                Ok(Committed::New | Committed::Existing) => {
-                    self.progress.update(id, "Download complete").await;
-                    return Ok(());
+                    self.pause(id, tries).await;
                 }
                 // What was there from an earlier try may be the culprit: once more from nothing.
-                Err(e) if start > 0 && !fresh && !e.is_unreachable() => {
-                    fresh = true;
-                    content.abort(&reference).await?;
-                }
-                Err(e) if e.is_unreachable() => return Err(e.into()),
-                Err(e) => {
-                    content.abort(&reference).await?;
-                    return Err(Error::Corrupt(format!(
-                        "filesystem layer verification failed for digest {}: {e}",
-                        layer.digest
-                    )));
+                Attempt::Stale(_) if !fresh => fresh = true,
+                Attempt::Stale(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        layer: &Descriptor,
+        reference: &str,
+        size: u64,
+        labels: &Labels,
+    ) -> Result<Attempt> {
+        let id = layer.digest.short();
+        let content = self.client.content();
+        let opened = content.writer(reference, size, layer.digest.as_str());
+        let Opened::Writer(mut writer) = opened.await? else {
+            self.progress.update(id, "Already exists").await;
+            return Ok(Attempt::Done);
+        };
+        let start = writer.offset();
+        match self.copy(layer, &mut writer, size).await {
+            Ok(()) => {}
+            Err(Error::Registry(error)) if error.is_transient() => {
+                let at = writer.offset();
+                tracing::info!(%error, layer = %layer.digest, at, "download broke off");
+                let moved = at > start;
+                return Ok(Attempt::Broke { error, moved });
+            }
+            Err(e) => return Err(e),
+        }
+        self.progress.update(id, "Verifying Checksum").await;
+        match writer.commit(labels).await {
+            Ok(Committed::New | Committed::Existing) => {
+                self.progress.update(id, "Download complete").await;
+                Ok(Attempt::Done)
+            }
+            Err(e) if e.is_unreachable() => Err(e.into()),
+            Err(e) => {
+                content.abort(reference).await?;
+                let error = Error::Corrupt(format!(
+                    "filesystem layer verification failed for digest {}: {e}",
+                    layer.digest
+                ));
+                if start > 0 {
+                    Ok(Attempt::Stale(error))
+                } else {
+                    Err(error)
                 }
             }
         }
+    }
+
+    async fn pause(&self, id: &str, tries: u32) {
+        let seconds = PAUSE << tries.saturating_sub(1);
+        let plural = if seconds == 1 { "" } else { "s" };
+        let text = format!("Retrying in {seconds} second{plural}");
+        self.progress.update(id, &text).await;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
     /// Copies what is missing behind the writer's offset.

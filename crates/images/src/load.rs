@@ -1,6 +1,6 @@
 //! Load: image archives as `docker save`, BuildKit and OCI tools write them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use berth_ctrd::{Client, Labels, Opened};
@@ -300,7 +300,7 @@ impl Load<'_> {
         let document = self.images.read_document(self.client, &target.digest).await;
         let document = document.map_err(|e| missing(e, &target.digest))?;
         target.media_type = document.media_type().to_owned();
-        self.label(&target, &document, 0).await?;
+        self.label(&target, document.clone()).await?;
         let host = Platform::host();
         let found = self
             .images
@@ -384,25 +384,31 @@ impl Load<'_> {
     }
 
     /// Labels a document and what is below it, so that garbage collection follows them.
-    async fn label(&self, target: &Descriptor, document: &Document, depth: usize) -> Result<()> {
+    async fn label(&self, target: &Descriptor, document: Document) -> Result<()> {
         let content = self.client.content();
-        content
-            .update_labels(target.digest.as_str(), &document.gc_labels())
-            .await?;
-        let Document::Index(index) = document else {
-            return Ok(());
-        };
-        if depth >= MAX_DEPTH {
-            return Err(Error::Archive(
-                "invalid archive: indexes nested too deep".to_owned(),
-            ));
-        }
-        for child in &index.manifests {
-            // Archives often hold one platform of many.
-            match self.images.read_document(self.client, &child.digest).await {
-                Ok(document) => Box::pin(self.label(child, &document, depth + 1)).await?,
-                Err(Error::Containerd(e)) if e.is_not_found() => {}
-                Err(e) => return Err(e),
+        let mut waiting = vec![(0, target.digest.clone(), document)];
+        // Nested indexes may list the same thing over and over.
+        let mut seen = BTreeSet::from([target.digest.clone()]);
+        while let Some((depth, digest, document)) = waiting.pop() {
+            let labels = document.gc_labels();
+            content.update_labels(digest.as_str(), &labels).await?;
+            let Document::Index(index) = document else {
+                continue;
+            };
+            if depth >= MAX_DEPTH {
+                let message = "invalid archive: indexes nested too deep";
+                return Err(Error::Archive(message.to_owned()));
+            }
+            for child in index.manifests {
+                if !seen.insert(child.digest.clone()) {
+                    continue;
+                }
+                // Archives often hold one platform of many.
+                match self.images.read_document(self.client, &child.digest).await {
+                    Ok(document) => waiting.push((depth + 1, child.digest, document)),
+                    Err(Error::Containerd(e)) if e.is_not_found() => {}
+                    Err(e) => return Err(e),
+                }
             }
         }
         Ok(())

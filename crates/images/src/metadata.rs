@@ -1,10 +1,12 @@
 //! What stands in an image's manifest and configuration, read once.
 
+use std::collections::BTreeSet;
+
 use berth_ctrd::Client;
 use berth_reference::{Digest, chain_ids};
 use futures::StreamExt;
 
-use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
+use crate::manifest::{ConfigFile, Descriptor, Document, Index, MAX_JSON, Manifest};
 use crate::{Images, Platform, Result};
 
 /// How deep indexes may be nested.
@@ -133,41 +135,28 @@ impl Images {
         any: bool,
     ) -> Result<Option<Found>> {
         let mut waiting = vec![(0, target.clone())];
+        let mut seen = BTreeSet::new();
         let mut other = None;
         while let Some((depth, descriptor)) = waiting.pop() {
-            let document = match self.read_document(client, &descriptor.digest).await {
-                Ok(document) => document,
+            // Nested indexes may list the same thing over and over.
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            let manifest = match self.read_document(client, &descriptor.digest).await {
+                Ok(Document::Manifest(manifest)) => manifest,
+                Ok(Document::Index(index)) => {
+                    if depth < MAX_DEPTH {
+                        let order = in_order(&index, platform, any);
+                        waiting.extend(order.into_iter().rev().map(|d| (depth + 1, d)));
+                    }
+                    continue;
+                }
                 Err(e) => {
                     passable(e)?;
                     continue;
                 }
             };
-            let manifest = match document {
-                Document::Index(index) => {
-                    if depth < MAX_DEPTH {
-                        let best = platform.choose(&index.manifests);
-                        let rest = index
-                            .manifests
-                            .iter()
-                            .filter(|d| any && !d.is_attestation() && !best.contains(d));
-                        // The last is looked at first.
-                        let mut order: Vec<_> = best.iter().copied().chain(rest).collect();
-                        order.reverse();
-                        waiting.extend(order.into_iter().map(|d| (depth + 1, d.clone())));
-                    }
-                    continue;
-                }
-                Document::Manifest(manifest) => manifest,
-            };
-            let content = client.content();
-            let config = match content
-                .read_all(manifest.config.digest.as_str(), MAX_JSON)
-                .await
-            {
-                Ok(data) => ConfigFile::parse(&manifest.config.digest, &data),
-                Err(e) => Err(e.into()),
-            };
-            match config {
+            match self.read_config(client, &manifest).await {
                 Ok(config) if manifest.layers.iter().all(Descriptor::is_layer) => {
                     let fits = platform.distance(&config.platform()).is_some();
                     let found = Found {
@@ -186,6 +175,24 @@ impl Images {
         }
         Ok(if any { other } else { None })
     }
+
+    async fn read_config(&self, client: &Client, manifest: &Manifest) -> Result<ConfigFile> {
+        let digest = &manifest.config.digest;
+        let data = client.content().read_all(digest.as_str(), MAX_JSON).await?;
+        ConfigFile::parse(digest, &data)
+    }
+}
+
+/// The manifests of an index worth looking at, best first; with `any`, those for other platforms
+/// too.
+fn in_order(index: &Index, platform: &Platform, any: bool) -> Vec<Descriptor> {
+    let best = platform.choose(&index.manifests);
+    let others = index
+        .manifests
+        .iter()
+        .filter(|d| any && !d.is_attestation());
+    // Those that were chosen come twice; the second time they are known.
+    best.iter().copied().chain(others).cloned().collect()
 }
 
 /// A platform's manifest and configuration.

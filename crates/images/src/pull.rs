@@ -171,16 +171,7 @@ impl Pull {
         manifest: &Manifest,
         progress: &Progress,
     ) -> Result<Arc<Image>> {
-        if let Some(odd) = manifest.layers.iter().find(|l| !l.is_layer()) {
-            return Err(Error::Invalid(format!(
-                "unsupported media type {}",
-                if odd.media_type.is_empty() {
-                    "\"\""
-                } else {
-                    &odd.media_type
-                }
-            )));
-        }
+        only_layers(manifest)?;
         for layer in &manifest.layers {
             progress
                 .update(layer.digest.short(), "Pulling fs layer")
@@ -190,19 +181,13 @@ impl Pull {
         let client = lease.client();
         let (config, config_data) = self.config(&manifest.config).await?;
         self.layers(client, manifest, &config, progress).await?;
-        let chain = berth_reference::chain_id(&config.rootfs.diff_ids);
         let mut labels = self.source();
-        if let Some(chain) = chain {
+        if let Some(chain) = berth_reference::chain_id(&config.rootfs.diff_ids) {
             labels.extend(snapshot_label(self.images.snapshotter(), &chain));
         }
-        self.put(
-            client,
-            "config",
-            &manifest.config.digest,
-            config_data,
-            labels,
-        )
-        .await?;
+        let digest = &manifest.config.digest;
+        self.put(client, "config", digest, config_data, labels)
+            .await?;
         let document = Document::Manifest(manifest.clone());
         let labels = self.with_source(document.gc_labels());
         self.put(client, "manifest", &descriptor.digest, data.clone(), labels)
@@ -342,4 +327,16 @@ impl Pull {
         labels.insert(key, self.reference.path().to_owned());
         labels
     }
+}
+
+/// Refuses artifacts that are no images.
+fn only_layers(manifest: &Manifest) -> Result<()> {
+    let odd = manifest.layers.iter().find(|l| !l.is_layer());
+    odd.map_or(Ok(()), |odd| {
+        let media_type = Some(odd.media_type.as_str()).filter(|m| !m.is_empty());
+        let media_type = media_type.unwrap_or("\"\"");
+        Err(Error::Invalid(format!(
+            "unsupported media type {media_type}"
+        )))
+    })
 }

@@ -107,7 +107,11 @@ impl Archive<'_> {
     /// A target and everything below it that is in the content store.
     async fn tree(&mut self, target: Descriptor) -> Result<()> {
         let mut waiting = vec![target.clone()];
+        let mut seen = BTreeSet::new();
         while let Some(descriptor) = waiting.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
             let client = &self.images.inner.client;
             let document = match client
                 .content()

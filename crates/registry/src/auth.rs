@@ -134,47 +134,28 @@ async fn fetch(
     scope: &str,
     credentials: Option<&Credentials>,
 ) -> Result<String> {
-    let realm = challenge.get("realm").unwrap_or_default();
-    let mut url = Url::parse(realm)
-        .map_err(|_| Error::Protocol(format!("invalid authentication realm {realm:?}")))?;
-    let local = url.host_str().is_some_and(is_loopback);
-    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
-        return Err(Error::Protocol(format!(
-            "authentication realm {realm:?} is not HTTPS"
-        )));
-    }
-    let service = challenge.get("service").unwrap_or_default().to_owned();
-    let scope = challenge.get("scope").unwrap_or(scope).to_owned();
-    let client = registry.client_for(&url)?;
+    let realm = realm(challenge)?;
+    let service = challenge.get("service").unwrap_or_default();
+    let scope = challenge.get("scope").unwrap_or(scope);
+    let client = registry.client_for(&realm)?;
     let refresh = credentials
-        .map(|c| &c.identity_token)
+        .map(|c| c.identity_token.as_str())
         .filter(|t| !t.is_empty());
     let (method, request) = match refresh {
         Some(refresh) => {
-            let form = [
-                ("grant_type", "refresh_token"),
-                ("client_id", "berth"),
-                ("service", &service),
-                ("scope", &scope),
-                ("refresh_token", refresh),
-            ];
-            let mut body = Url::parse("form:/").map_err(|e| Error::Setup(e.to_string()))?;
-            body.query_pairs_mut().extend_pairs(form);
-            let body = body.query().unwrap_or_default().to_owned();
             let kind = "application/x-www-form-urlencoded";
-            (
-                "Post",
-                client
-                    .post(url.clone())
-                    .header("content-type", kind)
-                    .body(body),
-            )
+            let request = client
+                .post(realm.clone())
+                .header("content-type", kind)
+                .body(refresh_form(service, scope, refresh)?);
+            ("Post", request)
         }
         None => {
+            let mut url = realm.clone();
             url.query_pairs_mut()
-                .append_pair("service", &service)
-                .append_pair("scope", &scope);
-            let request = client.get(url.clone());
+                .append_pair("service", service)
+                .append_pair("scope", scope);
+            let request = client.get(url);
             match credentials.and_then(Credentials::basic) {
                 Some(basic) => ("Get", request.header("authorization", basic)),
                 None => ("Get", request),
@@ -185,30 +166,60 @@ async fn fetch(
         .timeout(LIMIT)
         .send()
         .await
-        .map_err(|e| Error::transport(method, &url, &e))?;
+        .map_err(|e| Error::transport(method, &realm, &e))?;
     let status = response.status();
     if status.as_u16() == 401 || status.as_u16() == 403 {
-        return Err(Error::Unauthorized(
-            "incorrect username or password".to_owned(),
-        ));
+        let words = "incorrect username or password";
+        return Err(Error::Unauthorized(words.to_owned()));
     }
     if !status.is_success() {
         return Err(Error::Status(format!(
             "failed to authorize: unexpected status: {status}"
         )));
     }
-    let body = crate::repository::limited(method, &url, response, MAX_TOKEN).await?;
-    let token: Token = serde_json::from_slice(&body)
+    let body = crate::repository::limited(method, &realm, response, MAX_TOKEN).await?;
+    token(&body)
+}
+
+/// Where tokens come from. Credentials go there, so it must be HTTPS, except on loopback.
+fn realm(challenge: &Challenge) -> Result<Url> {
+    let realm = challenge.get("realm").unwrap_or_default();
+    let url = Url::parse(realm)
+        .map_err(|_| Error::Protocol(format!("invalid authentication realm {realm:?}")))?;
+    let local = url.host_str().is_some_and(is_loopback);
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return Err(Error::Protocol(format!(
+            "authentication realm {realm:?} is not HTTPS"
+        )));
+    }
+    Ok(url)
+}
+
+/// The form by which an OAuth2 refresh token becomes an access token.
+fn refresh_form(service: &str, scope: &str, refresh: &str) -> Result<String> {
+    let mut body = Url::parse("form:/").map_err(|e| Error::Setup(e.to_string()))?;
+    body.query_pairs_mut().extend_pairs([
+        ("grant_type", "refresh_token"),
+        ("client_id", "berth"),
+        ("service", service),
+        ("scope", scope),
+        ("refresh_token", refresh),
+    ]);
+    Ok(body.query().unwrap_or_default().to_owned())
+}
+
+/// The header value for the token in a token server's answer.
+fn token(body: &[u8]) -> Result<String> {
+    let answer: Token = serde_json::from_slice(body)
         .map_err(|_| Error::Protocol("authorization server sent no token".to_owned()))?;
-    let token = if token.token.is_empty() {
-        token.access_token
+    let token = if answer.token.is_empty() {
+        answer.access_token
     } else {
-        token.token
+        answer.token
     };
     if token.is_empty() {
-        return Err(Error::Protocol(
-            "authorization server did not include a token".to_owned(),
-        ));
+        let words = "authorization server did not include a token";
+        return Err(Error::Protocol(words.to_owned()));
     }
     Ok(format!("Bearer {token}"))
 }

@@ -281,3 +281,33 @@ async fn a_loopback_registry_cannot_send_us_to_plain_or_unproven_hosts() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn an_identity_token_is_traded_for_an_access_token() {
+    let tokens = serve(|head| {
+        assert!(head.starts_with("POST /t "), "{head}");
+        response("200 OK", "", r#"{"access_token":"T0K"}"#)
+    });
+    let at = serve(move |head| {
+        if head.to_lowercase().contains("authorization: bearer t0k") {
+            return response("200 OK", "", "{}");
+        }
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{tokens}/t\"\r\n");
+        response("401 Unauthorized", &challenge, "")
+    });
+    let auth = Credentials {
+        identity_token: "refresh".into(),
+        ..Credentials::default()
+    };
+    repository(at, Some(auth)).manifest("1").await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_are_not_sent_to_a_token_server_in_the_clear() {
+    let at = serve(|_| {
+        let challenge = "www-authenticate: Bearer realm=\"http://tokens.invalid/t\"\r\n";
+        response("401 Unauthorized", challenge, "")
+    });
+    let error = repository(at, None).manifest("1").await.unwrap_err();
+    assert!(error.to_string().ends_with("is not HTTPS"), "{error}");
+}

@@ -130,7 +130,7 @@ async fn garbage_and_hostile_archives_fail_and_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn import_tag_prune_and_conflicts() {
+async fn imported_images_are_named_renamed_and_pruned() {
     let host = Host::start().await;
     let images = &host.images;
     let root = tar(&[("bin/true", b"x")]);
@@ -177,7 +177,21 @@ async fn import_tag_prune_and_conflicts() {
         .await
         .unwrap();
     assert_eq!(pruned, []);
+    images.remove("n:1", false, unused()).await.unwrap();
+    images.remove("kept", false, unused()).await.unwrap();
+    host.assert_settled().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn images_in_use_stay_in_dockers_words() {
+    let host = Host::start().await;
+    let images = &host.images;
+    let import = Import {
+        reference: Some(Reference::parse("n:1").unwrap()),
+        ..Import::default()
+    };
+    let root = tar(&[("bin/true", b"x")]);
+    images.import(body(root), import).await.unwrap();
     let stopped: InUse = Arc::new(|_| Usage {
         stopped: Some("c".repeat(64)),
         ..Usage::default()
@@ -233,7 +247,6 @@ async fn import_tag_prune_and_conflicts() {
         "its container needs it"
     );
     images.remove(id.as_str(), false, unused()).await.unwrap();
-    images.remove("kept", false, unused()).await.unwrap();
     host.assert_settled().await;
 }
 
