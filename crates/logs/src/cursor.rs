@@ -218,8 +218,8 @@ impl Cursor {
         });
     }
 
-    /// Goes to the first line to read, from the end: files that hold only what is too old, or
-    /// more lines than are wanted, are not read.
+    /// Goes to the first line to read, from the end: the oldest files are not read when they hold
+    /// only what is too old, or more lines than are wanted.
     fn place(&mut self, limit: Position) -> Result<()> {
         let mut wanted = self.options.tail;
         self.generation = limit.generation;
@@ -235,13 +235,11 @@ impl Cursor {
                 continue;
             };
             let last = generation == limit.generation;
-            if !last
-                && self
-                    .options
-                    .since
-                    .is_some_and(|since| is_before(&source, since))
-            {
-                return Ok(());
+            // Not the end of the search: pieces of a long line carry older times than what stands
+            // before them, so an older file may hold newer lines.
+            let since = self.options.since.filter(|_| wanted.is_none() && !last);
+            if since.is_some_and(|since| is_before(&source, since)) {
+                continue;
             }
             self.generation = generation;
             if let Some(lines) = &mut wanted {

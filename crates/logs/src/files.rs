@@ -152,7 +152,7 @@ fn open_existing(path: &Path) -> Result<Option<File>> {
 }
 
 /// Renames; a file that is not there is no error.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+fn rename(from: &Path, to: &Path) -> Result<()> {
     match std::fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io("rename", from)(error))

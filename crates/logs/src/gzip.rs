@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
 
-use crate::files::{remove, rename, suffixed, writable};
+use crate::files::{remove, suffixed, writable};
 use crate::{Error, Result, tail};
 
 /// What stands behind the name of a file whose compression is not complete.
@@ -26,7 +26,9 @@ pub(crate) fn compress(path: &Path) -> Result<()> {
     remove(&unfinished)?;
     let done = pack(&mut file, path, &unfinished).and_then(|()| {
         if is_still(&file, path) {
-            rename(&unfinished, &suffixed(path, ".gz"))?;
+            // Not without the compressed one in place: it may have been swept as a leftover.
+            let packed = suffixed(path, ".gz");
+            std::fs::rename(&unfinished, &packed).map_err(Error::io("rename", &unfinished))?;
             return remove(path);
         }
         Ok(())

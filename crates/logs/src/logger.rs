@@ -15,6 +15,10 @@ use crate::{Error, LogConfig, Mode, Options, ReadOptions, Result, Stream, Subjec
 /// How many bytes of records wait for the writer before the container does (`mode=blocking`).
 const HIGH_WATER: usize = 256 * 1024;
 
+/// How much of a chunk is encoded before other tasks get their turn: lines of one byte take a
+/// worker thread a millisecond or so.
+const SLICE: usize = 16 * 1024;
+
 /// How long [`Logger::close`] waits for the disk.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -85,20 +89,27 @@ impl Logger {
 
     /// Logs a chunk that was read from the container's `stream` at `time`, whole or, with
     /// `mode=non-blocking`, as many of its lines as there is room for. With `mode=blocking` it
-    /// waits first, while too much is waiting for the disk. After [`Logger::close`] it does
-    /// nothing. Dropping the future while it waits loses the chunk.
+    /// waits while too much is waiting for the disk. After [`Logger::close`] it does nothing.
+    /// Chunks of one stream must come one after the other; dropping the future loses what of the
+    /// chunk was not taken yet.
     ///
     /// Must be called within a tokio runtime.
     pub async fn write(&self, stream: Stream, chunk: &[u8], time: Timestamp) {
         let Some(shared) = &self.shared else { return };
-        if shared.mode == Mode::Blocking {
-            shared
-                .wait(|buffer| buffer.records.len() < HIGH_WATER)
-                .await;
-        }
-        let mut buffer = lock(&shared.buffer);
-        if !buffer.closed {
-            buffer.feed(shared.mode, stream, chunk, time);
+        for (index, slice) in chunk.chunks(SLICE).enumerate() {
+            if index > 0 {
+                tokio::task::yield_now().await;
+            }
+            if shared.mode == Mode::Blocking {
+                shared
+                    .wait(|buffer| buffer.records.len() < HIGH_WATER)
+                    .await;
+            }
+            let mut buffer = lock(&shared.buffer);
+            if buffer.closed {
+                return;
+            }
+            buffer.feed(shared.mode, stream, slice, time);
             shared.start_writing(&mut buffer);
         }
     }

@@ -18,7 +18,7 @@ mod removal;
 
 pub use error::{Error, Result};
 pub use json::{Durability, read_json, write_json};
-pub use records::{Quarantined, Records};
+pub use records::{Loaded, Quarantined, Records};
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,10 @@ pub struct Quarantined {
     pub reason: Error,
 }
 
+/// What [`Records::load_all`] found: the records by their folders' ids, and what could not be
+/// loaded.
+pub type Loaded<T> = (Vec<(String, T)>, Vec<Quarantined>);
+
 impl Records {
     /// The records in the folders of `root`. Makes `root` (mode 0700) when it is missing.
     ///
@@ -115,10 +119,7 @@ impl Records {
     ///
     /// # Errors
     /// [`Error::InvalidName`], and [`Error::Io`] when the root itself cannot be listed.
-    pub fn load_all<T: DeserializeOwned>(
-        &self,
-        file: &str,
-    ) -> Result<(Vec<(String, T)>, Vec<Quarantined>)> {
+    pub fn load_all<T: DeserializeOwned>(&self, file: &str) -> Result<Loaded<T>> {
         check_file(file)?;
         let mut ids: Vec<String> = self
             .names()?

@@ -17,19 +17,10 @@ use crate::{Error, Result};
 /// Deletes the directory `name` of `root` with all that is in it. Already gone is success.
 pub(crate) fn remove_tree(root: &Path, name: &str) -> Result<()> {
     let path = root.join(name);
-    let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).or_else(
-        |error| {
-            if error == Errno::NOENT {
-                Err(None)
-            } else {
-                Err(Some(error))
-            }
-        },
-    );
-    let root = match root {
+    let root = match rustix::fs::open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(root) => root,
-        Err(None) => return Ok(()),
-        Err(Some(error)) => return Err(Error::io("remove", &path)(error)),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Error::io("remove", &path)(error)),
     };
     remove_dir(&root, name.as_ref(), &path)
 }

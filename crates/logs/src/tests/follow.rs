@@ -201,3 +201,24 @@ async fn a_file_that_is_emptied_while_it_is_followed_is_followed_on() {
     assert_eq!(line.bytes, "b\n");
     logger.close(at(2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_follower_that_lags_behind_the_rotations_goes_on_with_what_is_left() {
+    let log = Log::new(&[("max-size", "1"), ("max-file", "3")]);
+    let logger = log.open();
+    let mut follower = logger.read(following()).unwrap();
+    logger.write(Stream::Stdout, b"000\n", at(0)).await;
+    assert_eq!(follower.next().await.unwrap().unwrap().bytes, "000\n");
+    for index in 1..50 {
+        logger
+            .write(
+                Stream::Stdout,
+                format!("{index:03}\n").as_bytes(),
+                at(index),
+            )
+            .await;
+    }
+    logger.close(at(50)).await.unwrap();
+    let lines = tokio::time::timeout(LIMIT, all(follower)).await.unwrap();
+    assert_eq!(texts(&lines), ["047\n", "048\n", "049\n"]);
+}
