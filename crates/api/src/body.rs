@@ -216,9 +216,52 @@ mod tests {
         runtime.block_on(json(&headers, body))
     }
 
+    const JSON: Option<&str> = Some("application/json");
+
+    /// Content type, body and what is wrong with them.
+    const REFUSED: &[(Option<&str>, &str, &str)] = &[
+        (
+            None,
+            "{}",
+            "malformed Content-Type header (): mime: no media type",
+        ),
+        (
+            Some("text/plain"),
+            "{}",
+            "unsupported Content-Type header (text/plain): must be 'application/json'",
+        ),
+        (
+            Some("text/plain"),
+            "",
+            "unsupported Content-Type header (text/plain): must be 'application/json'",
+        ),
+        (
+            JSON,
+            " \n",
+            "invalid JSON: got EOF while reading request body",
+        ),
+        (JSON, "{\"a\":", "invalid JSON: unexpected EOF"),
+        (JSON, "{} {}", "unexpected content after JSON"),
+        (JSON, "{}x", "unexpected content after JSON"),
+        (
+            JSON,
+            "xyz",
+            "invalid JSON: invalid character 'x' looking for beginning of value",
+        ),
+        (
+            JSON,
+            "{a:1}",
+            "invalid JSON: invalid character 'a' looking for beginning of object key string",
+        ),
+        (
+            JSON,
+            "{\"a\":1 \"b\":2}",
+            "invalid JSON: invalid character '\"' after object key:value pair",
+        ),
+    ];
+
     #[test]
     fn bodies_are_checked_as_dockerd_does() {
-        const JSON: Option<&str> = Some("application/json");
         let failed = |t: Option<&str>, b: &str| read(t, b).unwrap_err().to_string();
         assert!(read(None, "").unwrap().is_none());
         assert!(
@@ -234,49 +277,10 @@ mod tests {
                 .a,
             None
         );
-        for (content_type, body, message) in [
-            (
-                None,
-                "{}",
-                "malformed Content-Type header (): mime: no media type",
-            ),
-            (
-                Some("text/plain"),
-                "{}",
-                "unsupported Content-Type header (text/plain): must be 'application/json'",
-            ),
-            (
-                Some("text/plain"),
-                "",
-                "unsupported Content-Type header (text/plain): must be 'application/json'",
-            ),
-            (
-                JSON,
-                " \n",
-                "invalid JSON: got EOF while reading request body",
-            ),
-            (JSON, "{\"a\":", "invalid JSON: unexpected EOF"),
-            (JSON, "{} {}", "unexpected content after JSON"),
-            (JSON, "{}x", "unexpected content after JSON"),
-            (
-                JSON,
-                "xyz",
-                "invalid JSON: invalid character 'x' looking for beginning of value",
-            ),
-            (
-                JSON,
-                "{a:1}",
-                "invalid JSON: invalid character 'a' looking for beginning of object key string",
-            ),
-            (
-                JSON,
-                "{\"a\":1 \"b\":2}",
-                "invalid JSON: invalid character '\"' after object key:value pair",
-            ),
-        ] {
+        for (content_type, body, message) in REFUSED {
             assert_eq!(
-                failed(content_type, body),
-                message,
+                failed(*content_type, body),
+                *message,
                 "{content_type:?} {body}"
             );
         }

@@ -156,7 +156,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, session: Session) -> 
     tracing::debug!(%method, path, "request");
     let found = match find(&app.table, &method, &path, request.uri().query()) {
         Ok(found) => found,
-        Err(elsewhere) => return elsewhere,
+        Err(elsewhere) => return *elsewhere,
     };
     let plain = version::wants_plain_errors(found.version.as_deref());
     let work = async {
@@ -200,17 +200,14 @@ fn find(
     method: &Method,
     path: &str,
     query: Option<&str>,
-) -> std::result::Result<Found, Response> {
+) -> std::result::Result<Found, Box<Response>> {
     if let Some(location) = cleaned(path) {
-        return Err(moved(&location, query));
+        return Err(Box::new(moved(&location, query)));
     }
     let (version, rest) = version::split(path);
     let Some((handler, params)) = table.find(method, rest) else {
-        return Err(reply::failure(
-            StatusCode::NOT_FOUND,
-            "page not found",
-            false,
-        ));
+        let answer = reply::failure(StatusCode::NOT_FOUND, "page not found", false);
+        return Err(Box::new(answer));
     };
     Ok(Found {
         version: version.map(str::to_owned),
@@ -239,7 +236,7 @@ async fn settle(
         }
     };
     let status = status(error.kind());
-    if status.is_server_error() {
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(%method, path, %error, "request failed");
     } else {
         tracing::debug!(%method, path, %error, "request failed");

@@ -160,11 +160,8 @@ async fn the_clients_half_close_ends_the_input_only() {
     s.client.write_all(b"and after").await.unwrap();
     s.client.shutdown().await.unwrap();
     let mut all = Vec::new();
-    loop {
-        match soon(s.input.recv()).await.unwrap() {
-            Got::Bytes(bytes) => all.extend(bytes),
-            Got::Eof => break,
-        }
+    while let Got::Bytes(bytes) = soon(s.input.recv()).await.unwrap() {
+        all.extend(bytes);
     }
     assert_eq!(all, b"read ahead, and after");
     s.output.send(chunk(Stdout, "still here")).await.unwrap();

@@ -413,7 +413,7 @@ async fn paths_are_found_or_answered() {
             panic!("{path}")
         };
         assert_eq!(response.status(), 404);
-        assert_eq!(body(response).await, "{\"message\":\"page not found\"}\n");
+        assert_eq!(body(*response).await, "{\"message\":\"page not found\"}\n");
     }
     let Err(response) = find(&table, &Method::GET, "//v1.30/../info", Some("a=b")) else {
         panic!("not moved")
