@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn malformed_text_is_located() {
-        let message = parse("{\n  \"debug\": tru\n}").unwrap_err().to_string();
+        let message = parse("{\n  \"debug\": yes\n}").unwrap_err().to_string();
         assert!(message.starts_with("invalid JSON: "), "{message}");
         assert!(message.contains("line 2 column"), "{message}");
         assert!(!message.contains('\n'));

@@ -89,3 +89,6 @@ impl ConfigStore {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests;
