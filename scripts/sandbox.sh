@@ -29,7 +29,11 @@ sandbox_open() {
 }
 
 # sandbox_exec NAME COMMAND...: runs a command in all of its namespaces.
-sandbox_exec() { local name=$1; shift; nsenter --target "${sandbox_init[$name]}" --net --mount --pid -- "$@"; }
+sandbox_exec() {
+  local name=$1 hold=${sandbox_hold[$1]}
+  shift
+  nsenter --target "${sandbox_init[$name]}" --net --mount --pid -- "$@" {hold}>&-
+}
 
 # sandbox_daemon NAME BINARY [FLAGS...]: starts a daemon, waits until it answers, and sets
 # sandbox_daemon[NAME] to its PID here. Its socket is sandbox_run[NAME]/docker.sock.
