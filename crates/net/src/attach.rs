@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::bridge::sysctl;
+use crate::bridge::{port_settings, sysctl};
 use crate::rtnl::{self, Rtnl, Veth};
 use crate::rules;
 use crate::shared::{Bridged, Lease, Shared};
 use crate::threads::{Desk, Join};
-use crate::{Endpoint, EndpointRequest, Error, Mac, Result, netns, networks};
+use crate::{
+    Endpoint, EndpointRequest, Error, Mac, Proto, Result, conntrack, firewall, netns, networks,
+    reap,
+};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -47,12 +50,8 @@ impl Shared {
             shared.connected(published, errors, reply)
         });
         if !elements.is_empty() {
-            let join = Arc::clone(&join);
-            bridged.firewall.change(
-                Vec::new(),
-                elements,
-                Box::new(move |result| join.arrive(result)),
-            );
+            let done = self.then_forget_flows(&endpoint, false, Arc::clone(&join));
+            bridged.firewall.change(Vec::new(), elements, done);
         }
         join.arrive(self.plug_in(bridged, desk, &namespace, &endpoint));
     }
@@ -76,25 +75,36 @@ impl Shared {
             done(errors);
         });
         if !elements.is_empty() {
-            let join = Arc::clone(&join);
-            bridged.firewall.change(
-                elements,
-                Vec::new(),
-                Box::new(move |result| join.arrive(result)),
-            );
+            let done = self.then_forget_flows(&endpoint, true, Arc::clone(&join));
+            bridged.firewall.change(elements, Vec::new(), done);
         }
-        self.threads.run(move |desk| {
-            let deleted = desk
-                .host
-                .apply(vec![rtnl::delete_link(&endpoint.host_ifname)]);
-            join.arrive(deleted.or_else(|error| {
-                if rtnl::is_gone(&error) {
-                    Ok(())
-                } else {
-                    Err(error)
+        let name = endpoint.host_ifname.clone();
+        bridged
+            .reaper
+            .delete(name, Box::new(move |result| join.arrive(result)));
+    }
+
+    /// After a change of rules: makes UDP flows follow it, then arrives.
+    fn then_forget_flows(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        gone: bool,
+        join: Arc<Join>,
+    ) -> firewall::Done {
+        let shared = Arc::clone(self);
+        let endpoint = Arc::clone(endpoint);
+        Box::new(move |result| {
+            if endpoint.ports.iter().all(|port| port.proto != Proto::Udp) {
+                return join.arrive(result);
+            }
+            shared.threads.run(move |_| {
+                if let Err(error) = conntrack::forget(&endpoint, gone) {
+                    // The container works all the same; only old flows miss it for a while.
+                    tracing::warn!(%error, "UDP flows may go astray");
                 }
-            }));
-        });
+                join.arrive(result);
+            });
+        })
     }
 
     /// Takes over an endpoint whose container ran on while the daemon was away.
@@ -177,15 +187,8 @@ impl Shared {
                 .strip_prefix(mark.as_str())
                 .is_some_and(|container| !keep.contains(container))
         });
-        let requests: Vec<_> = stale.map(|link| rtnl::delete_link(&link.name)).collect();
-        if requests.is_empty() {
-            return Ok(());
-        }
-        match desk.host.apply(requests) {
-            // A pin removed just before takes its interface along.
-            Err(error) if !rtnl::is_gone(&error) => Err(error),
-            _ => Ok(()),
-        }
+        let names: Vec<String> = stale.map(|link| link.name).collect();
+        reap::delete_together(&mut desk.host, names.iter().map(String::as_str))
     }
 
     /// Reserves address and ports and writes the endpoint.
@@ -260,7 +263,7 @@ impl Shared {
             mac: endpoint.mac,
             mtu: self.config.bridge.mtu,
             alias: self.mark(&endpoint.container),
-            isolated: !self.config.bridge.icc,
+            port: port_settings(self.config.bridge.icc),
         }))?;
         desk.home.visit(namespace, || {
             let mut inside = Rtnl::open()?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use netlink_packet_route::link::InfoBridgePort;
 use rand::RngCore;
 
 use crate::networks::Made;
@@ -176,6 +177,22 @@ pub(crate) fn sysctl(name: &str, value: &str) -> Result<()> {
         return Ok(());
     }
     fs::write(&path, value).map_err(|e| Error::io("write", path, e))
+}
+
+/// How the bridge must treat containers' ports.
+///
+/// Where frames that are bridged go through the IP rules too (br_netfilter), a connection to a
+/// published port comes back to the same bridge without ever leaving it: it must be let out at the
+/// port it came in at, and the rules keep containers apart. Elsewhere the bridge itself must.
+pub(crate) fn port_settings(icc: bool) -> Vec<InfoBridgePort> {
+    let filtered = fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if filtered.is_ok_and(|value| value.trim() == "1") {
+        vec![InfoBridgePort::HairpinMode(true)]
+    } else if icc {
+        Vec::new()
+    } else {
+        vec![InfoBridgePort::Isolated(true)]
+    }
 }
 
 /// The kernel's range of ephemeral ports.

@@ -7,6 +7,7 @@
 mod attach;
 mod bridge;
 mod config;
+mod conntrack;
 mod endpoint;
 mod error;
 mod filter;
@@ -17,6 +18,7 @@ mod net;
 mod netns;
 mod networks;
 mod ports;
+mod reap;
 pub mod resolv;
 mod rtnl;
 mod rules;

@@ -123,6 +123,18 @@ impl Net {
         wait("disconnecting from the bridge", answer).await
     }
 
+    /// As [`disconnect`](Self::disconnect), without waiting: deleting an interface keeps the kernel
+    /// busy for tens of milliseconds. Address and host ports are free again only when all is
+    /// done; failures are logged.
+    pub fn disconnect_in_background(&self, endpoint: &Endpoint) {
+        self.shared
+            .disconnect(Arc::new(endpoint.clone()), |errors| {
+                for error in errors {
+                    tracing::warn!(%error, "disconnecting from the bridge");
+                }
+            });
+    }
+
     /// Takes over the endpoint of a container that ran on through a daemon restart: reserves its
     /// address and ports again, attaches its interface and publishes its ports. Taking over
     /// twice is fine.
@@ -181,6 +193,7 @@ impl Net {
                 let _ = reply.send(result);
             });
             bridged.firewall.end(!keep, done);
+            bridged.reaper.end();
             errors.extend(wait("removing rules", answer).await.err());
             if bridged.bridge.ours && !keep {
                 let name = bridged.bridge.name.clone();

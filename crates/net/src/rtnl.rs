@@ -54,8 +54,8 @@ pub(crate) struct Veth<'a> {
     pub(crate) mac: Mac,
     pub(crate) mtu: u32,
     pub(crate) alias: String,
-    /// Not to talk to the bridge's other isolated ports.
-    pub(crate) isolated: bool,
+    /// How the bridge treats the port.
+    pub(crate) port: Vec<InfoBridgePort>,
 }
 
 /// A socket in one network namespace.
@@ -357,21 +357,19 @@ pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
             what: format!("mark veth {}", veth.host),
         },
     ];
-    if veth.isolated {
-        let mut isolate = LinkMessage::default();
-        isolate.attributes = vec![
+    if !veth.port.is_empty() {
+        let mut port = LinkMessage::default();
+        port.attributes = vec![
             LinkAttribute::IfName(veth.host.into()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(
-                    true,
-                )])),
+                LinkInfo::PortData(InfoPortData::BridgePort(veth.port.clone())),
             ]),
         ];
         requests.push(Request {
-            message: RouteNetlinkMessage::NewLink(isolate),
+            message: RouteNetlinkMessage::NewLink(port),
             flags: 0,
-            what: format!("isolate veth {}", veth.host),
+            what: format!("configure bridge port {}", veth.host),
         });
     }
     requests
@@ -399,6 +397,31 @@ pub(crate) fn delete_link(name: &str) -> Request {
         message: RouteNetlinkMessage::DelLink(message),
         flags: 0,
         what: format!("delete link {name}"),
+    }
+}
+
+/// Puts a link into a group.
+pub(crate) fn set_group(name: &str, group: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::Group(group),
+    ];
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+        what: format!("group link {name}"),
+    }
+}
+
+/// Deletes all links of a group at once.
+pub(crate) fn delete_group(group: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    Request {
+        message: RouteNetlinkMessage::DelLink(message),
+        flags: 0,
+        what: format!("delete link group {group}"),
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Published ports are elements of two maps (any host address, one host address); the chains
 //! never change with them, so a packet's and a change's cost do not depend on how many there are.
+//!
+//! Connections between containers by way of a host address get the bridge's address as their
+//! source, so that the answers come back through the host; telling the sender of a shorter way
+//! (ICMP redirect) would break them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -129,6 +133,10 @@ table ip {table} {{
     oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade
     oifname "{bridge}" ip saddr {subnet} ct status dnat masquerade
 {masquerade}  }}
+  chain no_redirect {{
+    type filter hook output priority filter; policy accept;
+    oifname "{bridge}" icmp type redirect drop
+  }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
     oifname "{bridge}" jump to_bridge
@@ -246,7 +254,7 @@ mod tests {
     #[test]
     fn switches_reach_the_rules() {
         let none = Elements::new();
-        assert!(table(&layout(), true, &none).contains("masquerade\n  }\n  chain forward"));
+        assert!(table(&layout(), true, &none).contains("masquerade\n  }\n  chain no_redirect"));
         let strict = Layout {
             icc: false,
             masquerade: false,

@@ -13,6 +13,7 @@ use crate::firewall::Firewall;
 use crate::ipam::Pool;
 use crate::networks::{Made, Record};
 use crate::ports::{self, Held, Ports};
+use crate::reap::Reaper;
 use crate::rtnl::Rtnl;
 use crate::rules::{self, Layout};
 use crate::threads::Threads;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
 pub(crate) struct Bridged {
     pub(crate) bridge: Bridge,
     pub(crate) firewall: Firewall,
+    pub(crate) reaper: Reaper,
     leases: Mutex<Leases>,
 }
 
@@ -166,6 +168,8 @@ fn open_bridge(
         masquerade: settings.masquerade,
     })?;
     handles.push(thread);
+    let (reaper, thread) = Reaper::start()?;
+    handles.push(thread);
     let ephemeral = bridge::ephemeral_ports().unwrap_or(ports::EPHEMERAL);
     let ports = Ports::new(ephemeral, default_ip);
     let leases = Mutex::new(Leases {
@@ -176,6 +180,7 @@ fn open_bridge(
     Ok(Bridged {
         bridge,
         firewall,
+        reaper,
         leases,
     })
 }

@@ -5,13 +5,25 @@ use std::net::Ipv4Addr;
 use berth_net::{BridgeConfig, Config, Net, Proto, Publish};
 
 use crate::world::{
-    HOST, OUTSIDE, Server, alone, ask, ask_from, ask_udp, container, inside, publish, run, text,
-    udp_once,
+    HOST, OUTSIDE, Server, alone, ask, ask_from, ask_udp, container, filter_bridged, inside,
+    publish, run, text, udp_once,
 };
 
 #[test]
 fn a_published_tcp_port_answers_on_every_address() {
-    alone(|world| async move {
+    answers_everywhere(false);
+}
+
+#[test]
+fn a_published_tcp_port_answers_on_every_address_with_br_netfilter() {
+    answers_everywhere(true);
+}
+
+fn answers_everywhere(filtered: bool) {
+    alone(move |world| async move {
+        if !filter_bridged(filtered) {
+            return;
+        }
         let net = world.net().await;
         let outside = world.outside(&net).await;
         let (web, endpoint) = container(&net, "web", vec![publish(8080, 80, Proto::Tcp)]).await;
@@ -162,7 +174,19 @@ fn unpublished_ports_are_closed_to_the_outside_and_the_way_out_is_masqueraded() 
 
 #[test]
 fn without_icc_containers_do_not_see_one_another_but_published_ports() {
-    alone(|world| async move {
+    keeps_apart(false);
+}
+
+#[test]
+fn without_icc_containers_are_kept_apart_with_br_netfilter_too() {
+    keeps_apart(true);
+}
+
+fn keeps_apart(filtered: bool) {
+    alone(move |world| async move {
+        if !filter_bridged(filtered) {
+            return;
+        }
         let config = world.config();
         let net = Net::open(Config {
             bridge: BridgeConfig {

@@ -154,6 +154,16 @@ pub(crate) fn run(line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Switches whether bridged frames go through the IP rules; `false` where the kernel cannot.
+pub(crate) fn filter_bridged(on: bool) -> bool {
+    std::fs::write(
+        "/proc/sys/net/bridge/bridge-nf-call-iptables",
+        if on { "1" } else { "0" },
+    )
+    .is_ok()
+        || !on
+}
+
 /// Runs something in a namespace, on a thread of its own.
 pub(crate) fn inside<T: Send + 'static>(
     pin: &Path,
