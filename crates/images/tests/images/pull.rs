@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::host::{Host, Messages, Proxy, TestImage, TestRegistry};
 use crate::unused;
 use berth_errdefs::{Classify, Kind};
-use berth_images::{Progress, PullRequest};
+use berth_images::{Error, Platform, Progress, PullRequest};
 use berth_reference::{Digest, Reference};
 
 fn request(name: &str) -> PullRequest {
@@ -164,4 +164,58 @@ async fn registries_over_tls_on_loopback_need_no_known_certificate() {
             .id(),
         &id
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_platforms_the_hosts_counts_whatever_else_is_pulled() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let here = Platform::host().architecture;
+    let (native, foreign) = (TestImage::new(1000), TestImage::of(2000, "s390x"));
+    let both = [(&foreign, "s390x"), (&native, here.as_str())];
+    let id = registry.push_index("app", "both", &both);
+    let alone = registry.push_index("app", "alone", &both[..1]);
+    let name = |tag: &str| format!("{}/app:{tag}", registry.address);
+    let quiet = Progress::none();
+
+    let pull = host.images.pull(request(&name("both"))).await.unwrap();
+    let image = pull.run(&quiet).await.unwrap();
+    assert_eq!((image.id(), image.architecture()), (&id, here.as_str()));
+    let shown = host.images.inspect(&name("both")).unwrap();
+    assert_eq!(
+        shown.repo_digests,
+        [format!("{}/app@{id}", registry.address)]
+    );
+
+    let s390x = Platform::parse("linux/s390x").unwrap();
+    let mut other = request(&name("both"));
+    other.platform = Some(s390x.clone());
+    let pull = host.images.pull(other).await.unwrap();
+    let image = pull.run(&quiet).await.unwrap();
+    assert_eq!((image.id(), image.architecture()), (&id, here.as_str()));
+    let again = host.reopened().await;
+    assert_eq!(again.by_id(&id).unwrap().architecture(), here);
+    let refused = host.images.resolve_for(&name("both"), &s390x).unwrap_err();
+    assert!(matches!(refused, Error::OtherPlatform { .. }), "{refused}");
+    assert_eq!(refused.kind(), Kind::NotFound);
+
+    let missing = host.images.pull(request(&name("alone"))).await.unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        format!(
+            "no matching manifest for {} in the manifest list entries: no match for platform in manifest: not found",
+            Platform::host()
+        )
+    );
+    let mut other = request(&format!("{}/app@{alone}", registry.address));
+    other.platform = Some(s390x);
+    let pull = host.images.pull(other).await.unwrap();
+    pull.run(&quiet).await.unwrap();
+    let image = host.images.resolve(alone.short()).unwrap();
+    assert_eq!((image.architecture(), image.tags().len()), ("s390x", 0));
+
+    for name in [name("both"), format!("{}/app@{alone}", registry.address)] {
+        host.images.remove(&name, false, unused()).await.unwrap();
+    }
+    host.assert_settled().await;
 }

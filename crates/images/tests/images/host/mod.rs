@@ -264,15 +264,19 @@ pub(crate) struct TestImage {
 
 impl TestImage {
     pub(crate) fn new(noise_length: usize) -> TestImage {
+        TestImage::of(noise_length, &berth_images::Platform::host().architecture)
+    }
+
+    /// Says that it is for `architecture`; nobody runs it.
+    pub(crate) fn of(noise_length: usize, architecture: &str) -> TestImage {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static");
         let layers = vec![
             tar(&[("bin/busybox", &busybox)]),
             tar(&[("noise", &noise(noise_length))]),
         ];
         let diff_ids: Vec<Digest> = layers.iter().map(|l| Digest::of(l)).collect();
-        let (os, architecture) = ("linux", berth_images::Platform::host().architecture);
         let config = json!({
-            "architecture": architecture, "os": os, "created": "2020-02-03T04:05:06Z",
+            "architecture": architecture, "os": "linux", "created": "2020-02-03T04:05:06Z",
             "config": {"Cmd": ["/bin/busybox", "sh"], "Labels": {"made": "here"}},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": [{"created_by": "one"}, {"created_by": "env", "empty_layer": true},

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth_reference::Digest;
+use serde_json::json;
 
 use super::{LIMIT, Service, TestImage, free_port, spawn};
 
@@ -102,6 +103,34 @@ impl TestRegistry {
             _service: service,
             address,
         }
+    }
+
+    /// An index of one image for several platforms, and of what says something about them.
+    pub(crate) fn push_index(
+        &self,
+        repository: &str,
+        tag: &str,
+        images: &[(&TestImage, &str)],
+    ) -> Digest {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let mut manifests = Vec::new();
+        for (image, architecture) in images {
+            self.push(repository, architecture, image);
+            let (_, manifest) = image.oci();
+            manifests.push(json!({"mediaType": kind, "digest": Digest::of(&manifest),
+                "size": manifest.len(),
+                "platform": {"os": "linux", "architecture": architecture}}));
+        }
+        let mut about = manifests[0].clone();
+        about["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        about["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        manifests.insert(0, about);
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests});
+        let index = serde_json::to_vec(&index).unwrap();
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        assert_eq!(http(self.address, "PUT", &path, kind, &index).0, 201);
+        Digest::of(&index)
     }
 
     pub(crate) fn push(&self, repository: &str, tag: &str, image: &TestImage) -> Digest {
