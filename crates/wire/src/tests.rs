@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::sample::{Sample, Seed};
 use crate::*;
 
+mod real;
+
 fn comes_back<T>(seed: u64) -> Result<(), TestCaseError>
 where
     T: Sample + Serialize + DeserializeOwned + Debug + PartialEq,
@@ -86,7 +88,7 @@ fn empty_ones_are_written_as_dockerd_does() {
         written(&ContainerConfig::default()),
         r#"{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":false,"#
             .to_owned()
-            + r#""AttachStderr":false,"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":[],"#
+            + r#""AttachStderr":false,"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":null,"#
             + r#""Cmd":null,"Image":"","Volumes":null,"WorkingDir":"","Entrypoint":null,"Labels":{}}"#
     );
     let host = serde_json::to_value(HostConfig::default()).unwrap();

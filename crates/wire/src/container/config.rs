@@ -28,7 +28,7 @@ object! {
         /// Its input is closed when the first client that had it goes.
         stdin_once: bool = "StdinOnce";
         /// `NAME=value`; `NAME` alone takes the variable away.
-        env: Vec<String> = "Env";
+        env: Vec<String> = "Env" null;
         /// The command, or the arguments of the entrypoint; `None` for the image's.
         cmd: Option<Vec<String>> = "Cmd" words;
         /// How its health is checked.

@@ -50,8 +50,7 @@ pub fn image_inspect(image: &mut Value, version: ApiVersion) {
     }
     if version.before(45) {
         fill(image, "Container", "");
-        let empty = serde_json::to_value(ContainerConfig::default()).unwrap_or_default();
-        fill(image, "ContainerConfig", empty);
+        fill(image, "ContainerConfig", nothing_run());
     }
     if version.before(48) {
         image.remove("Descriptor");
@@ -70,6 +69,16 @@ pub fn image_inspect(image: &mut Value, version: ApiVersion) {
             full_config(config, version);
         }
     }
+}
+
+/// The configuration of the container that the image was committed from: none, but an object.
+fn nothing_run() -> Value {
+    let mut config = serde_json::to_value(ContainerConfig::default()).unwrap_or_default();
+    if let Some(config) = config.as_object_mut() {
+        config.insert("Labels".to_owned(), Value::Null);
+        config.insert("OnBuild".to_owned(), Value::Null);
+    }
+    config
 }
 
 /// Below 1.52, what is empty was not left out; below 1.50, all of a container's was there.
