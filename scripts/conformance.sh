@@ -29,7 +29,9 @@ state=${sandbox_state[it]}
 "$top/scripts/bundled-image.sh" rootfs "$state/rootfs.tar"
 status=0
 sandbox_exec it env -u DOCKER_CONTEXT -u DOCKER_CONFIG DOCKER_HOST="unix://${sandbox_run[it]}/docker.sock" BB_TAR="$state/rootfs.tar" \
-  ONLY="${ONLY:-}" TMO="${TMO:-60}" bash "$checks" >"$state/checks.log" 2>&1 || status=$?
+  ONLY="${ONLY:-}" TMO="${TMO:-60}" bash "$checks" >"$state/checks.log" 2>&1 &
+# In the background, so that a signal ends this script at once, and with it the sandbox.
+wait $! || status=$?
 # Of what passed the count is enough.
 grep -v '^ok ' "$state/checks.log" || true
 [ -z "${KEEP_LOG:-}" ] || cp "$state/daemon.log" "$KEEP_LOG"
