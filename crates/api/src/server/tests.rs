@@ -286,7 +286,8 @@ async fn the_end_waits_for_requests_under_way_only() {
     });
     let mut busy = server.send(GET).await;
     soon(inside.recv()).await.unwrap();
-    let mut idle = server.connect().await;
+    let mut idle = server.send(GET).await;
+    until(&mut idle, "hello").await;
     server.cancel.cancel();
     assert_eq!(rest(&mut idle).await, "");
     assert!(!server.task.is_finished());
