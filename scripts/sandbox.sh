@@ -54,6 +54,8 @@ sandbox_daemon() {
 sandbox_close() {
   local name=$1 state=${sandbox_state[$1]:-} run=${sandbox_run[$1]:-} hold=${sandbox_hold[$1]:-} dir id
   [ -n "$state" ] || return 0
+  # Not only by the pipe: a child of this shell that still runs may hold its other end.
+  [ -z "${sandbox_init[$name]:-}" ] || kill -9 "${sandbox_init[$name]}" 2>/dev/null || true
   [ -z "$hold" ] || exec {hold}>&-
   [ -z "${sandbox_outer[$name]:-}" ] || wait "${sandbox_outer[$name]}" 2>/dev/null || true
   for dir in "$state"/data/containers/*/; do
