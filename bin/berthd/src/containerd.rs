@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use process::Process;
 
+use crate::wiring::SNAPSHOTTER;
+
 /// How long a containerd may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(15);
 /// How long a containerd that was given to us may be away when we start.
@@ -61,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<String>,
     /// It logs at debug level.
     pub(crate) debug: bool,
+    /// We may make it less likely to be killed when memory is short.
+    pub(crate) protected: bool,
     /// The soft limit of open files that it gets; `None`: unlimited.
     pub(crate) open_files: Option<u64>,
     /// The containerd namespace of containers and images.
@@ -132,12 +136,21 @@ impl Containerd {
     /// Starts one of our own, or adopts the one that an earlier daemon left.
     pub(crate) async fn own(settings: Settings) -> Result<Containerd, Error> {
         let client = settings.client()?;
-        let process = match adopt(&settings, &client).await? {
-            Some(process) => process,
-            None => first(&settings, &client).await?,
+        let (process, seen) = match adopt(&settings, &client).await? {
+            // What it said before was shown by the daemon that started it.
+            Some(process) => (
+                process,
+                std::fs::metadata(settings.log()).map_or(0, |log| log.len()),
+            ),
+            None => (first(&settings, &client).await?, 0),
         };
+        let log = tokio::spawn(log::follow(settings.log(), seen));
         let stop = CancellationToken::new();
-        let supervisor = tokio::spawn(supervise(settings, process, stop.clone()));
+        let cancelled = stop.clone();
+        let supervisor = tokio::spawn(async move {
+            supervise(&settings, process, &cancelled).await;
+            log.abort();
+        });
         Ok(Containerd {
             client,
             own: Some(Own { stop, supervisor }),
@@ -233,8 +246,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Keeps a containerd running until `stop`, then stops it.
-async fn supervise(settings: Settings, mut process: Process, stop: CancellationToken) {
-    let log = tokio::spawn(log::follow(settings.log()));
+async fn supervise(settings: &Settings, mut process: Process, stop: &CancellationToken) {
     let mut pause = BACKOFF.0;
     let mut since = Instant::now();
     loop {
@@ -250,12 +262,9 @@ async fn supervise(settings: Settings, mut process: Process, stop: CancellationT
             how,
             "containerd ended; starting it again"
         );
-        match again(&settings, &stop, &mut pause).await {
+        match again(settings, stop, &mut pause).await {
             Some(next) => process = next,
-            None => {
-                log.abort();
-                return;
-            }
+            None => return,
         }
         since = Instant::now();
     }
@@ -263,7 +272,6 @@ async fn supervise(settings: Settings, mut process: Process, stop: CancellationT
     for path in [settings.pidfile(), settings.socket()] {
         let _ = std::fs::remove_file(path);
     }
-    log.abort();
 }
 
 /// Tries until it starts. `None` when the daemon ends meanwhile.
@@ -285,8 +293,19 @@ async fn again(
     }
 }
 
-/// Waits until containerd answers.
+/// Waits until containerd answers and has what the engine needs: it answers for its version even
+/// when nothing else of it came up.
 async fn answers(client: &Client, limit: Duration) -> Result<(), String> {
+    answers_at_all(client, limit).await?;
+    let lacks = |error: berth_ctrd::Error| format!("containerd is not usable: {error}");
+    client.list_tasks().await.map_err(lacks)?;
+    match client.snapshots(SNAPSHOTTER).stat("berthd-probe").await {
+        Err(error) if !error.is_not_found() => Err(lacks(error)),
+        _ => Ok(()),
+    }
+}
+
+async fn answers_at_all(client: &Client, limit: Duration) -> Result<(), String> {
     let mut last = "no answer".to_owned();
     let asking = async {
         loop {

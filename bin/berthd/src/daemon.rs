@@ -62,15 +62,15 @@ pub(crate) fn run(run: Run) -> Result<(), Error> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     privileges::set_oom_score(config.user.oom_score_adjust).map_err(Error::Privileges)?;
     let open_files = privileges::raise_open_files();
+    // In the order of their ends, last one first: what is dropped last is held longest.
+    let held = Held::take(&config.user)?;
+    store.prepare()?;
+    let sockets = listeners::bind(&config.hosts, &config.user.group)?;
     tracing::info!(
         version = crate::VERSION,
         commit = crate::COMMIT,
         "Starting up"
     );
-    // In the order of their ends, last one first: what is dropped last is held longest.
-    let held = Held::take(&config.user)?;
-    store.prepare()?;
-    let sockets = listeners::bind(&config.hosts, &config.user.group)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
@@ -148,6 +148,7 @@ fn containerd_settings(
         dir: config.user.exec_root.join("containerd"),
         metrics,
         debug: config.user.debug,
+        protected: privileges::may_lower_oom_score(),
         open_files: files.0,
         namespace: config.user.containerd_namespace.clone(),
     }
@@ -200,7 +201,7 @@ async fn serve(
     stop.cancelled().await;
     notify(&[NotifyState::Stopping]);
     let timeout = store.capture().shutdown_timeout;
-    wiring::shutdown(&engine, timeout).await;
+    engine.shutdown(timeout).await;
     // Each server limits how long it waits for its clients.
     while servers.join_next().await.is_some() {}
     drop(files);

@@ -41,3 +41,15 @@ pub(crate) fn set_oom_score(score: i64) -> Result<(), String> {
     let wrong = |error: io::Error| format!("failed to set oom_score_adj to {score}: {error}");
     std::fs::write("/proc/self/oom_score_adj", score.to_string()).map_err(wrong)
 }
+
+/// Whether processes of ours may be protected from the kernel's out-of-memory killer: in a
+/// container even root may not.
+pub(crate) fn may_lower_oom_score() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << CAP_SYS_RESOURCE) != 0)
+}
+
+/// Its number, as in `linux/capability.h`.
+const CAP_SYS_RESOURCE: u32 = 24;

@@ -1,22 +1,106 @@
 //! Where the parts meet.
-use crate::containerd::Containerd;
-use berth_config::ConfigStore;
+
+use std::io;
 use std::sync::Arc;
+
+use berth_api::Listener;
+use berth_config::{ConfigStore, Live};
+use berth_engine::{Engine, Events, Setup};
+use berth_images::Images;
+use berth_net::Net;
+use berth_registry::Registry;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::containerd::Containerd;
+use crate::listeners::Socket;
+
+/// containerd's snapshotter of images and containers.
+pub(crate) const SNAPSHOTTER: &str = "overlayfs";
+/// The nftables table of a daemon with the default bridge.
+const TABLE: &str = "berth";
+
+/// Why the engine did not open; the message is the part's own.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Error(String);
-pub(crate) struct Engine;
-pub(crate) async fn open(_c: Arc<ConfigStore>, _d: &Containerd) -> Result<Engine, Error> {
-    Ok(Engine)
+pub(crate) enum Error {
+    #[error("networks: {0}")]
+    Net(#[from] berth_net::Error),
+    #[error("{0}")]
+    Engine(#[from] berth_engine::Error),
 }
+
+/// Opens everything that the engine works with, and the engine.
+pub(crate) async fn open(
+    config: Arc<ConfigStore>,
+    containerd: &Containerd,
+) -> Result<Arc<Engine>, Error> {
+    let live = config.capture();
+    let events = Events::default();
+    let images = Images::new(berth_images::Options {
+        client: containerd.client().clone(),
+        snapshotter: SNAPSHOTTER.to_owned(),
+        registry: Registry::new(&format!("docker/{0} berth/{0}", crate::VERSION)),
+        downloads: live.pulls.downloads,
+        events: events.image_sink(),
+    });
+    let net = Net::open(net_config(&live)).await?;
+    let setup = Setup {
+        client: containerd.client().clone(),
+        images,
+        net,
+        events,
+        config,
+    };
+    Ok(Engine::open(setup).await?)
+}
+
+fn net_config(live: &Live) -> berth_net::Config {
+    let bridge = &live.bridge;
+    berth_net::Config {
+        exec_root: live.user.exec_root.clone(),
+        state_dir: live.user.data_root.join("network"),
+        bridge: berth_net::BridgeConfig {
+            name: bridge.name.clone(),
+            address: bridge.address,
+            fixed_cidr: bridge.fixed_cidr,
+            mtu: bridge.mtu,
+            default_bind_ip: bridge.publish_ip,
+            ip_forward: bridge.ip_forward,
+            icc: bridge.icc,
+            masquerade: bridge.masquerade,
+            table: table(live),
+            disabled: !bridge.enabled,
+        },
+    }
+}
+
+/// Our table's name: another one for each bridge, so that two daemons on one host do not undo
+/// each other's rules.
+fn table(live: &Live) -> String {
+    match live.bridge.name.as_str() {
+        "docker0" => TABLE.to_owned(),
+        name => {
+            let word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            format!("{TABLE}_{}", name.chars().map(word).collect::<String>())
+        }
+    }
+}
+
+/// What serves the API on one socket until `stop`.
 pub(crate) fn server(
-    _e: &Engine,
-    s: crate::listeners::Socket,
-    stop: tokio_util::sync::CancellationToken,
-) -> Result<impl Future<Output = ()> + use<>, Error> {
-    Ok(async move {
-        let _s = s;
-        stop.cancelled().await
-    })
+    engine: &Arc<Engine>,
+    socket: Socket,
+    stop: CancellationToken,
+) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    let listener = match socket {
+        Socket::Unix(listener) => {
+            listener.set_nonblocking(true)?;
+            Listener::Unix(UnixListener::from_std(listener)?)
+        }
+        Socket::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            Listener::Tcp(TcpListener::from_std(listener)?)
+        }
+    };
+    Ok(berth_api::serve(engine.clone(), listener, stop))
 }
-pub(crate) async fn shutdown(_e: &Engine, _t: Option<std::time::Duration>) {}

@@ -16,16 +16,15 @@ const MOST: u64 = 1 << 20;
 /// A line longer than this is cut.
 const LONGEST: usize = 64 << 10;
 
-/// Repeats each new line of the file in our log, for ever.
-pub(super) async fn follow(path: PathBuf) {
-    if let Err(error) = tail(&path).await {
+/// Repeats each line of the file after the first `at` bytes in our log, for ever.
+pub(super) async fn follow(path: PathBuf, at: u64) {
+    if let Err(error) = tail(&path, at).await {
         tracing::warn!(%error, path = %path.display(), "containerd's log is not shown here");
     }
 }
 
-async fn tail(path: &Path) -> io::Result<()> {
+async fn tail(path: &Path, mut at: u64) -> io::Result<()> {
     let mut file = File::options().read(true).write(true).open(path)?;
-    let mut at = 0;
     let watch = Watch::new(path)?;
     let mut rest = Vec::new();
     loop {

@@ -88,7 +88,8 @@ impl Process {
         }
         match self.child.as_mut().map(Child::wait) {
             Some(Ok(status)) => status.to_string(),
-            _ => "it was not our child".to_owned(),
+            // An earlier daemon's child: how it ended is not told to us.
+            _ => "unknown".to_owned(),
         }
     }
 
@@ -118,7 +119,7 @@ pub(super) fn ready(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Whether the process was started with `--config <config>`.
-fn runs_with(pid: Pid, config: &Path) -> bool {
+pub(super) fn runs_with(pid: Pid, config: &Path) -> bool {
     let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
     let Ok(line) = std::fs::read(path) else {
         return false;

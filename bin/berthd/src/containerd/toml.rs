@@ -8,7 +8,7 @@ use super::Settings;
 /// What the daemon has no use for, or what would touch the host: CRI and NRI, snapshotters of
 /// other file systems, `/opt/containerd`, container restarts (ours), tracing. Names that a
 /// version of containerd does not know do no harm.
-const DISABLED: [&str; 15] = [
+const DISABLED: [&str; 14] = [
     "io.containerd.grpc.v1.cri",
     "io.containerd.cri.v1.images",
     "io.containerd.cri.v1.runtime",
@@ -17,7 +17,6 @@ const DISABLED: [&str; 15] = [
     "io.containerd.internal.v1.restart",
     "io.containerd.internal.v1.tracing",
     "io.containerd.tracing.processor.v1.otlp",
-    "io.containerd.runtime.v1.linux",
     "io.containerd.snapshotter.v1.aufs",
     "io.containerd.snapshotter.v1.blockfile",
     "io.containerd.snapshotter.v1.btrfs",
@@ -39,7 +38,7 @@ pub(super) fn render(settings: &Settings) -> io::Result<String> {
          version = 2\n\
          root = {root}\n\
          state = {state}\n\
-         oom_score = -500\n\
+         {oom}\
          disabled_plugins = [\n{disabled}]\n\
          \n\
          [grpc]\n  address = {socket}\n  uid = 0\n  gid = 0\n\
@@ -48,6 +47,11 @@ pub(super) fn render(settings: &Settings) -> io::Result<String> {
          \n\
          [debug]\n  level = \"{level}\"\n  format = \"json\"\n",
         root = quote(&settings.root)?,
+        oom = if settings.protected {
+            "oom_score = -500\n"
+        } else {
+            ""
+        },
         state = quote(&settings.dir.join("daemon"))?,
         disabled = disabled.concat(),
         socket = quote(&socket)?,
