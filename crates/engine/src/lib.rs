@@ -4,8 +4,38 @@
 //! snapshots and never wait; changes are messages to the one actor that owns a container
 //! and go on even when the caller has gone away.
 
+mod attach;
+mod container;
+mod create;
+mod engine;
 mod error;
-mod facade;
+mod events;
+mod exec;
+mod files;
+mod info;
+mod inspect;
+mod list;
+mod logs;
+mod mounts;
+mod names;
+mod network;
+mod networks;
+mod options;
+mod recover;
+mod shared;
+mod signals;
+mod stdio;
+mod table;
+mod wait;
 
+pub use attach::{Attachment, Flow, Input, Output};
+pub use engine::{Engine, Setup};
 pub use error::{Error, Result};
-pub use facade::*;
+pub use events::{EventStream, Events};
+pub use logs::{LogLine, LogStream};
+pub use options::{
+    AttachOptions, Changed, CreateOptions, ListOptions, LogOptions, RemoveOptions, StopOptions,
+    WaitCondition,
+};
+pub use stdio::Chunk;
+pub use wait::Waiter;

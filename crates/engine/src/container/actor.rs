@@ -1,0 +1,474 @@
+//! The actor that owns one container: takes wishes and results one by one, asks [`State::step`]
+//! what to do, and does it. What takes time runs as tasks of their own, so that the actor is
+//! always there for the next wish.
+//!
+//! The order of every change: persist → publish the snapshot → tell the event → reply.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_config::Live;
+use berth_ctrd::ExitStatus;
+use berth_store::Durability;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{Handle, Message, View, Wish};
+use super::record::{CONFIG, Record, RunState, STATE, Status};
+use super::start::{Failure, Started, Starter};
+use super::state::{
+    Announcement, Done, Effect, Generation, Input, Phase, State, Ticket, Timer,
+};
+use super::teardown::{self, Run};
+use crate::network::BRIDGE;
+use crate::shared::{Shared, blocking};
+use crate::{Error, Result};
+
+/// The exit code of a container whose end nobody saw.
+pub(crate) const UNKNOWN_EXIT: i64 = 255;
+
+/// What has come to its end among the things that the actor let run.
+enum Outcome {
+    Started(Generation, Result<Started, Failure>),
+    Exited(Generation, Option<ExitStatus>),
+    TornDown(Generation, Vec<String>),
+    Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
+    Input(Input),
+}
+
+/// What an actor begins with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) record: Arc<Record>,
+    pub(crate) run: RunState,
+    pub(crate) phase: Phase,
+    /// What runs already, with the wait for its end.
+    pub(crate) running: Option<Started>,
+    /// Something of an earlier daemon's run may be left in containerd.
+    pub(crate) strays: bool,
+    pub(crate) live: Arc<Live>,
+}
+
+pub(crate) struct Actor {
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    mailbox: mpsc::Receiver<Message>,
+    state: State,
+    record: Arc<Record>,
+    run: RunState,
+    /// The run as readers see it.
+    published: RunState,
+    /// The configuration that the next start works under: the one of the request for it.
+    live: Arc<Live>,
+    current: Option<Run>,
+    cancel: CancellationToken,
+    strays: bool,
+    tickets: HashMap<Ticket, oneshot::Sender<Result<Done>>>,
+    last_ticket: u64,
+    work: FuturesUnordered<BoxFuture<'static, Outcome>>,
+}
+
+impl Actor {
+    /// Lets an actor begin; the container can be found once its handle is in the table.
+    pub(crate) fn begin(
+        shared: Arc<Shared>,
+        handle: Arc<Handle>,
+        mailbox: mpsc::Receiver<Message>,
+        beginning: Beginning,
+    ) {
+        let Beginning { record, run, phase, running, strays, live } = beginning;
+        let state = State::new(&record.id, &record.name, phase, run.generation, record.host.auto_remove);
+        let mut actor = Actor {
+            shared,
+            handle,
+            mailbox,
+            state,
+            record,
+            published: run.clone(),
+            run,
+            live,
+            current: None,
+            cancel: CancellationToken::new(),
+            strays,
+            tickets: HashMap::new(),
+            last_ticket: 0,
+            work: FuturesUnordered::new(),
+        };
+        if let Some(started) = running {
+            actor.keep(actor.state.generation(), started);
+        }
+        tokio::spawn(actor.live());
+    }
+
+    async fn live(mut self) {
+        while !matches!(self.state.phase(), Phase::Gone) {
+            tokio::select! {
+                Some(outcome) = self.work.next(), if !self.work.is_empty() => {
+                    self.take(outcome).await;
+                }
+                message = self.mailbox.recv() => match message {
+                    Some(Message::Wish(wish, reply)) => self.wish(wish, reply).await,
+                    Some(Message::OutOfMemory) => self.out_of_memory().await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn wish(&mut self, wish: Wish, reply: oneshot::Sender<Result<Done>>) {
+        if let Wish::Rename(name) = wish {
+            let _ = reply.send(self.rename(&name).await);
+            return;
+        }
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.tickets.insert(ticket, reply);
+        let input = match wish {
+            Wish::Start(live) => {
+                self.live = live;
+                Input::Start(ticket)
+            }
+            Wish::Restart(how, live) => {
+                self.live = live;
+                Input::Restart(ticket, how)
+            }
+            Wish::Stop(how) => Input::Stop(ticket, how),
+            Wish::Kill(signal) => Input::Kill(ticket, signal),
+            Wish::Pause => Input::Pause(ticket),
+            Wish::Unpause => Input::Unpause(ticket),
+            Wish::Remove { force } => Input::Remove { ticket, force },
+            Wish::Rename(_) => return,
+        };
+        self.apply(input).await;
+    }
+
+    async fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Input(input) => self.apply(input).await,
+            Outcome::Started(generation, outcome) => self.started(generation, outcome).await,
+            Outcome::Exited(generation, exit) => self.exited(generation, exit).await,
+            Outcome::TornDown(generation, errors) => {
+                self.strays |= !errors.is_empty();
+                for error in errors {
+                    tracing::warn!(id = %self.record.id, error, "cleaning up after a run");
+                }
+                self.apply(Input::TornDown(generation)).await;
+            }
+            Outcome::Signalled(ticket, signal, outcome) => self.signalled(ticket, signal, outcome),
+        }
+    }
+
+    async fn started(&mut self, generation: Generation, outcome: Result<Started, Failure>) {
+        let result = match outcome {
+            Ok(started) => {
+                self.run.pid = started.task.pid();
+                self.run.started_at = Some(Timestamp::now());
+                self.run.exit_code = 0;
+                self.run.error.clear();
+                self.run.oom_killed = false;
+                self.run.endpoint.clone_from(&started.endpoint);
+                self.keep(generation, started);
+                Ok(())
+            }
+            Err(Failure { error, code }) => {
+                self.run.exit_code = code;
+                self.run.error = error.to_string();
+                Err(error)
+            }
+        };
+        self.apply(Input::StartDone { generation, result }).await;
+    }
+
+    /// Keeps what runs, and waits for its end.
+    fn keep(&mut self, generation: Generation, started: Started) {
+        let Started { task, endpoint, exit, session } = started;
+        self.current = Some(Run { task, endpoint, session: Some(session) });
+        self.work.push(Box::pin(async move {
+            let exit = match exit.await {
+                Ok(Ok(exit)) => Some(exit),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the exit of a container was lost");
+                    None
+                }
+                Err(_) => None,
+            };
+            Outcome::Exited(generation, exit)
+        }));
+    }
+
+    async fn exited(&mut self, generation: Generation, exit: Option<ExitStatus>) {
+        if generation == self.state.generation() && matches!(self.state.phase(), Phase::Running(_)) {
+            self.run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
+            self.run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
+            self.run.exits += 1;
+            self.shared.execs.forget(&self.record.id);
+        }
+        self.apply(Input::Exited(generation)).await;
+    }
+
+    fn signalled(&mut self, ticket: Option<Ticket>, signal: u32, outcome: Result<(), berth_ctrd::Error>) {
+        let id = &self.record.id;
+        match (ticket, outcome) {
+            (Some(ticket), outcome) => {
+                let name = &self.record.name;
+                let answer = outcome.map(|()| Done::Changed).map_err(|error| match error.is_not_found() {
+                    true => Error::conflict(format!("cannot kill container: {name}: container {id} is not running")),
+                    false => Error::from_lower(error).context(format!("cannot kill container: {name}")),
+                });
+                self.reply(ticket, answer);
+            }
+            (None, Err(error)) if !error.is_not_found() => {
+                tracing::warn!(%id, signal, %error, "sending a signal");
+            }
+            (None, _) => {}
+        }
+    }
+
+    async fn out_of_memory(&mut self) {
+        if matches!(self.state.phase(), Phase::Running(_)) && !self.run.oom_killed {
+            self.run.oom_killed = true;
+            self.commit().await;
+            self.shared.events.container(&self.record, "oom", &[]);
+        }
+    }
+
+    async fn rename(&mut self, name: &str) -> Result<Done> {
+        if matches!(self.state.phase(), Phase::Removing(_) | Phase::Dead | Phase::Gone) {
+            return Err(Error::conflict("container is marked for removal and cannot be renamed"));
+        }
+        let old = self.record.name.clone();
+        if old == name {
+            return Err(Error::invalid("Renaming a container with the same name as its current name"));
+        }
+        self.shared.table.reserve(name, &self.record.id)?;
+        let mut record = Record::clone(&self.record);
+        record.name = name.to_owned();
+        let record = Arc::new(record);
+        if let Err(error) = save(&self.shared, &record).await {
+            self.shared.table.release(name, &self.record.id);
+            return Err(error);
+        }
+        self.record = record;
+        self.state.rename(name);
+        self.publish();
+        self.shared.table.release(&old, &self.record.id);
+        self.shared.events.container(&self.record, "rename", &[("oldName", format!("/{old}"))]);
+        Ok(Done::Changed)
+    }
+
+    async fn apply(&mut self, input: Input) {
+        let effects = self.state.step(input);
+        self.run.generation = self.state.generation();
+        self.run.status = status(self.state.phase());
+        if !self.run.status.is_running() {
+            self.run.pid = 0;
+        }
+        // The address stays the container's until it has been given back.
+        let given_back = matches!(self.state.phase(), Phase::Exited { settled: true, .. });
+        if given_back {
+            self.run.endpoint = None;
+        }
+        if self.run != self.published || matches!(self.state.phase(), Phase::Gone) {
+            self.commit().await;
+        }
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    /// Persists and publishes what the run has become. A full disk must not hold up what is
+    /// happening anyway: what could not be written is told, and made good with the next change.
+    async fn commit(&mut self) {
+        // What is being removed has no use for another write.
+        if !matches!(self.state.phase(), Phase::Removing(_) | Phase::Gone) {
+            let (shared, run, id) = (self.shared.clone(), self.run.clone(), self.record.id.clone());
+            let saved = blocking(move || {
+                shared.records.save(&id, STATE, &run, Durability::Renamed).map_err(Error::from_lower)
+            });
+            if let Err(error) = saved.await {
+                tracing::error!(id = %self.record.id, %error, "the container's state could not be saved");
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        self.published.clone_from(&self.run);
+        let gone = matches!(self.state.phase(), Phase::Gone);
+        if gone {
+            self.shared.table.remove(&self.record.id);
+        }
+        let running = self.run.status.is_running();
+        let task = self.current.as_ref().filter(|_| running).map(|run| run.task.clone());
+        self.handle.publish(View { record: self.record.clone(), run: self.run.clone(), task, gone });
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(generation) => self.start(generation),
+            Effect::CancelStart => self.cancel.cancel(),
+            Effect::Signal { signal, frozen, ticket } => self.signal(signal, frozen, ticket),
+            Effect::Freeze { generation, pause } => self.freeze(generation, pause),
+            Effect::Arm(generation, timer, seconds) => self.arm(generation, timer, seconds),
+            Effect::TearDown(generation) => self.tear_down(generation),
+            Effect::RemoveAll => self.remove_all(),
+            Effect::Announce(what) => self.announce(what),
+            Effect::Reply(ticket, answer) => self.reply(ticket, answer),
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, answer: Result<Done>) {
+        if let Some(reply) = self.tickets.remove(&ticket) {
+            // Whoever asked may have gone away.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn start(&mut self, generation: Generation) {
+        self.cancel = CancellationToken::new();
+        let starter = Starter {
+            shared: self.shared.clone(),
+            record: self.record.clone(),
+            hub: self.handle.hub().clone(),
+            live: self.live.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let task = tokio::spawn(starter.run());
+        self.work.push(Box::pin(async move {
+            let outcome = task.await.unwrap_or_else(|error| Err(failed_part(&error).into()));
+            Outcome::Started(generation, outcome)
+        }));
+    }
+
+    fn signal(&mut self, signal: u32, frozen: bool, ticket: Option<Ticket>) {
+        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else { return };
+        self.work.push(Box::pin(async move {
+            let mut outcome = task.kill(signal, false).await;
+            if frozen && outcome.is_ok() {
+                outcome = task.resume().await;
+            }
+            Outcome::Signalled(ticket, signal, outcome)
+        }));
+    }
+
+    fn freeze(&mut self, generation: Generation, pause: bool) {
+        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else { return };
+        let id = self.record.id.clone();
+        self.work.push(Box::pin(async move {
+            let outcome = if pause { task.pause().await } else { task.resume().await };
+            let what = if pause { "pause" } else { "unpause" };
+            let result = outcome.map_err(|error| {
+                Error::from_lower(error).context(format!("cannot {what} container {id}"))
+            });
+            Outcome::Input(Input::FreezeDone { generation, paused: pause, result })
+        }));
+    }
+
+    fn arm(&mut self, generation: Generation, timer: Timer, seconds: u64) {
+        self.work.push(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Outcome::Input(Input::Timer(generation, timer))
+        }));
+    }
+
+    fn tear_down(&mut self, generation: Generation) {
+        let Some(run) = self.current.take() else {
+            self.work.push(Box::pin(async move { Outcome::Input(Input::TornDown(generation)) }));
+            return;
+        };
+        if run.endpoint.is_some() {
+            self.tell_network("disconnect");
+        }
+        let (shared, record) = (self.shared.clone(), self.record.clone());
+        shared.teardowns.send_modify(|running| *running += 1);
+        let task = tokio::spawn(async move {
+            let errors = teardown::tear_down(shared.clone(), record, run).await;
+            shared.teardowns.send_modify(|running| *running -= 1);
+            errors
+        });
+        self.work.push(Box::pin(async move {
+            let errors = task.await.unwrap_or_else(|error| vec![failed_part(&error).to_string()]);
+            Outcome::TornDown(generation, errors)
+        }));
+    }
+
+    fn remove_all(&mut self) {
+        let (shared, record, strays) = (self.shared.clone(), self.record.clone(), self.strays);
+        // The second try looks for everything.
+        self.strays = true;
+        let task = tokio::spawn(super::remove::remove(shared, record, strays));
+        self.work.push(Box::pin(async move {
+            let result = task.await.unwrap_or_else(|error| Err(failed_part(&error)));
+            Outcome::Input(Input::RemoveDone(result))
+        }));
+    }
+
+    fn announce(&self, what: Announcement) {
+        let tell = |action: &str, more: &[(&str, String)]| {
+            self.shared.events.container(&self.record, action, more);
+        };
+        match what {
+            Announcement::Start => {
+                if self.run.endpoint.is_some() {
+                    self.tell_network("connect");
+                }
+                tell("start", &[]);
+            }
+            Announcement::Die => {
+                let ran = match (self.run.started_at, self.run.finished_at) {
+                    (Some(from), Some(to)) => to.as_second().saturating_sub(from.as_second()).max(0),
+                    _ => 0,
+                };
+                let exit = self.run.exit_code.to_string();
+                tell("die", &[("execDuration", ran.to_string()), ("exitCode", exit)]);
+            }
+            Announcement::Kill(signal) => tell("kill", &[("signal", signal.to_string())]),
+            Announcement::Stop => tell("stop", &[]),
+            Announcement::Restart => tell("restart", &[]),
+            Announcement::Pause => tell("pause", &[]),
+            Announcement::Unpause => tell("unpause", &[]),
+            Announcement::Destroy => {
+                self.handle.hub().end();
+                tell("destroy", &[]);
+            }
+        }
+    }
+
+    fn tell_network(&self, action: &str) {
+        let Some(endpoint) = &self.run.endpoint else { return };
+        let events = &self.shared.events;
+        events.network(action, &endpoint.network_id, BRIDGE, BRIDGE, &self.record.id);
+    }
+}
+
+/// Writes what a container is to be.
+pub(crate) async fn save(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
+    let (shared, record) = (shared.clone(), record.clone());
+    blocking(move || {
+        let saved = shared.records.save(&record.id, CONFIG, &*record, Durability::Synced);
+        saved.map_err(Error::from_lower)
+    })
+    .await
+}
+
+fn status(phase: &Phase) -> Status {
+    match phase {
+        Phase::Created => Status::Created,
+        Phase::Starting(starting) if starting.ran_before() => Status::Exited,
+        Phase::Starting(_) => Status::Created,
+        Phase::Running(running) if running.paused => Status::Paused,
+        Phase::Running(_) => Status::Running,
+        Phase::Exited { .. } => Status::Exited,
+        Phase::Removing(_) | Phase::Gone => Status::Removing,
+        Phase::Dead => Status::Dead,
+    }
+}
+
+fn failed_part(error: &tokio::task::JoinError) -> Error {
+    Error::internal(format!("a part of the daemon failed: {error}"))
+}

@@ -1,0 +1,111 @@
+//! How everybody else sees a container: the published [`View`], and a way to ask its actor.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use berth_config::Live;
+use berth_ctrd::Task;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::record::{Record, RunState};
+use super::state::{Done, StopHow};
+use crate::stdio::Hub;
+use crate::{Error, Result};
+
+/// How many requests may wait for one actor.
+pub(crate) const MAILBOX: usize = 64;
+
+/// A container as of one moment. Never changed, only replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) record: Arc<Record>,
+    pub(crate) run: RunState,
+    /// What containerd runs for it, while it runs.
+    pub(crate) task: Option<Task>,
+    /// Removed: nobody finds it any more, but who holds it can see that.
+    pub(crate) gone: bool,
+}
+
+/// Something a caller wants of a container.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// Start it, under this configuration.
+    Start(Arc<Live>),
+    Stop(StopHow),
+    Restart(StopHow, Arc<Live>),
+    Kill(u32),
+    Pause,
+    Unpause,
+    Remove { force: bool },
+    Rename(String),
+}
+
+/// What reaches an actor from outside.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Wish(Wish, oneshot::Sender<Result<Done>>),
+    /// The kernel killed one of its processes for want of memory.
+    OutOfMemory,
+}
+
+/// A container, as all but its actor know it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    id: Arc<str>,
+    mailbox: mpsc::Sender<Message>,
+    view: ArcSwap<View>,
+    changes: watch::Sender<()>,
+    hub: Arc<Hub>,
+}
+
+impl Handle {
+    pub(crate) fn new(view: View, hub: Arc<Hub>) -> (Arc<Handle>, mpsc::Receiver<Message>) {
+        let (mailbox, receiver) = mpsc::channel(MAILBOX);
+        let handle = Handle {
+            id: view.record.id.as_str().into(),
+            mailbox,
+            view: ArcSwap::from_pointee(view),
+            changes: watch::Sender::new(()),
+            hub,
+        };
+        (Arc::new(handle), receiver)
+    }
+
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The container as of now. Never waits.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Its standard streams.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Tells of every change after this call.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Replaces the view. For the actor alone.
+    pub(crate) fn publish(&self, view: View) {
+        self.view.store(Arc::new(view));
+        self.changes.send_replace(());
+    }
+
+    /// Asks the actor, which carries the wish out even when this future is dropped.
+    pub(crate) async fn ask(&self, wish: Wish) -> Result<Done> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::not_found(format!("No such container: {}", self.id));
+        self.mailbox.send(Message::Wish(wish, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Passes on what containerd told; a full mailbox loses nothing but this hint.
+    pub(crate) fn out_of_memory(&self) {
+        let _ = self.mailbox.try_send(Message::OutOfMemory);
+    }
+}

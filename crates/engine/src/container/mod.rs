@@ -1,0 +1,9 @@
+//! One container: an actor that owns it, a snapshot that everybody reads.
+
+pub(crate) mod actor;
+pub(crate) mod handle;
+pub(crate) mod record;
+pub(crate) mod remove;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod teardown;

@@ -1,0 +1,138 @@
+//! What is kept of a container on disk: what it is to be, and what became of it.
+//!
+//! Two files in its folder: `config.json` is written when the container is made or renamed and
+//! must survive a power cut; `state.json` changes with each run and must only never be torn.
+
+use std::path::PathBuf;
+
+use berth_ctrd::Mount;
+use berth_wire as wire;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::state::Generation;
+
+/// The file of the [`Record`].
+pub(crate) const CONFIG: &str = "config.json";
+/// The file of the [`RunState`].
+pub(crate) const STATE: &str = "state.json";
+
+/// What a container is to be. Changes only by rename.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    /// 64 hexadecimal digits.
+    pub(crate) id: String,
+    /// Without the leading slash.
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    /// The image's id.
+    pub(crate) image: String,
+    pub(crate) platform: String,
+    /// As the client asked, with the image's configuration merged in.
+    pub(crate) config: wire::ContainerConfig,
+    /// As the client asked, with the daemon's defaults filled in.
+    pub(crate) host: wire::HostConfig,
+    pub(crate) networking: wire::NetworkingConfig,
+    pub(crate) snapshotter: String,
+    /// How to mount its root file system, as the snapshotter told when it was prepared.
+    pub(crate) rootfs: Vec<Mount>,
+}
+
+impl Record {
+    /// How Docker abbreviates ids.
+    pub(crate) fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// The host name inside.
+    pub(crate) fn hostname(&self) -> &str {
+        &self.config.hostname
+    }
+
+    /// What it runs: entrypoint and command in one.
+    pub(crate) fn command(&self) -> Vec<&str> {
+        let parts = [&self.config.entrypoint, &self.config.cmd];
+        parts.into_iter().flatten().flatten().map(String::as_str).filter(|word| !word.is_empty()).collect()
+    }
+}
+
+/// The status that clients see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    #[default]
+    Created,
+    Running,
+    Paused,
+    Exited,
+    Removing,
+    Dead,
+}
+
+impl Status {
+    /// Docker's word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Exited => "exited",
+            Status::Removing => "removing",
+            Status::Dead => "dead",
+        }
+    }
+
+    /// Its init runs, frozen or not.
+    pub(crate) fn is_running(self) -> bool {
+        matches!(self, Status::Running | Status::Paused)
+    }
+}
+
+/// What became of a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RunState {
+    pub(crate) status: Status,
+    pub(crate) generation: Generation,
+    /// How many runs have ended.
+    pub(crate) exits: u64,
+    /// The process id of its init on the host; 0 while it does not run.
+    pub(crate) pid: u32,
+    pub(crate) exit_code: i64,
+    /// Why it could not be started.
+    pub(crate) error: String,
+    pub(crate) oom_killed: bool,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    /// Its place in the bridge network while it runs.
+    pub(crate) endpoint: Option<berth_net::Endpoint>,
+}
+
+/// The files of one container, beside its records.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn new(folder: PathBuf) -> Files {
+        Files { folder }
+    }
+
+    pub(crate) fn hostname(&self) -> PathBuf {
+        self.folder.join("hostname")
+    }
+
+    pub(crate) fn hosts(&self) -> PathBuf {
+        self.folder.join("hosts")
+    }
+
+    pub(crate) fn resolv_conf(&self) -> PathBuf {
+        self.folder.join("resolv.conf")
+    }
+
+    pub(crate) fn log(&self, id: &str) -> PathBuf {
+        berth_logs::log_path(&self.folder, id)
+    }
+}

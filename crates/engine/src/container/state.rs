@@ -1,0 +1,579 @@
+//! What may happen to a container, as a pure function: no I/O, no clock, no waiting.
+//!
+//! ```text
+//!            Start                StartDone(ok)              Exited           TornDown
+//! Created ──────────> Starting ────────────────> Running ────────────> Exited ────────> Exited
+//!    ^  ^                │ │                     (paused?)            (unsettled)      (settled)
+//!    │  └─StartDone(err)─┘ │                     (stopping?)                              │
+//!    │                     │StartDone(err), had run before                                │
+//!    │                     └────────────────────────────────────────────> Exited          │
+//!    │                                                                                    │
+//!    └──────────────────────────────── Start / Remove ────────────────────────────────────┘
+//!
+//! Remove: Created, Exited, Dead ──> Removing ──RemoveDone(ok)──> Gone
+//!                                            └─RemoveDone(err)─> Dead
+//! ```
+//!
+//! Every change of the container is an [`Input`]; [`State::step`] answers with the [`Effect`]s
+//! to carry out, in order. An input that cannot be handled yet (a start while the last run is
+//! still being torn down) waits in a queue inside the state. Each run has a generation that its
+//! results carry, so that what belongs to an earlier run is recognised and ignored.
+//!
+//! Callers are known by [`Ticket`]s; each ticket is answered exactly once.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use berth_errdefs::Kind;
+
+use crate::Error;
+
+/// The seconds between SIGKILL and giving up waiting for the exit.
+const GIVE_UP: u64 = 10;
+/// The number of SIGKILL on every architecture Linux has.
+pub(crate) const SIGKILL: u32 = 9;
+
+/// One caller that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// A run of the container's task: the first is 1.
+pub(crate) type Generation = u64;
+
+/// Where the container stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Never ran.
+    Created,
+    /// The start pipeline is at work.
+    Starting(Starting),
+    /// Its init runs.
+    Running(Running),
+    /// Its init has ended; `settled` once nothing of the run is left to be cleaned up.
+    Exited { settled: bool, ending: Ending },
+    /// Being removed, for these callers.
+    Removing(Vec<Ticket>),
+    /// Removal failed half-way; it can be tried again.
+    Dead,
+    /// Removed: the actor ends.
+    Gone,
+}
+
+/// A start under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Starting {
+    tickets: Vec<Ticket>,
+    /// It ran before, so a failed start leaves it exited, not created.
+    ran_before: bool,
+    /// A restart asked for it.
+    restart: bool,
+}
+
+impl Starting {
+    /// Whether this is not its first run.
+    pub(crate) fn ran_before(&self) -> bool {
+        self.ran_before
+    }
+}
+
+/// What runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Frozen.
+    pub(crate) paused: bool,
+    /// A pause or unpause is under way.
+    freezing: Option<Ticket>,
+    ending: Ending,
+}
+
+/// Who waits for the end of the run, and what shall follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Callers of stop.
+    stop: Vec<Ticket>,
+    /// Callers of kill with SIGKILL.
+    kill: Vec<Ticket>,
+    /// Callers of restart.
+    restart: Vec<Ticket>,
+    /// Callers of a forced removal.
+    remove: Vec<Ticket>,
+    /// SIGKILL was sent because a time-out passed or a caller asked.
+    killed: bool,
+}
+
+impl Ending {
+    fn take_all(&mut self) -> Vec<Ticket> {
+        let Ending { stop, kill, restart, remove, .. } = mem::take(self);
+        stop.into_iter().chain(kill).chain(restart).chain(remove).collect()
+    }
+}
+
+/// How a stop is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StopHow {
+    /// The first signal.
+    pub(crate) signal: u32,
+    /// Seconds until SIGKILL follows; `None` for never.
+    pub(crate) timeout: Option<u64>,
+}
+
+/// Something that happened or is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    Start(Ticket),
+    StartDone { generation: Generation, result: Result<(), Error> },
+    Stop(Ticket, StopHow),
+    Restart(Ticket, StopHow),
+    Kill(Ticket, u32),
+    Pause(Ticket),
+    Unpause(Ticket),
+    FreezeDone { generation: Generation, paused: bool, result: Result<(), Error> },
+    Exited(Generation),
+    TornDown(Generation),
+    Timer(Generation, Timer),
+    Remove { ticket: Ticket, force: bool },
+    RemoveDone(Result<(), Error>),
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The grace period of a stop is over.
+    Kill,
+    /// Even SIGKILL did not help in time.
+    GiveUp,
+}
+
+/// Something to carry out, in the order given.
+#[derive(Clone, Debug)]
+pub(crate) enum Effect {
+    /// Run the start pipeline for this generation; answer with [`Input::StartDone`].
+    Start(Generation),
+    /// Stop the start pipeline as soon as it can be.
+    CancelStart,
+    /// Signal the init, waking it first where it is `frozen`; the ticket gets the RPC's outcome.
+    Signal { signal: u32, frozen: bool, ticket: Option<Ticket> },
+    /// Freeze or thaw; answer with [`Input::FreezeDone`].
+    Freeze { generation: Generation, pause: bool },
+    /// Answer with [`Input::Timer`] after so many seconds.
+    Arm(Generation, Timer, u64),
+    /// Clean up after the run; answer with [`Input::TornDown`].
+    TearDown(Generation),
+    /// Remove everything; answer with [`Input::RemoveDone`].
+    RemoveAll,
+    /// Tell that this happened.
+    Announce(Announcement),
+    /// Answer a caller.
+    Reply(Ticket, Result<Done, Error>),
+}
+
+/// What others are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    /// The task runs.
+    Start,
+    /// The task has ended.
+    Die,
+    /// A stop has done its work.
+    Stop,
+    /// A restart has done its work.
+    Restart,
+    /// A signal is sent.
+    Kill(u32),
+    /// Frozen.
+    Pause,
+    /// Thawed.
+    Unpause,
+    /// Removed.
+    Destroy,
+}
+
+/// How a caller's wish came out well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Something changed.
+    Changed,
+    /// It was so already.
+    Unchanged,
+}
+
+/// A container's state: what the actor owns.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    phase: Phase,
+    generation: Generation,
+    auto_remove: bool,
+    /// How error messages call the container: its name and its full id.
+    name: String,
+    id: String,
+    /// Inputs that wait for the present change to end.
+    deferred: VecDeque<Input>,
+}
+
+impl State {
+    /// A container in a phase that a record can hold: created, exited or dead.
+    pub(crate) fn new(id: &str, name: &str, phase: Phase, generation: Generation, auto_remove: bool) -> State {
+        State {
+            phase,
+            generation,
+            auto_remove,
+            name: name.to_owned(),
+            id: id.to_owned(),
+            deferred: VecDeque::new(),
+        }
+    }
+
+    /// The phase of a container that was found running after a restart of the daemon.
+    pub(crate) fn running(paused: bool) -> Phase {
+        Phase::Running(Running { paused, ..Running::default() })
+    }
+
+    /// The phase of a container whose run has ended; `settled` when nothing of it is left.
+    pub(crate) fn exited(settled: bool) -> Phase {
+        Phase::Exited { settled, ending: Ending::default() }
+    }
+
+    /// Where it stands.
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The current run, or the last one.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The container's name has changed.
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.name = name.to_owned();
+    }
+
+    /// Takes one input and says what to do.
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.handle(input, &mut effects);
+        // What waited is looked at again each time the state has come to rest.
+        let mut waiting = self.deferred.len();
+        while waiting > 0 && self.at_rest() {
+            let Some(input) = self.deferred.pop_front() else { break };
+            self.handle(input, &mut effects);
+            waiting -= 1;
+        }
+        effects
+    }
+
+    /// True when no change is under way that deferred inputs wait for.
+    fn at_rest(&self) -> bool {
+        match &self.phase {
+            Phase::Starting(_) | Phase::Exited { settled: false, .. } | Phase::Removing(_) => false,
+            Phase::Running(running) => running.freezing.is_none(),
+            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead | Phase::Gone => true,
+        }
+    }
+
+    fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Start(ticket) => self.start(ticket, effects),
+            Input::StartDone { generation, result } => self.start_done(generation, result, effects),
+            Input::Stop(ticket, how) => self.stop(ticket, how, false, effects),
+            Input::Restart(ticket, how) => self.stop(ticket, how, true, effects),
+            Input::Kill(ticket, signal) => self.kill(ticket, signal, effects),
+            Input::Pause(ticket) => self.freeze(ticket, true, effects),
+            Input::Unpause(ticket) => self.freeze(ticket, false, effects),
+            Input::FreezeDone { generation, paused, result } => {
+                self.freeze_done(generation, paused, result, effects);
+            }
+            Input::Exited(generation) => self.has_exited(generation, effects),
+            Input::TornDown(generation) => self.torn_down(generation, effects),
+            Input::Timer(generation, timer) => self.timer(generation, timer, effects),
+            Input::Remove { ticket, force } => self.remove(ticket, force, effects),
+            Input::RemoveDone(result) => self.remove_done(result, effects),
+        }
+    }
+
+    fn start(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        let refused = match &self.phase {
+            Phase::Created | Phase::Exited { settled: true, .. } => {
+                return self.begin_start(vec![ticket], false, effects);
+            }
+            Phase::Starting(_) | Phase::Exited { settled: false, .. } => {
+                return self.deferred.push_back(Input::Start(ticket));
+            }
+            Phase::Running(Running { paused: false, .. }) => Ok(Done::Unchanged),
+            Phase::Running(_) => {
+                Err(Error::conflict("cannot start a paused container, try unpause instead"))
+            }
+            Phase::Removing(_) | Phase::Dead | Phase::Gone => Err(Error::conflict(
+                "container is marked for removal and cannot be started",
+            )),
+        };
+        effects.push(Effect::Reply(ticket, refused));
+    }
+
+    fn begin_start(&mut self, tickets: Vec<Ticket>, restart: bool, effects: &mut Vec<Effect>) {
+        let ran_before = !matches!(self.phase, Phase::Created);
+        self.generation += 1;
+        self.phase = Phase::Starting(Starting { tickets, ran_before, restart });
+        effects.push(Effect::Start(self.generation));
+    }
+
+    fn start_done(&mut self, generation: Generation, result: Result<(), Error>, effects: &mut Vec<Effect>) {
+        let Phase::Starting(starting) = &mut self.phase else { return };
+        if generation != self.generation {
+            return;
+        }
+        let Starting { tickets, ran_before, restart } = mem::take(starting);
+        let failed = result.is_err();
+        if failed {
+            self.phase = if ran_before { State::exited(true) } else { Phase::Created };
+        } else {
+            self.phase = State::running(false);
+            effects.push(Effect::Announce(Announcement::Start));
+            if restart {
+                effects.push(Effect::Announce(Announcement::Restart));
+            }
+        }
+        let reply = |ticket| Effect::Reply(ticket, result.clone().map(|()| Done::Changed));
+        effects.extend(tickets.into_iter().map(reply));
+        // A removal that waits already takes care of it.
+        if failed && self.auto_remove && !self.removal_waits() {
+            self.begin_removal(Vec::new(), effects);
+        }
+    }
+
+    fn removal_waits(&self) -> bool {
+        self.deferred.iter().any(|input| matches!(input, Input::Remove { .. }))
+    }
+
+    fn stop(&mut self, ticket: Ticket, how: StopHow, restart: bool, effects: &mut Vec<Effect>) {
+        match &mut self.phase {
+            Phase::Running(running) => {
+                let frozen = mem::take(&mut running.paused);
+                if restart {
+                    running.ending.restart.push(ticket);
+                } else {
+                    running.ending.stop.push(ticket);
+                }
+                effects.push(Effect::Announce(Announcement::Kill(how.signal)));
+                effects.push(Effect::Signal { signal: how.signal, frozen, ticket: None });
+                if let Some(seconds) = how.timeout {
+                    effects.push(Effect::Arm(self.generation, Timer::Kill, seconds));
+                }
+            }
+            Phase::Exited { settled: false, ending } => {
+                if restart {
+                    ending.restart.push(ticket);
+                } else {
+                    ending.stop.push(ticket);
+                }
+            }
+            Phase::Starting(_) => self.deferred.push_back(if restart {
+                Input::Restart(ticket, how)
+            } else {
+                Input::Stop(ticket, how)
+            }),
+            Phase::Created | Phase::Exited { settled: true, .. } if restart => {
+                self.begin_start(vec![ticket], true, effects);
+            }
+            Phase::Removing(_) | Phase::Dead | Phase::Gone if restart => {
+                let error = "container is marked for removal and cannot be started";
+                effects.push(Effect::Reply(ticket, Err(Error::conflict(error))));
+            }
+            _ => effects.push(Effect::Reply(ticket, Ok(Done::Unchanged))),
+        }
+    }
+
+    fn kill(&mut self, ticket: Ticket, signal: u32, effects: &mut Vec<Effect>) {
+        match &mut self.phase {
+            Phase::Running(running) => {
+                let frozen = mem::take(&mut running.paused);
+                effects.push(Effect::Announce(Announcement::Kill(signal)));
+                let mut direct = Some(ticket);
+                if signal == SIGKILL {
+                    // The caller expects it dead on return.
+                    running.ending.kill.push(ticket);
+                    running.ending.killed = true;
+                    effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
+                    direct = None;
+                }
+                effects.push(Effect::Signal { signal, frozen, ticket: direct });
+            }
+            Phase::Starting(_) => self.deferred.push_back(Input::Kill(ticket, signal)),
+            _ => effects.push(Effect::Reply(ticket, Err(self.not_running("cannot kill container")))),
+        }
+    }
+
+    fn not_running(&self, what: &str) -> Error {
+        Error::conflict(format!("{what}: {}: container {} is not running", self.name, self.id))
+    }
+
+    fn freeze(&mut self, ticket: Ticket, pause: bool, effects: &mut Vec<Effect>) {
+        let refused = match &mut self.phase {
+            Phase::Starting(_) => return self.defer_freeze(ticket, pause),
+            Phase::Running(running) if running.freezing.is_some() => {
+                return self.defer_freeze(ticket, pause);
+            }
+            Phase::Running(running) if running.paused == pause => {
+                let state = if pause { "already paused" } else { "not paused" };
+                let message = format!("Container {} is {state}", self.id);
+                let kind = if pause { Kind::Conflict } else { Kind::Internal };
+                Error::new(kind, message)
+            }
+            Phase::Running(running) => {
+                running.freezing = Some(ticket);
+                return effects.push(Effect::Freeze { generation: self.generation, pause });
+            }
+            _ if pause => Error::conflict(format!("container {} is not running", self.id)),
+            _ => Error::new(Kind::Internal, format!("Container {} is not paused", self.id)),
+        };
+        effects.push(Effect::Reply(ticket, Err(refused)));
+    }
+
+    fn defer_freeze(&mut self, ticket: Ticket, pause: bool) {
+        let input = if pause { Input::Pause(ticket) } else { Input::Unpause(ticket) };
+        self.deferred.push_back(input);
+    }
+
+    fn freeze_done(
+        &mut self,
+        generation: Generation,
+        paused: bool,
+        result: Result<(), Error>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        if generation != self.generation {
+            return;
+        }
+        let Some(ticket) = running.freezing.take() else { return };
+        if result.is_ok() {
+            running.paused = paused;
+            let what = if paused { Announcement::Pause } else { Announcement::Unpause };
+            effects.push(Effect::Announce(what));
+        }
+        effects.push(Effect::Reply(ticket, result.map(|()| Done::Changed)));
+    }
+
+    fn has_exited(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        if generation != self.generation {
+            return;
+        }
+        let Running { freezing, ending, .. } = mem::take(running);
+        self.phase = Phase::Exited { settled: false, ending };
+        effects.push(Effect::Announce(Announcement::Die));
+        if let Some(ticket) = freezing {
+            let error = Error::conflict(format!("container {} is not running", self.id));
+            effects.push(Effect::Reply(ticket, Err(error)));
+        }
+        effects.push(Effect::TearDown(generation));
+    }
+
+    fn torn_down(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
+        let Phase::Exited { settled, ending } = &mut self.phase else { return };
+        if generation != self.generation || *settled {
+            return;
+        }
+        *settled = true;
+        let Ending { stop, kill, restart, remove, .. } = mem::take(ending);
+        if !stop.is_empty() || !restart.is_empty() {
+            effects.push(Effect::Announce(Announcement::Stop));
+        }
+        effects.extend(stop.into_iter().chain(kill).map(|ticket| Effect::Reply(ticket, Ok(Done::Changed))));
+        if !remove.is_empty() {
+            let error = || Err(Error::conflict("container is marked for removal and cannot be started"));
+            effects.extend(restart.into_iter().map(|ticket| Effect::Reply(ticket, error())));
+            self.begin_removal(remove, effects);
+        } else if !restart.is_empty() {
+            self.begin_start(restart, true, effects);
+        } else if self.auto_remove && !self.removal_waits() {
+            self.begin_removal(Vec::new(), effects);
+        }
+    }
+
+    fn timer(&mut self, generation: Generation, timer: Timer, effects: &mut Vec<Effect>) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        if generation != self.generation {
+            return;
+        }
+        match timer {
+            Timer::Kill if !running.ending.killed => {
+                running.ending.killed = true;
+                let frozen = mem::take(&mut running.paused);
+                effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
+                effects.push(Effect::Signal { signal: SIGKILL, frozen, ticket: None });
+                effects.push(Effect::Arm(generation, Timer::GiveUp, GIVE_UP));
+            }
+            Timer::Kill => {}
+            Timer::GiveUp => {
+                // It goes on running; who comes again may try again.
+                let error = Error::internal(format!(
+                    "cannot stop container: {}: tried to kill container, but did not receive an exit event",
+                    self.name
+                ));
+                let reply = |ticket| Effect::Reply(ticket, Err(error.clone()));
+                effects.extend(running.ending.take_all().into_iter().map(reply));
+            }
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket, force: bool, effects: &mut Vec<Effect>) {
+        let refused = match &mut self.phase {
+            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead => {
+                return self.begin_removal(vec![ticket], effects);
+            }
+            Phase::Exited { settled: false, ending } => {
+                return ending.remove.push(ticket);
+            }
+            Phase::Starting(_) => {
+                if force {
+                    effects.push(Effect::CancelStart);
+                }
+                return self.deferred.push_back(Input::Remove { ticket, force });
+            }
+            Phase::Running(running) if force => {
+                let frozen = mem::take(&mut running.paused);
+                running.ending.remove.push(ticket);
+                running.ending.killed = true;
+                effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
+                effects.push(Effect::Signal { signal: SIGKILL, frozen, ticket: None });
+                return effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
+            }
+            Phase::Running(Running { paused: true, .. }) => {
+                Error::conflict(format!("cannot remove container {:?}: container is paused and must be unpaused first", self.name))
+            }
+            Phase::Running(_) => Error::conflict(format!(
+                "cannot remove container {:?}: container is running: stop the container before removing or force remove",
+                self.name
+            )),
+            Phase::Removing(_) => {
+                Error::conflict(format!("removal of container {} is already in progress", self.name))
+            }
+            Phase::Gone => Error::not_found(format!("No such container: {}", self.id)),
+        };
+        effects.push(Effect::Reply(ticket, Err(refused)));
+    }
+
+    fn begin_removal(&mut self, tickets: Vec<Ticket>, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Removing(tickets);
+        effects.push(Effect::RemoveAll);
+    }
+
+    fn remove_done(&mut self, result: Result<(), Error>, effects: &mut Vec<Effect>) {
+        let Phase::Removing(tickets) = &mut self.phase else { return };
+        let tickets = mem::take(tickets);
+        self.phase = match &result {
+            Ok(()) => Phase::Gone,
+            Err(_) => Phase::Dead,
+        };
+        if result.is_ok() {
+            effects.push(Effect::Announce(Announcement::Destroy));
+        }
+        let reply = |ticket| Effect::Reply(ticket, result.clone().map(|()| Done::Changed));
+        effects.extend(tickets.into_iter().map(reply));
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,388 @@
+//! Making a container: 1 RPC (`Snapshots.Prepare`).
+//!
+//! Everything is checked before anything is made, and what is made is taken back when a later
+//! step fails. Options that Berth cannot honour yet are refused here, in the open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_config::Live;
+use berth_errdefs::Kind;
+use berth_images::{Image, Platform};
+use berth_spec::modes::Mode;
+use berth_spec::validate::Defaults;
+use berth_store::Durability;
+use berth_wire as wire;
+use jiff::Timestamp;
+use rand::RngCore;
+
+use crate::container::actor::{Actor, Beginning, save};
+use crate::container::handle::{Handle, View};
+use crate::container::record::{Record, RunState, STATE};
+use crate::container::state::Phase;
+use crate::options::CreateOptions;
+use crate::shared::{Shared, blocking, runtime_of};
+use crate::stdio::Hub;
+use crate::{Error, Result, mounts, names, network};
+
+/// Keeps a container's snapshot from containerd's garbage collection.
+const GC_ROOT: &str = "containerd.io/gc.root";
+/// Tells whose snapshot it is, so that one whose record never came to be can be found.
+pub(crate) const OWNER: &str = "io.berth.container";
+/// How often a generated name may turn out to be taken.
+const NAME_TRIES: u32 = 20;
+
+/// 64 random hexadecimal digits.
+pub(crate) fn random_id() -> String {
+    loop {
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        let id = hex::encode(bytes);
+        // A short id of digits alone would be taken for a number, as dockerd knows.
+        if !id.bytes().take(12).all(|b| b.is_ascii_digit()) {
+            return id;
+        }
+    }
+}
+
+/// Makes a container. To be run to its end, whoever asked for it.
+pub(crate) async fn create(
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    options: CreateOptions,
+    request: wire::CreateRequest,
+) -> Result<wire::CreateResponse> {
+    shared.open_for_change()?;
+    let asked = options.name.as_deref().map(names::check).transpose()?.map(str::to_owned);
+    let image = image(&shared, &options, &request.config.image)?;
+    let id = random_id();
+    let (mut record, mut warnings) = {
+        let (shared, live, image, id) = (shared.clone(), live.clone(), image.clone(), id.clone());
+        blocking(move || draft(&shared, &live, &image, id, request)).await?
+    };
+    record.name = reserve(&shared, asked, &id)?;
+    let made = make(&shared, live, &image, record).await;
+    if made.is_err() {
+        shared.table.remove(&id);
+    }
+    made?;
+    warnings.dedup();
+    Ok(wire::CreateResponse { id, warnings })
+}
+
+fn image(shared: &Shared, options: &CreateOptions, name: &str) -> Result<Arc<Image>> {
+    if name.is_empty() {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
+    let image = shared.images.resolve(name).map_err(Error::from_lower)?;
+    if let Some(wanted) = options.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
+        let wanted = Platform::parse(wanted).map_err(Error::from_lower)?;
+        let found = image.platform();
+        if wanted.os != found.os || wanted.architecture != found.architecture {
+            return Err(Error::not_found(format!(
+                "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
+            )));
+        }
+    }
+    Ok(image)
+}
+
+/// The record as it is to be, all checked, and the warnings for the client. Blocks.
+fn draft(
+    shared: &Shared,
+    live: &Live,
+    image: &Image,
+    id: String,
+    request: wire::CreateRequest,
+) -> Result<(Record, Vec<String>)> {
+    let wire::CreateRequest { mut config, mut host_config, networking_config } = request;
+    let mut warnings = refuse(&config, &host_config)?;
+    warnings.extend(merge(&mut config, image.config()));
+    fill(&mut host_config, live, shared);
+    warnings.extend(
+        berth_spec::validate::validate_host_config(&mut host_config, &config, &shared.facts)
+            .map_err(Error::from_lower)?,
+    );
+    let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
+    berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd).map_err(Error::from_lower)?;
+    berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config).map_err(Error::from_lower)?;
+    runtime_of(live, &host_config.runtime)?;
+    mounts::binds(&host_config)?;
+    for entry in &host_config.extra_hosts {
+        berth_net::hosts::split_extra(entry).map_err(Error::from_lower)?;
+    }
+    if !config.stop_signal.is_empty() {
+        crate::signals::parse(&config.stop_signal)?;
+    }
+    let mut record = Record {
+        created: Timestamp::now(),
+        image: image.id().to_string(),
+        platform: image.os().to_owned(),
+        config,
+        host: host_config,
+        networking: networking_config,
+        snapshotter: shared.snapshots.name().to_owned(),
+        id,
+        ..Record::default()
+    };
+    join(shared, &mut record)?;
+    network::validate(&record)?;
+    name_host(shared, &mut record);
+    Ok((record, warnings))
+}
+
+/// Refuses what there is not yet, and tells what an image brings that will not be done.
+fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<Vec<String>> {
+    let refused = [
+        (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policies are"),
+        (!config.volumes.is_empty(), "anonymous volumes are"),
+        (!host.links.is_empty(), "links are"),
+        (!host.volume_driver.is_empty(), "volume drivers are"),
+        (!host.storage_opt.is_empty(), "storage options are"),
+        (matches!(Mode::of(&host.ipc_mode), Mode::Container(_) | Mode::Named("shareable")), "shared IPC namespaces are"),
+        (!matches!(host.userns_mode.as_str(), "" | "host"), "user namespaces are"),
+        (checks_health(config.healthcheck.as_ref()), "health checks are"),
+    ];
+    match refused.iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(Error::new(Kind::NotImplemented, format!("{what} not supported yet"))),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn checks_health(check: Option<&wire::Healthcheck>) -> bool {
+    check.is_some_and(|check| check.test.first().is_some_and(|kind| !kind.is_empty() && kind != "NONE"))
+}
+
+/// Fills in from the image what the client leaves open, as dockerd merges them.
+fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    config.exposed_ports.extend(image.exposed_ports.iter().cloned());
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    for variable in &image.env {
+        if !config.env.iter().any(|own| name(own) == name(variable)) {
+            config.env.push(variable.clone());
+        }
+    }
+    for (key, value) in &image.labels {
+        config.labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let none = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
+    if none(&config.entrypoint) {
+        if none(&config.cmd) {
+            config.cmd.clone_from(&image.cmd);
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    if !image.volumes.is_empty() {
+        let paths: Vec<_> = image.volumes.iter().map(String::as_str).collect();
+        warnings.push(format!(
+            "The image declares volumes ({}), which are not supported yet: their data stays in the container.",
+            paths.join(", ")
+        ));
+    }
+    if config.healthcheck.is_none() && checks_health(image.healthcheck.as_ref()) {
+        warnings.push("The image has a health check, which is not supported yet and will not be run.".to_owned());
+    }
+    warnings
+}
+
+/// Fills in the daemon's defaults.
+fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        host.network_mode = network::BRIDGE.to_owned();
+    }
+    if host.runtime.is_empty() {
+        host.runtime.clone_from(&live.runtimes.default_runtime().name);
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".to_owned();
+    }
+    let log = &mut host.log_config;
+    if log.kind.is_empty() {
+        log.kind.clone_from(&live.logs.driver);
+    }
+    if log.kind == live.logs.driver {
+        for (key, value) in &live.logs.options {
+            log.config.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    let defaults = Defaults {
+        shm_size: live.shm_size,
+        ipc_mode: if live.ipc_shareable { "shareable" } else { "private" },
+        cgroupns_mode: if live.cgroupns_private { "private" } else { "host" },
+        systemd_cgroup: live.cgroup_driver == berth_config::CgroupDriver::Systemd,
+    };
+    berth_spec::validate::fill_defaults(host, &shared.facts, &defaults);
+}
+
+/// Names the containers whose namespaces are joined by their ids, which renames do not change.
+fn join(shared: &Shared, record: &mut Record) -> Result<()> {
+    for mode in [&mut record.host.network_mode, &mut record.host.pid_mode] {
+        if let Mode::Container(other) = Mode::of(mode) {
+            let id = shared.table.find(other)?.id().clone();
+            *mode = format!("container:{id}");
+        }
+    }
+    Ok(())
+}
+
+/// Gives the container its host name: its own short id, the host's, or that of the container
+/// whose network it joins.
+fn name_host(shared: &Shared, record: &mut Record) {
+    let hosts_own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if !record.config.hostname.is_empty() {
+        return;
+    }
+    let joined = match Mode::of(&record.host.network_mode) {
+        Mode::Container(other) => shared.table.find(other).ok().map(|handle| handle.view()),
+        _ => None,
+    };
+    let hosts = Mode::of(&record.host.network_mode) == Mode::Host || Mode::of(&record.host.uts_mode) == Mode::Host;
+    if let Some(view) = joined {
+        record.config.hostname.clone_from(&view.record.config.hostname);
+        record.config.domainname.clone_from(&view.record.config.domainname);
+    } else if hosts {
+        record.config.hostname = hosts_own();
+    } else {
+        record.config.hostname = record.short_id().to_owned();
+    }
+}
+
+fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
+    if let Some(name) = asked {
+        shared.table.reserve(&name, id)?;
+        return Ok(name);
+    }
+    for attempt in 0..NAME_TRIES {
+        let name = names::generate(attempt);
+        if shared.table.reserve(&name, id).is_ok() {
+            return Ok(name);
+        }
+    }
+    let name = id.get(..12).unwrap_or(id).to_owned();
+    shared.table.reserve(&name, id)?;
+    Ok(name)
+}
+
+/// Prepares the snapshot, persists, publishes, tells.
+async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: Record) -> Result<()> {
+    record.rootfs = prepare(shared, image, &record.id).await?;
+    let record = Arc::new(record);
+    if let Err(error) = persist(shared, &record).await {
+        let snapshots = &shared.snapshots;
+        if let Err(error) = snapshots.remove(&record.id).await {
+            tracing::warn!(id = %record.id, %error, "taking back a create: removing the snapshot");
+        }
+        return Err(error);
+    }
+    let run = RunState::default();
+    let view = View { record: record.clone(), run: run.clone(), task: None, gone: false };
+    let (handle, mailbox) = Handle::new(view, Hub::new());
+    shared.table.insert(handle.clone());
+    shared.events.container(&record, "create", &[]);
+    let beginning = Beginning { record, run, phase: Phase::Created, running: None, strays: false, live };
+    Actor::begin(shared.clone(), handle, mailbox, beginning);
+    Ok(())
+}
+
+async fn prepare(shared: &Shared, image: &Image, id: &str) -> Result<Vec<berth_ctrd::Mount>> {
+    let lower = |error: berth_images::Error| Error::from_lower(error);
+    shared.images.ensure_unpacked(image).await.map_err(lower)?;
+    let now = Timestamp::now().to_string();
+    let labels = BTreeMap::from([(GC_ROOT.to_owned(), now), (OWNER.to_owned(), id.to_owned())]);
+    let parent = image.chain_id().map(ToString::to_string).unwrap_or_default();
+    match shared.snapshots.prepare(id, &parent, &labels).await {
+        // Removed behind our back: unpack again from the blobs.
+        Err(error) if error.is_not_found() => {
+            shared.images.unpack(image).await.map_err(lower)?;
+            shared.snapshots.prepare(id, &parent, &labels).await.map_err(Error::from_lower)
+        }
+        outcome => outcome.map_err(Error::from_lower),
+    }
+}
+
+async fn persist(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
+    save(shared, record).await?;
+    let (shared, id) = (shared.clone(), record.id.clone());
+    blocking(move || {
+        let run = RunState::default();
+        let saved = shared.records.save(&id, STATE, &run, Durability::Renamed);
+        saved.map_err(|error| {
+            // A record without its state is half a container.
+            let _ = shared.records.remove(&id);
+            Error::from_lower(error)
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Option<Vec<String>> {
+        Some(words.iter().map(|&word| word.to_owned()).collect())
+    }
+
+    fn image() -> wire::ImageConfig {
+        wire::ImageConfig {
+            entrypoint: words(&["/entry"]),
+            cmd: words(&["serve"]),
+            env: vec!["PATH=/bin".into(), "A=image".into()],
+            user: "www".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_image_fills_in_what_the_client_leaves_open() {
+        let mut config = wire::ContainerConfig { env: vec!["A=own".into()], ..Default::default() };
+        merge(&mut config, &image());
+        assert_eq!(config.entrypoint, words(&["/entry"]));
+        assert_eq!(config.cmd, words(&["serve"]));
+        assert_eq!(config.env, ["A=own", "PATH=/bin"]);
+        assert_eq!(config.user, "www");
+    }
+
+    #[test]
+    fn an_entrypoint_of_the_clients_drops_the_images_command() {
+        let mut config = wire::ContainerConfig { entrypoint: words(&["sh"]), ..Default::default() };
+        merge(&mut config, &image());
+        assert_eq!((config.entrypoint, config.cmd), (words(&["sh"]), None));
+        let mut config = wire::ContainerConfig { cmd: words(&["ls"]), ..Default::default() };
+        merge(&mut config, &image());
+        assert_eq!((config.entrypoint, config.cmd), (words(&["/entry"]), words(&["ls"])));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        let mut host = wire::HostConfig::default();
+        host.restart_policy.name = "always".into();
+        let error = refuse(&wire::ContainerConfig::default(), &host).expect_err("refused");
+        assert_eq!(error.to_string(), "restart policies are not supported yet");
+        let check = wire::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() };
+        let config = wire::ContainerConfig { healthcheck: Some(check), ..Default::default() };
+        assert!(refuse(&config, &wire::HostConfig::default()).is_err());
+        let check = wire::Healthcheck { test: vec!["NONE".into()], ..Default::default() };
+        let config = wire::ContainerConfig { healthcheck: Some(check), ..Default::default() };
+        assert!(refuse(&config, &wire::HostConfig::default()).is_ok());
+    }
+
+    #[test]
+    fn ids_are_random_and_never_numbers() {
+        let id = random_id();
+        assert_eq!(id.len(), 64);
+        assert_ne!(id, random_id());
+    }
+}

@@ -1,0 +1,433 @@
+//! [`Engine`]: the face of everything, for the API.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use berth_config::{ConfigStore, Live};
+use berth_ctrd::Client;
+use berth_images::{Images, InUse, Usage};
+use berth_net::Net;
+use berth_store::Records;
+use berth_wire as wire;
+use futures::future::join_all;
+
+use crate::attach::{self, Attachment};
+use crate::container::handle::{Handle, Wish};
+use crate::container::state::{Done, SIGKILL, StopHow};
+use crate::events::{EventStream, Events};
+use crate::info::About;
+use crate::logs::{self, LogStream};
+use crate::options::{
+    AttachOptions, Changed, CreateOptions, ListOptions, LogOptions, RemoveOptions, StopOptions,
+    WaitCondition,
+};
+use crate::shared::{Shared, blocking};
+use crate::wait::Waiter;
+use crate::{Error, Result, create, exec, info, inspect, list, names, networks, recover, signals};
+
+/// Seconds between the first signal and SIGKILL where nobody says.
+const STOP_TIMEOUT: u64 = 10;
+
+/// What the engine is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The containerd that runs the containers.
+    pub client: Client,
+    /// The images in it.
+    pub images: Images,
+    /// The networks.
+    pub net: Arc<Net>,
+    /// Where events are told; the images tell theirs there too.
+    pub events: Events,
+    /// The configuration.
+    pub config: Arc<ConfigStore>,
+}
+
+/// A Docker engine. Reads work on published snapshots and never wait; changes go on to their end
+/// even when the caller's future is dropped.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    config: Arc<ConfigStore>,
+    about: About,
+}
+
+impl Engine {
+    /// Opens the engine: brings back the containers there were, and takes over what runs.
+    ///
+    /// # Errors
+    /// The state cannot be read, or containerd does not answer.
+    pub async fn open(setup: Setup) -> Result<Arc<Engine>> {
+        let Setup { client, images, net, events, config } = setup;
+        let live = config.capture();
+        let (data_root, exec_root) = (live.user.data_root.clone(), live.user.exec_root.clone());
+        let (records, io_root) = blocking(move || open_dirs(data_root, exec_root)).await?;
+        let snapshotter = images.snapshotter().to_owned();
+        let shared = Arc::new(Shared {
+            snapshots: client.snapshots(&snapshotter),
+            client: client.clone(),
+            images,
+            net,
+            records,
+            table: crate::table::Table::default(),
+            execs: exec::Execs::default(),
+            events,
+            facts: berth_spec::HostFacts::detect(),
+            io_root,
+            teardowns: tokio::sync::watch::Sender::new(0),
+            closing: false.into(),
+        });
+        shared.images.refresh().await.map_err(Error::from_lower)?;
+        recover::recover(&shared, &live).await?;
+        let about = About::look(&client, &live).await;
+        follow_containerd(shared.clone());
+        Ok(Arc::new(Engine { shared, config, about }))
+    }
+
+    /// Ends the engine: stops every container within `timeout` (`None`: however long they take)
+    /// and gives back the networks. With live-restore containers run on and everything stays.
+    pub async fn shutdown(&self, timeout: Option<Duration>) {
+        let live = self.config.capture();
+        let shared = &self.shared;
+        shared.closing.store(true, Ordering::Release);
+        if !live.user.live_restore {
+            let index = shared.table.load();
+            let running = index.all().filter(|handle| handle.view().run.status.is_running());
+            let stops = running.map(|handle| stop_for_good(&live, handle.clone(), timeout));
+            join_all(stops).await;
+            let limit = Duration::from_secs(15);
+            let mut teardowns = shared.teardowns.subscribe();
+            let _ = tokio::time::timeout(limit, teardowns.wait_for(|running| *running == 0)).await;
+        }
+        let keep = shared.table.load().all().any(|handle| handle.view().run.status.is_running());
+        if let Err(error) = shared.net.close(keep).await {
+            tracing::warn!(%error, "closing the networks");
+        }
+    }
+
+    /// The containers that `options` let through, newest first.
+    ///
+    /// # Errors
+    /// A filter that there is not.
+    pub fn list(&self, options: &ListOptions) -> Result<Vec<wire::ContainerSummary>> {
+        list::list(&self.shared, options)
+    }
+
+    /// A container in full.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn inspect(&self, id: &str, size: bool) -> Result<wire::ContainerInspect> {
+        let view = self.shared.table.find(id)?.view();
+        let shared = self.shared.clone();
+        let sizes = match size {
+            true => Some(blocking({
+                let (shared, view) = (shared.clone(), view.clone());
+                move || Ok(inspect::sizes(&shared, &view.record))
+            }).await?),
+            false => None,
+        };
+        inspect::inspect(&shared, &view, sizes)
+    }
+
+    /// Makes a container.
+    ///
+    /// # Errors
+    /// The image is not there, the configuration is wrong or asks for what is not supported yet,
+    /// or the name is taken.
+    pub async fn create(&self, options: CreateOptions, request: wire::CreateRequest) -> Result<wire::CreateResponse> {
+        let live = self.config.capture();
+        // A task of its own: a client that hangs up does not leave half a container.
+        let task = tokio::spawn(create::create(self.shared.clone(), live, options, request));
+        task.await.unwrap_or_else(|error| Err(Error::internal(format!("a part of the daemon failed: {error}"))))
+    }
+
+    /// Starts a container.
+    ///
+    /// # Errors
+    /// There is none, it is paused or being removed, or it cannot be started.
+    pub async fn start(&self, id: &str) -> Result<Changed> {
+        self.shared.open_for_change()?;
+        let live = self.config.capture();
+        changed(self.shared.table.find(id)?.ask(Wish::Start(live)).await)
+    }
+
+    /// Stops a container, and answers when everything it used is free.
+    ///
+    /// # Errors
+    /// There is none, or it does not even end by SIGKILL.
+    pub async fn stop(&self, id: &str, options: StopOptions) -> Result<Changed> {
+        let live = self.config.capture();
+        let handle = self.shared.table.find(id)?;
+        let how = how(&live, &handle, &options)?;
+        changed(handle.ask(Wish::Stop(how)).await)
+    }
+
+    /// Stops a container if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As [`Engine::stop`] and [`Engine::start`].
+    pub async fn restart(&self, id: &str, options: StopOptions) -> Result<()> {
+        self.shared.open_for_change()?;
+        let live = self.config.capture();
+        let handle = self.shared.table.find(id)?;
+        let how = how(&live, &handle, &options)?;
+        handle.ask(Wish::Restart(how, live)).await.map(drop)
+    }
+
+    /// Sends a signal, SIGKILL unless another is named; with that one waits for the end.
+    ///
+    /// # Errors
+    /// There is no such container or signal, or it does not run.
+    pub async fn kill(&self, id: &str, signal: Option<&str>) -> Result<()> {
+        let signal = match signal.filter(|signal| !signal.is_empty()) {
+            Some(signal) => signals::parse(signal)?,
+            None => SIGKILL,
+        };
+        self.shared.table.find(id)?.ask(Wish::Kill(signal)).await.map(drop)
+    }
+
+    /// Freezes a container.
+    ///
+    /// # Errors
+    /// There is none, it does not run, or is frozen already.
+    pub async fn pause(&self, id: &str) -> Result<()> {
+        self.shared.table.find(id)?.ask(Wish::Pause).await.map(drop)
+    }
+
+    /// Thaws a container.
+    ///
+    /// # Errors
+    /// There is none, or it is not frozen.
+    pub async fn unpause(&self, id: &str) -> Result<()> {
+        self.shared.table.find(id)?.ask(Wish::Unpause).await.map(drop)
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// There is none, or the name is malformed or taken.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<()> {
+        if name.is_empty() {
+            return Err(Error::invalid("Neither old nor new names may be empty"));
+        }
+        let handle = self.shared.table.find(id)?;
+        let name = names::check(name)?.to_owned();
+        handle.ask(Wish::Rename(name)).await.map(drop)
+    }
+
+    /// Removes a container and everything that it has.
+    ///
+    /// # Errors
+    /// There is none, it runs and `force` is not set, or a part of it could not be removed: then
+    /// it is dead, and removing it can be tried again.
+    pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<()> {
+        if options.link {
+            return Err(Error::new(berth_errdefs::Kind::NotImplemented, "links are not supported yet"));
+        }
+        self.shared.table.find(id)?.ask(Wish::Remove { force: options.force }).await.map(drop)
+    }
+
+    /// Sets the size of a container's terminal, in characters.
+    ///
+    /// # Errors
+    /// There is no such container, or it does not run.
+    pub async fn resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
+        let view = self.shared.table.find(id)?.view();
+        let not_running = || Error::conflict(format!("container {} is not running", view.record.id));
+        let task = view.task.as_ref().ok_or_else(not_running)?;
+        task.resize(width, height).await.map_err(|error| match error.is_not_found() {
+            true => not_running(),
+            false => Error::from_lower(error),
+        })?;
+        let size = [("height", height.to_string()), ("width", width.to_string())];
+        self.shared.events.container(&view.record, "resize", &size);
+        Ok(())
+    }
+
+    /// Waits for a container; what happens after this call is not missed.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn wait(&self, id: &str, condition: WaitCondition) -> Result<Waiter> {
+        Ok(Waiter::new(self.shared.table.find(id)?, condition))
+    }
+
+    /// Attaches to a container's standard streams.
+    ///
+    /// # Errors
+    /// There is none, it is paused, or the detach keys are none.
+    pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attachment> {
+        let handle = self.shared.table.find(id)?;
+        let shared = self.shared.clone();
+        blocking(move || attach::attach(&shared, &handle, &options)).await
+    }
+
+    /// Reads a container's log.
+    ///
+    /// # Errors
+    /// There is none, its log driver does not keep anything, or no stream is asked for.
+    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {
+        let handle = self.shared.table.find(id)?;
+        logs::read(&self.shared, &handle, options).await
+    }
+
+    /// Makes an exec; its id.
+    ///
+    /// # Errors
+    /// The container does not run, or the command is empty.
+    pub fn exec_create(&self, container: &str, request: wire::ExecCreate) -> Result<String> {
+        exec::create(&self.shared, self.shared.table.find(container)?, request)
+    }
+
+    /// Starts an exec; `Some` unless detached.
+    ///
+    /// # Errors
+    /// There is none, its container does not run, or it was started before.
+    pub async fn exec_start(&self, exec: &str, request: wire::ExecStart) -> Result<Option<Attachment>> {
+        exec::start(&self.shared, self.config.capture(), exec, &request).await
+    }
+
+    /// An exec in full.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn exec_inspect(&self, exec: &str) -> Result<wire::ExecInspect> {
+        exec::inspect(&self.shared, exec)
+    }
+
+    /// Sets the size of an exec's terminal, in characters.
+    ///
+    /// # Errors
+    /// There is none, or it does not run.
+    pub async fn exec_resize(&self, exec: &str, height: u16, width: u16) -> Result<()> {
+        exec::resize(&self.shared, exec, height, width).await
+    }
+
+    /// What happened since, and what happens.
+    ///
+    /// # Errors
+    /// A filter that there is not.
+    pub fn events(&self, since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>, filters: &wire::Filters) -> Result<EventStream> {
+        self.shared.events.stream(since, until, filters)
+    }
+
+    /// The daemon and its host as they are.
+    pub fn info(&self) -> wire::Info {
+        info::info(&self.shared, &self.config.capture(), &self.about)
+    }
+
+    /// The versions of the daemon and its parts.
+    pub fn version(&self) -> wire::VersionInfo {
+        info::version(&self.shared, &self.about)
+    }
+
+    /// The networks that there are: bridge, host, none.
+    ///
+    /// # Errors
+    /// A filter that there is not.
+    pub fn networks(&self, filters: &wire::Filters) -> Result<Vec<wire::NetworkInspect>> {
+        networks::list(&self.shared, filters)
+    }
+
+    /// A network by name or by (the beginning of) its id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn network(&self, name: &str) -> Result<wire::NetworkInspect> {
+        networks::find(&self.shared, name)
+    }
+
+    /// The images; to remove one ask [`Engine::image_remove`], which knows the containers.
+    pub fn images(&self) -> &Images {
+        &self.shared.images
+    }
+
+    /// Removes an image, or a name of one.
+    ///
+    /// # Errors
+    /// There is none, or it is in use.
+    pub async fn image_remove(&self, name: &str, force: bool, prune: bool) -> Result<Vec<wire::ImageDeleteItem>> {
+        // Parents that only this image keeps do not exist apart in containerd's store.
+        let _ = prune;
+        let shared = self.shared.clone();
+        let in_use: InUse = Arc::new(move |image| usage(&shared, image));
+        self.shared.images.remove(name, force, in_use).await.map_err(Error::from_lower)
+    }
+}
+
+/// Which containers use an image.
+fn usage(shared: &Shared, image: &berth_reference::Digest) -> Usage {
+    let mut usage = Usage::default();
+    let image = image.to_string();
+    for handle in shared.table.load().all() {
+        let view = handle.view();
+        if view.record.image != image {
+            continue;
+        }
+        let place = if view.run.status.is_running() { &mut usage.running } else { &mut usage.stopped };
+        *place = Some(view.record.id.clone());
+    }
+    usage
+}
+
+fn changed(done: Result<Done>) -> Result<Changed> {
+    done.map(|done| match done {
+        Done::Changed => Changed::Yes,
+        Done::Unchanged => Changed::No,
+    })
+}
+
+/// How a container is to be stopped: as the caller says, as the container says, or as usual.
+fn how(live: &Live, handle: &Handle, options: &StopOptions) -> Result<StopHow> {
+    let config = &handle.view().record.config;
+    let own = Some(config.stop_signal.as_str()).filter(|signal| !signal.is_empty());
+    let asked = options.signal.as_deref().filter(|signal| !signal.is_empty());
+    let signal = signals::parse(asked.or(own).unwrap_or("SIGTERM"))?;
+    let timeout = options.timeout.or(config.stop_timeout).or(live.user.default_stop_timeout);
+    let timeout = match timeout {
+        Some(seconds) => u64::try_from(seconds).ok(),
+        None => Some(STOP_TIMEOUT),
+    };
+    Ok(StopHow { signal, timeout })
+}
+
+/// Stops a container because the daemon ends.
+async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>) {
+    let Ok(mut how) = how(live, &handle, &StopOptions::default()) else { return };
+    if let Some(limit) = limit {
+        how.timeout = Some(how.timeout.map_or(limit.as_secs(), |own| own.min(limit.as_secs())));
+    }
+    if let Err(error) = handle.ask(Wish::Stop(how)).await {
+        tracing::warn!(id = %handle.id(), %error, "stopping a container at the end of the daemon");
+    }
+}
+
+fn open_dirs(data_root: PathBuf, exec_root: PathBuf) -> Result<(Records, PathBuf)> {
+    let records = Records::open(data_root.join("containers")).map_err(Error::from_lower)?;
+    let io_root = exec_root.join("io");
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&io_root);
+    made.map_err(|error| Error::internal(format!("mkdir {}: {error}", io_root.display())))?;
+    Ok((records, io_root))
+}
+
+/// Passes on what containerd tells of containers.
+fn follow_containerd(shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        let mut events = shared.client.events();
+        while let Some(event) = events.recv().await {
+            match event {
+                berth_ctrd::Event::OutOfMemory { container } => {
+                    if let Ok(handle) = shared.table.find(&container) {
+                        handle.out_of_memory();
+                    }
+                }
+                // Exits come from waits, which repeat themselves: nothing was lost.
+                berth_ctrd::Event::Interrupted => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,112 @@
+//! The files that a container gets from the engine: hosts, resolv.conf, hostname.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use berth_config::Live;
+use berth_net::{hosts, resolv};
+
+use crate::container::record::{Files, Record};
+use crate::shared::Shared;
+use crate::{Error, Result};
+
+/// The init that `--init` puts in front, when the configuration names none.
+const INIT: &str = "docker-init";
+
+/// Writes `/etc/hostname`. Blocks.
+pub(crate) fn write_hostname(files: &Files, record: &Record) -> Result<()> {
+    write(&files.hostname(), &format!("{}\n", record.hostname()))
+}
+
+/// Writes `/etc/resolv.conf`: the container's own settings, the daemon's, or the host's. Blocks.
+pub(crate) fn write_resolv_conf(files: &Files, record: &Record, live: &Live, host_network: bool) -> Result<()> {
+    let host = resolv::read_host().map_err(Error::from_lower)?;
+    let given = &record.host;
+    let mut servers = Vec::new();
+    for text in &given.dns {
+        let invalid = |_| Error::invalid(format!("bad nameserver address: {text}"));
+        servers.push(text.parse::<IpAddr>().map_err(invalid)?);
+    }
+    let or = |own: &Vec<String>, default: &Vec<String>| if own.is_empty() { default.clone() } else { own.clone() };
+    let dns = resolv::Dns {
+        servers: if servers.is_empty() { live.dns.servers.clone() } else { servers },
+        search: or(&given.dns_search, &live.dns.search),
+        options: or(&given.dns_options, &live.dns.options),
+    };
+    let text = if host_network { resolv::build_host_network(&host, &dns) } else { resolv::build(&host, &dns) };
+    write(&files.resolv_conf(), &text)
+}
+
+/// Writes `/etc/hosts`: for the host's network a copy of the host's own. Blocks.
+pub(crate) fn write_hosts(
+    files: &Files,
+    record: &Record,
+    live: &Live,
+    shared: &Shared,
+    host_network: bool,
+    address: Option<IpAddr>,
+) -> Result<()> {
+    let gateway = live.host_gateway_ips.first().copied();
+    let gateway = gateway.or_else(|| shared.net.bridge_info().map(|bridge| bridge.gateway.into()));
+    let addresses: Vec<_> = address.into_iter().collect();
+    let wanted = hosts::Hosts {
+        hostname: record.hostname(),
+        domainname: &record.config.domainname,
+        addresses: &addresses,
+        extra: &record.host.extra_hosts,
+        host_gateway: gateway,
+        ipv6: true,
+    };
+    let own = hosts::build(&wanted).map_err(Error::from_lower)?;
+    let text = match std::fs::read_to_string("/etc/hosts") {
+        Ok(mut text) if host_network => {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            let extra = own.lines().skip_while(|line| !line.starts_with("ff02::2")).skip(1);
+            for line in extra {
+                text.push_str(line);
+                text.push('\n');
+            }
+            text
+        }
+        _ => own,
+    };
+    write(&files.hosts(), &text)
+}
+
+/// The init binary of the configuration, or the one in `$PATH`.
+pub(crate) fn init_binary(live: &Live) -> Option<PathBuf> {
+    let wanted = match live.user.init_path.as_str() {
+        "" => INIT,
+        path => path,
+    };
+    if wanted.contains('/') {
+        return Some(wanted.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let places = std::env::split_paths(&path).chain(["/usr/libexec/docker", "/usr/lib/docker"].map(PathBuf::from));
+    let executable = |file: &PathBuf| {
+        file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    places.map(|place| place.join(wanted)).find(executable)
+}
+
+/// Writes in place: the file may be mounted in a container, which would not see a new one.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(path)
+        .and_then(|mut file| {
+            // Whatever our umask: users other than root must be able to read it inside.
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            file.write_all(text.as_bytes())
+        });
+    written.map_err(|error| Error::internal(format!("write {}: {error}", path.display())))
+}

@@ -1,0 +1,253 @@
+//! What was before: containers on disk, what still runs of them, and what must be cleared away.
+//!
+//! containerd is the truth for what runs, the records for what is configured; here the two are
+//! brought together. A container that runs is adopted as it is. One that ended meanwhile has
+//! exited, with its code where containerd still knows it. A record that cannot be read becomes a
+//! dead container, which can be seen and removed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_config::Live;
+use berth_ctrd::{FifoSet, Status as TaskStatus, TaskInfo};
+use berth_logs::{LogConfig, Logger};
+use jiff::Timestamp;
+
+use crate::container::actor::{Actor, Beginning, UNKNOWN_EXIT};
+use crate::container::handle::{Handle, View, Wish};
+use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
+use crate::container::start::{Started, open_log};
+use crate::container::state::{Phase, State};
+use crate::container::teardown;
+use crate::create::OWNER;
+use crate::shared::{Shared, blocking};
+use crate::stdio::Hub;
+use crate::{Error, Result};
+
+/// How long containerd may take to answer for the first time.
+const CONTAINERD: Duration = Duration::from_secs(60);
+
+/// What was found on disk of one container.
+struct Found {
+    record: Record,
+    run: RunState,
+    /// Its record could not be read: this is a stand-in.
+    damaged: bool,
+}
+
+/// Brings back every container there was.
+pub(crate) async fn recover(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<()> {
+    let found = {
+        let shared = shared.clone();
+        blocking(move || load(&shared)).await?
+    };
+    let tasks = tasks(shared).await?;
+    let mut running = HashSet::new();
+    let mut auto_remove = Vec::new();
+    for found in found {
+        let task = tasks.get(found.record.id.as_str());
+        let handle = bring_back(shared, live, found, task).await;
+        let view = handle.view();
+        if view.run.status.is_running() {
+            running.insert(view.record.id.clone());
+        } else if view.record.host.auto_remove {
+            auto_remove.push(handle);
+        }
+    }
+    sweep(shared, running).await;
+    for handle in auto_remove {
+        tokio::spawn(async move {
+            if let Err(error) = handle.ask(Wish::Remove { force: false }).await {
+                tracing::warn!(id = %handle.id(), %error, "removing a container that was to be removed at its end");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn load(shared: &Shared) -> Result<Vec<Found>> {
+    for error in shared.records.sweep() {
+        tracing::warn!(%error, "clearing away removed containers");
+    }
+    let (records, damaged) = shared.records.load_all::<Record>(CONFIG).map_err(Error::from_lower)?;
+    let mut found = Vec::with_capacity(records.len());
+    for (id, mut record) in records {
+        record.id.clone_from(&id);
+        let run = shared.records.load(&id, STATE).unwrap_or_else(|error| {
+            tracing::warn!(%id, %error, "the container's state cannot be read: taken as exited");
+            let exit_code = UNKNOWN_EXIT;
+            RunState { status: Status::Exited, exit_code, exits: 1, generation: 1, ..RunState::default() }
+        });
+        found.push(Found { record, run, damaged: false });
+    }
+    for damaged in damaged {
+        tracing::error!(id = damaged.id, error = %damaged.reason, "a container's record cannot be read: it can only be removed");
+        let mut record = Record { id: damaged.id, snapshotter: shared.snapshots.name().to_owned(), ..Record::default() };
+        record.name = record.short_id().to_owned();
+        // So that its snapshot is looked for when it is removed.
+        record.rootfs = vec![berth_ctrd::Mount::default()];
+        let error = format!("the container's record cannot be read: {}", damaged.reason);
+        found.push(Found { record, run: RunState { error, ..RunState::default() }, damaged: true });
+    }
+    Ok(found)
+}
+
+async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
+    let deadline = tokio::time::Instant::now() + CONTAINERD;
+    loop {
+        match shared.client.list_tasks().await {
+            Ok(list) => return Ok(list.into_iter().map(|task| (task.container.clone(), task)).collect()),
+            Err(error) if error.is_unreachable() && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(Error::from_lower(error)),
+        }
+    }
+}
+
+/// Puts one container back into the table, with what runs of it.
+async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: Option<&TaskInfo>) -> Arc<Handle> {
+    let Found { mut record, mut run, damaged } = found;
+    name(shared, &mut record);
+    let record = Arc::new(record);
+    let hub = Hub::new();
+    let expected = run.status.is_running();
+    let mut strays = damaged;
+    let mut running = None;
+    match task {
+        Some(task) if expected && matches!(task.status, TaskStatus::Running | TaskStatus::Paused | TaskStatus::Unknown) => {
+            match adopt(shared, &record, &run, task, &hub).await {
+                Ok(started) => {
+                    run.status = if task.status == TaskStatus::Paused { Status::Paused } else { Status::Running };
+                    run.pid = task.pid;
+                    running = Some(started);
+                }
+                Err(error) => {
+                    tracing::error!(id = %record.id, %error, "a running container could not be taken over");
+                    strays = true;
+                }
+            }
+        }
+        Some(_) => strays = true,
+        None => strays |= expected,
+    }
+    if running.is_none() && strays {
+        ended(shared, &record, &mut run, task, expected).await;
+    }
+    let phase = match run.status {
+        Status::Running | Status::Paused => State::running(run.status == Status::Paused),
+        _ if damaged => Phase::Dead,
+        Status::Created => Phase::Created,
+        Status::Exited | Status::Removing | Status::Dead => State::exited(true),
+    };
+    if damaged {
+        run.status = Status::Dead;
+    }
+    let view = View { record: record.clone(), run: run.clone(), task: running.as_ref().map(|s: &Started| s.task.clone()), gone: false };
+    let (handle, mailbox) = Handle::new(view, hub);
+    shared.table.insert(handle.clone());
+    let beginning = Beginning { record, run, phase, running, strays, live: live.clone() };
+    Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
+    handle
+}
+
+/// Takes the container's name; after a crash in the middle of a rename two may claim one.
+fn name(shared: &Shared, record: &mut Record) {
+    if shared.table.reserve(&record.name, &record.id).is_err() {
+        let name = record.id.clone();
+        tracing::warn!(id = %record.id, name = record.name, "the name is taken: the container is called by its id");
+        record.name = name;
+        let _ = shared.table.reserve(&record.name, &record.id);
+    }
+}
+
+/// Takes over what runs: streams, log, network, and the wait for its end.
+async fn adopt(
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
+    run: &RunState,
+    task: &TaskInfo,
+    hub: &Arc<Hub>,
+) -> Result<Started> {
+    let directory = shared.io_dir(&record.id);
+    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
+    let streams = fifos.open().map_err(Error::from_lower)?;
+    let logger: Option<Logger> = {
+        let (shared, record) = (shared.clone(), record.clone());
+        blocking(move || {
+            let wanted = &record.host.log_config;
+            LogConfig::parse(&wanted.kind, &wanted.config).map_err(Error::from_lower)?;
+            open_log(&shared.files(&record.id)?, &record)
+        })
+        .await?
+    };
+    if let Some(endpoint) = &run.endpoint {
+        shared.net.adopt(endpoint).await.map_err(Error::from_lower)?;
+    }
+    let task = shared.client.container(record.id.as_str()).task(task.pid);
+    let session = hub.begin(streams, (*task).clone(), logger);
+    let exit = tokio::spawn({
+        let task = task.clone();
+        async move { task.wait().await }
+    });
+    Ok(Started { task, endpoint: run.endpoint.clone(), exit, session })
+}
+
+/// The container does not run any more, or must not: what containerd has of it goes, and its end
+/// is written down.
+async fn ended(shared: &Shared, record: &Record, run: &mut RunState, task: Option<&TaskInfo>, expected: bool) {
+    let container = shared.client.container(record.id.as_str());
+    let exit = match task {
+        Some(task) if task.status == TaskStatus::Stopped => Some(task.exit),
+        _ => None,
+    };
+    teardown::discard(&container).await;
+    let netns = teardown::has_netns(record);
+    for error in teardown::release(shared, record, None, netns, true).await {
+        tracing::warn!(id = %record.id, error, "clearing away what was left of a run");
+    }
+    if expected {
+        run.status = Status::Exited;
+        run.exits += 1;
+        run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
+        run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
+    }
+    run.pid = 0;
+    run.endpoint = None;
+    if let Err(error) = shared.records.save(&record.id, STATE, run, berth_store::Durability::Renamed) {
+        tracing::warn!(id = %record.id, %error, "saving the state");
+    }
+}
+
+/// Clears away what belongs to no container.
+async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
+    let stale: Vec<_> = std::fs::read_dir(&shared.io_root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| !entry.file_name().to_str().is_some_and(|name| running.contains(name)))
+        .map(|entry| entry.path())
+        .collect();
+    for path in stale {
+        if let Err(error) = std::fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), %error, "removing stale FIFOs");
+        }
+    }
+    if let Err(error) = shared.net.sweep(running).await {
+        tracing::warn!(%error, "clearing away networks of containers that are gone");
+    }
+    let owned = format!("labels.{OWNER:?}");
+    match shared.snapshots.list(Some(&owned)).await {
+        Ok(snapshots) => {
+            let known = shared.table.load();
+            let orphans = snapshots.iter().filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
+            for snapshot in orphans {
+                if let Err(error) = shared.snapshots.remove(&snapshot.key).await {
+                    tracing::warn!(key = snapshot.key, %error, "removing a snapshot without a container");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "listing snapshots"),
+    }
+}

@@ -1,0 +1,102 @@
+//! What every part of the engine works with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use berth_config::Live;
+use berth_ctrd::{Client, Snapshots};
+use berth_images::Images;
+use berth_net::Net;
+use berth_spec::HostFacts;
+use berth_store::Records;
+use tokio::sync::watch;
+
+use crate::container::record::Files;
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::table::Table;
+use crate::{Error, Result};
+
+/// The outside systems, and what the engine keeps of its own. Nothing here reaches the
+/// configuration's store: who needs the configuration gets it handed down.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) images: Images,
+    pub(crate) net: Arc<Net>,
+    pub(crate) records: Records,
+    pub(crate) table: Table,
+    pub(crate) execs: Execs,
+    pub(crate) events: Events,
+    pub(crate) facts: HostFacts,
+    /// FIFOs of running containers: `<io_root>/<id>/`.
+    pub(crate) io_root: PathBuf,
+    /// How many runs are being torn down.
+    pub(crate) teardowns: watch::Sender<usize>,
+    /// The daemon ends: nothing new is started.
+    pub(crate) closing: AtomicBool,
+}
+
+impl Shared {
+    /// The files of the container `id`.
+    pub(crate) fn files(&self, id: &str) -> Result<Files> {
+        Ok(Files::new(self.records.folder(id).map_err(Error::from_lower)?))
+    }
+
+    /// The directory of the FIFOs of the container `id`.
+    pub(crate) fn io_dir(&self, id: &str) -> PathBuf {
+        self.io_root.join(id)
+    }
+
+    /// Refuses while the daemon ends.
+    pub(crate) fn open_for_change(&self) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) {
+            let message = "the daemon is shutting down";
+            return Err(Error::new(berth_errdefs::Kind::Unavailable, message));
+        }
+        Ok(())
+    }
+}
+
+/// What a start needs of the configuration, resolved while the configuration was at hand.
+pub(crate) fn runtime_of(live: &Live, name: &str) -> Result<berth_ctrd::Runtime> {
+    let runtime = live.runtimes.get(name).map_err(Error::from_lower)?;
+    let options = match &runtime.options {
+        berth_config::ShimOptions::Runc { binary_name, root, systemd_cgroup, more } => {
+            if !more.is_empty() {
+                let names: Vec<_> = more.keys().map(String::as_str).collect();
+                return Err(Error::invalid(format!(
+                    "runtime {}: options not supported yet: {}",
+                    runtime.name,
+                    names.join(", ")
+                )));
+            }
+            Some(berth_ctrd::RuncOptions {
+                binary_name: binary_name.clone(),
+                root: root.to_string_lossy().into_owned(),
+                systemd_cgroup: *systemd_cgroup,
+                ..Default::default()
+            })
+        }
+        berth_config::ShimOptions::None => None,
+        berth_config::ShimOptions::Generic(_) => {
+            return Err(Error::invalid(format!(
+                "runtime {}: options of this runtime type are not supported yet",
+                runtime.name
+            )));
+        }
+    };
+    Ok(berth_ctrd::Runtime { name: runtime.shim.clone(), options })
+}
+
+/// Runs what blocks on a thread where that is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::internal(format!("a part of the daemon failed: {error}"))),
+    }
+}
