@@ -21,9 +21,9 @@ sandbox_open() {
   exec {ready}<>"$state/ready"
   exec {hold}<>"$state/hold"
   unshare --net --mount --pid --fork --mount-proc --kill-child --propagation private \
-    bash "$top/scripts/sandbox-init.sh" <"$state/hold" >"$state/ready" {hold}>&- {ready}>&- &
+    bash "$top/scripts/sandbox-init.sh" <"$state/hold" >"$state/ready" 2>"$state/sandbox.log" {hold}>&- {ready}>&- &
   sandbox_outer[$name]=$! sandbox_hold[$name]=$hold
-  read -r -t 20 -u "$ready" _ || die "no namespaces for $name"
+  read -r -t 20 -u "$ready" _ || die "no namespaces for $name: $(cat "$state/sandbox.log")"
   exec {ready}>&-
   sandbox_init[$name]=$(first_child "${sandbox_outer[$name]}")
 }
