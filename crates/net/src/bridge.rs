@@ -202,3 +202,40 @@ pub(crate) fn ephemeral_ports() -> Option<std::ops::RangeInclusive<u16>> {
     let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     (low > 0 && low < high).then_some(low..=high)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free(taken: &[&str]) -> Option<String> {
+        let taken: Vec<Ipv4Net> = taken.iter().map(|net| net.parse().unwrap()).collect();
+        free_subnet(&taken).map(|net| net.to_string())
+    }
+
+    #[test]
+    fn subnets_are_taken_in_dockers_order() {
+        assert_eq!(free(&[]).unwrap(), "172.17.0.1/16");
+        assert_eq!(free(&["172.17.3.0/24"]).unwrap(), "172.18.0.1/16");
+        assert_eq!(free(&["172.16.0.0/12"]).unwrap(), "192.168.0.1/20");
+        assert_eq!(
+            free(&["172.16.0.0/12", "192.168.1.0/24"]).unwrap(),
+            "192.168.16.1/20"
+        );
+        assert_eq!(free(&["172.16.0.0/12", "192.168.0.0/16"]), None);
+    }
+
+    #[test]
+    fn a_bridge_needs_an_address_within_a_subnet() {
+        let check = |net: &str| check_address(net.parse().unwrap()).is_ok();
+        assert!(check("10.9.0.1/24"));
+        for net in [
+            "10.9.0.0/24",
+            "10.9.0.255/24",
+            "10.9.0.1/32",
+            "10.9.0.1/31",
+            "10.9.0.1/1",
+        ] {
+            assert!(!check(net), "{net}");
+        }
+    }
+}

@@ -170,3 +170,55 @@ pub struct Endpoint {
     /// What is published, in the order of the request.
     pub ports: Vec<PublishedPort>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_protocols_are_read() {
+        assert_eq!(
+            Mac::of(Ipv4Addr::new(172, 17, 0, 2)).to_string(),
+            "02:42:ac:11:00:02"
+        );
+        assert_eq!(
+            "02-42-AC-11-00-02".parse::<Mac>().unwrap(),
+            Mac::of(Ipv4Addr::new(172, 17, 0, 2))
+        );
+        for bad in [
+            "",
+            "02:42",
+            "02:42:ac:11:00:02:03",
+            "0242ac110002",
+            "zz:42:ac:11:00:02",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+        assert_eq!("SCTP".parse::<Proto>().unwrap(), Proto::Sctp);
+        assert!("icmp".parse::<Proto>().is_err());
+    }
+
+    #[test]
+    fn an_endpoint_survives_the_record() {
+        let port = PublishedPort {
+            host_ip: "0.0.0.0".parse().unwrap(),
+            host_port: 8080,
+            container_port: 80,
+            proto: Proto::Tcp,
+        };
+        let endpoint = Endpoint {
+            container: "c".into(),
+            endpoint_id: "e".into(),
+            network_id: "n".into(),
+            ip: Ipv4Addr::new(172, 17, 0, 2),
+            prefix_len: 16,
+            gateway: Ipv4Addr::new(172, 17, 0, 1),
+            mac: Mac::of(Ipv4Addr::new(172, 17, 0, 2)),
+            host_ifname: "veth1".into(),
+            ports: vec![port],
+        };
+        let text = serde_json::to_string(&endpoint).unwrap();
+        assert!(text.contains(r#""mac":"02:42:ac:11:00:02""#) && text.contains(r#""proto":"tcp""#));
+        assert_eq!(serde_json::from_str::<Endpoint>(&text).unwrap(), endpoint);
+    }
+}

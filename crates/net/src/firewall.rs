@@ -4,7 +4,7 @@
 //! containers starting at once cost a few batches, and a single one waits for nobody.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -220,13 +220,21 @@ pub(crate) fn nft(script: &str) -> Result<()> {
         std::io::Seek::rewind(input)
     };
     fill(&mut input).map_err(|error| Error::Nft(format!("memfd: {error}")))?;
-    let child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::from(input))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| Error::Nft(format!("cannot run nft: {error}")))?;
+    let run = |program: &str| {
+        let input = input.try_clone()?;
+        Command::new(program)
+            .args(["-f", "-"])
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let child = match run("nft") {
+        // A PATH without the system's programs.
+        Err(error) if error.kind() == ErrorKind::NotFound => run("/usr/sbin/nft"),
+        other => other,
+    };
+    let child = child.map_err(|error| Error::Nft(format!("cannot run nft: {error}")))?;
     let child = within_limit(child)?;
     let output = child
         .wait_with_output()

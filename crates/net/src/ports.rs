@@ -239,3 +239,153 @@ fn hold(ip: Ipv4Addr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno>
     }
     Ok(Some(socket))
 }
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use proptest::prelude::*;
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    use super::*;
+    use crate::rtnl::{self, Rtnl};
+
+    /// Runs a test in a network namespace of its own, with a loopback. Needs root.
+    fn alone<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // SAFETY: file descriptors stay shared; the thread ends with the test.
+                unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("run as root");
+                let mut links = Rtnl::open().unwrap();
+                let lo = links.index("lo").unwrap().unwrap();
+                links.apply(vec![rtnl::set_up(lo)]).unwrap();
+                test()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    fn ports() -> Ports {
+        Ports::new(40000..=40003, Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn ask(ip: Option<&str>, host: Option<RangeInclusive<u16>>) -> Publish {
+        Publish {
+            host_ip: ip.map(|ip| ip.parse().unwrap()),
+            host_ports: host,
+            container_port: 80,
+            proto: Proto::Tcp,
+        }
+    }
+
+    fn numbers(held: &[Held]) -> Vec<u16> {
+        held.iter().map(|held| held.port.host_port).collect()
+    }
+
+    #[test]
+    fn random_ports_move_on_and_come_round() {
+        alone(|| {
+            let mut ports = ports();
+            let mut taken = Vec::new();
+            for _ in 0..6 {
+                let held = ports.take(&[ask(None, None)]).unwrap();
+                taken.extend(numbers(&held));
+                ports.release(held);
+            }
+            assert_eq!(taken, [40000, 40001, 40002, 40003, 40000, 40001]);
+            let theirs = TcpListener::bind("0.0.0.0:40002").unwrap();
+            let held = ports
+                .take(&[ask(None, None), ask(None, None), ask(None, None)])
+                .unwrap();
+            assert_eq!(numbers(&held), [40003, 40000, 40001]);
+            assert!(ports.take(&[ask(None, None)]).is_err());
+            drop(theirs);
+            assert_eq!(numbers(&ports.take(&[ask(None, None)]).unwrap()), [40002]);
+            let error = ports.take(&[ask(None, None)]).unwrap_err();
+            assert_eq!(error.to_string(), "all ports are allocated");
+        });
+    }
+
+    #[test]
+    fn an_address_that_is_not_the_hosts_is_refused() {
+        alone(|| {
+            let error = ports()
+                .take(&[ask(Some("203.0.113.9"), Some(80..=90))])
+                .unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "failed to bind host port 203.0.113.9:80/tcp: cannot assign requested address"
+            );
+            for zero in [
+                ask(None, Some(0..=0)),
+                Publish {
+                    container_port: 0,
+                    ..ask(None, None)
+                },
+            ] {
+                assert!(matches!(ports().take(&[zero]), Err(Error::Invalid(_))));
+            }
+        });
+    }
+
+    #[test]
+    fn a_port_lost_in_a_restart_is_ours_again_by_the_rules() {
+        alone(|| {
+            let (mut before, mut after) = (ports(), ports());
+            let held = before.take(&[ask(None, Some(8080..=8080))]).unwrap();
+            let port = held[0].port.clone();
+            drop(held);
+            let theirs = UdpSocket::bind("0.0.0.0:8080").unwrap();
+            let again = after.retake(&port).unwrap();
+            assert_eq!(again.port, port);
+            assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "held again");
+            assert!(matches!(
+                after.retake(&port),
+                Err(Error::PortAllocated { .. })
+            ));
+            drop(theirs);
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_port_has_one_holder_and_failures_hold_nothing(
+            steps in prop::collection::vec((0u8..4, 0u8..3, 0u16..4, any::<bool>()), 1..60)
+        ) {
+            alone(|| {
+                let mut ports = ports();
+                let mut held: Vec<Held> = Vec::new();
+                for (step, ip, number, two) in steps {
+                    if step == 0 && !held.is_empty() {
+                        let at = usize::from(number) % held.len();
+                        ports.release(vec![held.swap_remove(at)]);
+                        continue;
+                    }
+                    let ip = ["0.0.0.0", "127.0.0.1", "127.0.0.2"][usize::from(ip)];
+                    let last = 9000 + number + u16::from(two);
+                    let mut asked = vec![ask(Some(ip), Some(9000 + number..=last))];
+                    if step == 3 {
+                        asked.push(ask(Some(ip), Some(9000..=9000)));
+                    }
+                    held.extend(ports.take(&asked).unwrap_or_default());
+                }
+                let clash = |a: &Held, b: &Held| {
+                    let any = a.host_ip.is_unspecified() || b.host_ip.is_unspecified();
+                    a.port.host_port == b.port.host_port && (any || a.host_ip == b.host_ip)
+                };
+                for (n, one) in held.iter().enumerate() {
+                    assert!(held.iter().skip(n + 1).all(|other| !clash(one, other)));
+                }
+                let holders: usize = ports.used.values().map(Vec::len).sum();
+                assert_eq!(holders, held.len(), "nothing is held for a failed request");
+                ports.release(held);
+                assert!(ports.used.is_empty());
+                for port in 9000..9005 {
+                    TcpListener::bind(("0.0.0.0", port)).expect("free again for others");
+                }
+            });
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Real traffic through real kernels: as root, each test on a host (network namespace) of its own.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::unwrap_used)]
 
 mod lifecycle;
 mod reach;
