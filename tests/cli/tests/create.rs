@@ -172,7 +172,9 @@ fn defaults() {
     assert_eq!(host["ShmSize"], 67_108_864);
     assert_eq!(host["RestartPolicy"]["MaximumRetryCount"], 0);
     assert_eq!(host["LogConfig"]["Type"], "json-file");
-    assert_eq!(host["Runtime"], "runc");
+    if !shared().is_old_dockerd() {
+        assert_eq!(host["Runtime"], "runc");
+    }
     assert_eq!(host["IpcMode"], "private");
     assert_eq!(
         (&host["Privileged"], &host["AutoRemove"]),
@@ -256,10 +258,6 @@ fn limits_of_values() {
         "Invalid value 2000, range for oom score adj is [-1000, 1000]",
     );
     refuse(json!({"Runtime": "nosuch"}), "nosuch");
-    refuse(
-        json!({"LogConfig": {"Type": "json-file", "Config": {"max-size": "x"}}}),
-        "max-size",
-    );
 }
 
 #[test]

@@ -248,18 +248,16 @@ fn tag() {
         tags,
         ["localhost:5000/some/where:x", "other:latest", "tagged:1"]
     );
-    let bad = shared()
-        .api("POST", "/images/tagged:1/tag?repo=UPPER&tag=x", None)
-        .is(400);
-    assert!(
-        bad.message().contains("repository name must be lowercase"),
-        "{}",
-        bad.message()
-    );
-    let bad = shared()
-        .api("POST", "/images/tagged:1/tag?repo=x&tag=b@d", None)
-        .is(400);
-    assert!(bad.message().contains("invalid"), "{}", bad.message());
+    for (target, text) in [
+        ("repo=UPPER&tag=x", "repository name must be lowercase"),
+        ("repo=x&tag=b@d", "invalid"),
+    ] {
+        let bad = shared().api("POST", &format!("/images/tagged:1/tag?{target}"), None);
+        // 20.10 blames itself.
+        let old = shared().is_old_dockerd() && bad.status == 500;
+        assert!(bad.status == 400 || old, "{target}: {}", bad.status);
+        assert!(bad.message().contains(text), "{target}: {}", bad.message());
+    }
     shared()
         .docker(["tag", "nosuch:1", "x:1"])
         .exits(1)
@@ -318,12 +316,16 @@ fn an_image_in_use() {
         .docker(["create", "--name", &name, "used:1", "sleep", "1000"])
         .ok();
     let short = &container.out()[..12];
+    let must = match shared().is_old_dockerd() {
+        true => "(must force)",
+        false => "(must be forced)",
+    };
     let refusal = shared().docker(["rmi", "used:1"]).exits(1);
     assert!(refusal.stderr.contains("conflict: unable to "), "{refusal}");
     assert!(
         refusal
             .stderr
-            .contains(&format!("(must be forced) - container {short}")),
+            .contains(&format!("{must} - container {short}")),
         "{refusal}"
     );
     assert_eq!(shared().api("DELETE", "/images/used:1", None).status, 409);

@@ -40,12 +40,12 @@ fn the_size_arrives_and_so_do_changes() {
     let mut pty = shared().pty(["run", "-it", "--rm", "busybox", "sh"]);
     pty.wait_for("/ # ");
     // The CLI sets the size right after the start; a shell may be quicker than it.
-    pty.send("until [ \"$(stty size)\" = '24 80' ]; do usleep 20000; done; echo first ok\n");
+    pty.send("until [ \"$(stty size)\" = '24 80' ]; do usleep 20000; done; echo fir''st ok\n");
     pty.wait_for("first ok\r\n");
     pty.send("trap 'echo winch' WINCH\n");
     pty.wait_for("/ # ");
     pty.resize(33, 101);
-    pty.send("until [ \"$(stty size)\" = '33 101' ]; do usleep 20000; done; echo second ok\n");
+    pty.send("until [ \"$(stty size)\" = '33 101' ]; do usleep 20000; done; echo sec''ond ok\n");
     pty.wait_for("second ok\r\n");
     pty.send("exit\n");
     assert_eq!(pty.wait(), 0);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -113,10 +113,16 @@ impl Daemon {
         let daemon = Daemon::prepare(options);
         daemon.boot();
         if !daemon.options.without_image {
-            let image = Image::busybox("busybox:latest").docker_archive(Compression::None);
-            daemon.cli(["load"]).stdin(image).run().ok();
+            daemon.load_busybox();
         }
         daemon
+    }
+
+    /// Loads `busybox:latest`.
+    #[track_caller]
+    pub fn load_busybox(&self) {
+        let image = Image::busybox("busybox:latest").docker_archive(Compression::None);
+        self.cli(["load"]).stdin(image).run().ok();
     }
 
     /// Makes the sandbox and the configuration, and starts nothing but a metered containerd.
@@ -352,16 +358,20 @@ impl Daemon {
 
     #[track_caller]
     fn end(&self, signal: Signal, patience: Duration) {
-        let pid = self.pid();
-        let mut child = self.process().take().expect("the daemon runs");
-        kill(pid, signal);
-        let Some(status) = wait_limited(&mut child, patience) else {
-            panic!("the daemon did not end within {patience:?} of {signal:?}");
-        };
+        kill(self.pid(), signal);
+        let status = self.ended(patience);
         assert!(
             signal == Signal::KILL || status.success(),
             "the daemon ended with {status}"
         );
+    }
+
+    /// Waits for the daemon's end, which the test has brought about otherwise.
+    #[track_caller]
+    pub fn ended(&self, patience: Duration) -> ExitStatus {
+        let mut child = self.process().take().expect("the daemon runs");
+        wait_limited(&mut child, patience)
+            .unwrap_or_else(|| panic!("the daemon did not end within {patience:?}"))
     }
 
     /// Stops the daemon and starts it again.

@@ -1,0 +1,166 @@
+//! The end of the daemon.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use testkit::{Daemon, Leaks, Options, PATIENCE, eventually};
+
+fn signal(daemon: &Daemon, signal: Signal) {
+    kill_process(Pid::from_raw(daemon.pid()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn sigterm_stops_the_containers() {
+    let daemon = Daemon::start(Options::default());
+    let before = Leaks::count(&daemon);
+    let script = "trap 'echo bye; exit 5' TERM; echo up; while :; do usleep 20000; done";
+    daemon.run_d("polite", ["busybox", "sh", "-c", script]);
+    daemon.run_d("second", ["busybox", "sh", "-c", script]);
+    daemon
+        .docker([
+            "run", "-d", "--rm", "--name", "auto", "busybox", "sh", "-c", script,
+        ])
+        .ok();
+    for name in ["polite", "second", "auto"] {
+        daemon.wait_log(name, "up");
+    }
+    let begin = Instant::now();
+    daemon.stop();
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(!daemon.pidfile().exists(), "the pidfile is left");
+    daemon.boot();
+    for name in ["polite", "second"] {
+        assert_eq!(
+            daemon.format(name, "{{.State.Status}} {{.State.ExitCode}}"),
+            "exited 5"
+        );
+        daemon.docker(["logs", name]).ok().out_is("up\nbye");
+    }
+    eventually("the --rm one is gone", PATIENCE, || {
+        (daemon.api("GET", "/containers/auto/json", None).status == 404).then_some(())
+    });
+    daemon.remove(&["polite", "second"]);
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
+fn who_does_not_listen_is_killed_in_time() {
+    let daemon = Daemon::start(Options::default().args(["--shutdown-timeout", "1"]));
+    daemon.run_d("deaf", ["--stop-timeout", "1", "busybox", "sleep", "1000"]);
+    let begin = Instant::now();
+    daemon.stop();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    daemon.boot();
+    assert_eq!(
+        daemon.format("deaf", "{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 137"
+    );
+}
+
+#[test]
+fn a_second_sigterm_forces() {
+    if testkit::flavour() == testkit::Flavour::Dockerd {
+        return; // dockerd wants three SIGTERMs, or a SIGQUIT.
+    }
+    let daemon = Daemon::start(Options::default().args(["--shutdown-timeout", "50"]));
+    daemon.run_d("deaf", ["--stop-timeout", "50", "busybox", "sleep", "1000"]);
+    let begin = Instant::now();
+    signal(&daemon, Signal::TERM);
+    // The first has been heard when it takes no more requests, or says that it stops.
+    eventually("the shutdown has begun", PATIENCE, || {
+        let log = daemon.log().to_lowercase();
+        (log.contains("shut") || log.contains("stopping")).then_some(())
+    });
+    signal(&daemon, Signal::TERM);
+    daemon.ended(Duration::from_secs(20));
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn live_restore_leaves_them_running() {
+    let options = Options {
+        config: json!({"live-restore": true}),
+        ..Options::default()
+    };
+    let daemon = Daemon::start(options);
+    let before = Leaks::count(&daemon);
+    daemon.run_d(
+        "lives",
+        [
+            "busybox",
+            "sh",
+            "-c",
+            "trap 'exit 3' TERM; while :; do usleep 20000; done",
+        ],
+    );
+    let facts =
+        "{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.Networks.bridge.IPAddress}}";
+    let was = daemon.format("lives", facts);
+    let pid = daemon
+        .sandbox()
+        .proc()
+        .join(daemon.format("lives", "{{.State.Pid}}"));
+    daemon.stop();
+    assert!(pid.exists(), "it was stopped");
+    daemon.boot();
+    assert_eq!(daemon.format("lives", facts), was);
+    daemon.docker(["stop", "lives"]).ok();
+    assert_eq!(daemon.format("lives", "{{.State.ExitCode}}"), "3");
+    daemon.remove(&["lives"]);
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
+fn sigint_is_as_good_as_sigterm_and_sighup_reloads() {
+    let daemon = Daemon::start(Options::default());
+    signal(&daemon, Signal::HUP);
+    daemon.api("GET", "/_ping", None).is(200);
+    signal(&daemon, Signal::INT);
+    daemon.ended(PATIENCE);
+    daemon.boot();
+    daemon.api("GET", "/_ping", None).is(200);
+}
+
+#[test]
+fn open_streams_do_not_hold_it_up() {
+    let daemon = Daemon::start(Options::default());
+    daemon.run_d(
+        "runs",
+        [
+            "busybox",
+            "sh",
+            "-c",
+            "trap 'exit 0' TERM; echo up; while :; do usleep 20000; done",
+        ],
+    );
+    daemon.wait_log("runs", "up");
+    let mut logs = daemon.cli(["logs", "-f", "runs"]).spawn();
+    logs.wait_for("up");
+    let events = daemon.request("GET", "/events").open();
+    let wait = daemon
+        .request("POST", "/containers/runs/wait?condition=removed")
+        .open();
+    let attach = daemon
+        .request("POST", "/containers/runs/attach?stream=1&stdout=1")
+        .upgrade()
+        .open();
+    let begin = Instant::now();
+    daemon.stop();
+    assert!(
+        begin.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begin.elapsed()
+    );
+    drop((events, wait, attach));
+    logs.wait();
+}

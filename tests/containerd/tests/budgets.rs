@@ -1,0 +1,253 @@
+//! How many RPCs an operation costs, counted by containerd itself.
+//!
+//! The figures are those of SPECIFICATION.md. Each count is exact: what the daemon does on its own
+//! (a lost event stream subscribed anew, an image table read again) would be seen here as well,
+//! so the tests of one daemon run one after another.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::{Value, json};
+use testkit::{Budget, Containerd, Daemon, Flavour, Options, PATIENCE, RpcCounter, eventually};
+
+/// The daemon, for one test at a time; `None` says why there is none.
+fn daemon() -> Option<MutexGuard<'static, Daemon>> {
+    static DAEMON: OnceLock<Mutex<Daemon>> = OnceLock::new();
+    if testkit::flavour() == Flavour::Dockerd {
+        eprintln!("not tested: dockerd 20.10 keeps no budget");
+        return None;
+    }
+    let daemon = DAEMON.get_or_init(|| {
+        let options = Options {
+            containerd: Containerd::Metered,
+            ..Options::default()
+        };
+        let daemon = Daemon::start(options);
+        // The first container of all may cost more.
+        daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+        quiet(&daemon);
+        Mutex::new(daemon)
+    });
+    Some(daemon.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Waits until the work after the last operation (a teardown, a lease's end) is over: two
+/// counts in a row are the same.
+fn quiet(daemon: &Daemon) {
+    let mut last = RpcCounter::read(daemon);
+    eventually("containerd is left in peace", PATIENCE, || {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let calls = last.since(daemon).total();
+        last = RpcCounter::read(daemon);
+        (calls == 0).then_some(())
+    });
+}
+
+/// What `work` called, all that follows from it included.
+fn calls(daemon: &Daemon, work: impl FnOnce()) -> Budget {
+    quiet(daemon);
+    let before = RpcCounter::read(daemon);
+    work();
+    quiet(daemon);
+    before.since(daemon)
+}
+
+#[track_caller]
+fn exactly(budget: &Budget, wanted: &[(&str, u64)]) {
+    let wanted: BTreeMap<_, _> = wanted
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), *count))
+        .collect();
+    assert_eq!(budget.0, wanted, "{budget}");
+}
+
+fn create(daemon: &Daemon, name: &str, command: &[&str], network: &str) {
+    let body = json!({"Image": "busybox", "Cmd": command, "HostConfig": {"NetworkMode": network}});
+    daemon
+        .api(
+            "POST",
+            &format!("/containers/create?name={name}"),
+            Some(&body),
+        )
+        .is(201);
+}
+
+fn post(daemon: &Daemon, target: &str) {
+    let answer = daemon.api("POST", target, None);
+    assert!(
+        matches!(answer.status, 200 | 204),
+        "{target}: {}",
+        answer.text()
+    );
+}
+
+#[test]
+fn create_costs_one() {
+    let Some(daemon) = daemon() else { return };
+    let budget = calls(&daemon, || create(&daemon, "made", &["true"], "none"));
+    budget.at_most(3, "create");
+    exactly(&budget, &[("Snapshots.Prepare", 1)]);
+    daemon.remove(&["made"]);
+}
+
+#[test]
+fn start_costs_four() {
+    let Some(daemon) = daemon() else { return };
+    for network in ["none", "bridge"] {
+        create(&daemon, "started", &["sleep", "1000"], network);
+        let budget = calls(&daemon, || post(&daemon, "/containers/started/start"));
+        budget.at_most(4, "start");
+        exactly(
+            &budget,
+            &[
+                ("Containers.Create", 1),
+                ("Tasks.Create", 1),
+                ("Tasks.Start", 1),
+                ("Tasks.Wait", 1),
+            ],
+        );
+        daemon.remove(&["started"]);
+    }
+}
+
+#[test]
+fn stop_and_kill_cost_three() {
+    let Some(daemon) = daemon() else { return };
+    let wanted = [
+        ("Containers.Delete", 1),
+        ("Tasks.Delete", 1),
+        ("Tasks.Kill", 1),
+    ];
+    let script = "trap 'exit 0' TERM; while :; do usleep 10000; done";
+    for call in ["stop", "kill"] {
+        create(&daemon, "ended", &["sh", "-c", script], "none");
+        post(&daemon, "/containers/ended/start");
+        let budget = calls(&daemon, || {
+            post(&daemon, &format!("/containers/ended/{call}"));
+            post(&daemon, "/containers/ended/wait");
+        });
+        budget.at_most(3, call);
+        exactly(&budget, &wanted);
+        daemon.remove(&["ended"]);
+    }
+}
+
+#[test]
+fn remove_costs_one() {
+    let Some(daemon) = daemon() else { return };
+    create(&daemon, "removed", &["true"], "none");
+    let budget = calls(&daemon, || {
+        daemon.api("DELETE", "/containers/removed", None).is(204);
+    });
+    exactly(&budget, &[("Snapshots.Remove", 1)]);
+}
+
+#[test]
+fn exec_costs_four() {
+    let Some(daemon) = daemon() else { return };
+    daemon.run_d("target", ["busybox", "sleep", "1000"]);
+    let budget = calls(&daemon, || {
+        daemon.docker(["exec", "target", "true"]).ok();
+    });
+    // Exec, Wait, Start; and the process is deleted when it has ended.
+    budget.at_most(4, "exec");
+    daemon.remove(&["target"]);
+}
+
+#[test]
+fn run_rm_costs_eleven() {
+    let Some(daemon) = daemon() else { return };
+    let budget = calls(&daemon, || {
+        daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    });
+    budget.at_most(11, "run --rm");
+    // What it comes to today: keep it there.
+    budget.at_most(8, "run --rm");
+}
+
+#[test]
+fn reading_costs_nothing() {
+    let Some(daemon) = daemon() else { return };
+    for n in 0..5 {
+        daemon.run_d(&format!("read{n}"), ["busybox", "sleep", "1000"]);
+    }
+    create(&daemon, "read5", &["true"], "none");
+    let get = |target: &str| daemon.api("GET", target, None).is(200);
+    let budget = calls(&daemon, || {
+        for target in [
+            "/containers/json?all=1",
+            "/containers/json?all=1&filters={%22status%22:[%22running%22]}",
+            "/containers/read0/json",
+            "/containers/read5/json",
+            "/images/json",
+            "/images/json?all=1",
+            "/images/busybox/json",
+            "/images/busybox:latest/history",
+            "/info",
+            "/version",
+            "/_ping",
+            "/events?since=0&until=1",
+            "/networks",
+            "/networks/bridge",
+            "/containers/read0/logs?stdout=1",
+        ] {
+            get(target);
+        }
+        for command in [
+            &["ps", "-a"][..],
+            &["images"],
+            &["inspect", "read1"],
+            &["info"],
+            &["version"],
+        ] {
+            daemon.docker(command).ok();
+        }
+    });
+    exactly(&budget, &[]);
+    let names: Vec<_> = (0..6).map(|n| format!("read{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    daemon.remove(&names);
+}
+
+#[test]
+fn an_idle_daemon_asks_nothing() {
+    let Some(daemon) = daemon() else { return };
+    daemon.run_d(
+        "idle",
+        [
+            "busybox",
+            "sh",
+            "-c",
+            "while :; do echo x; usleep 50000; done",
+        ],
+    );
+    quiet(&daemon);
+    let before = RpcCounter::read(&daemon);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    exactly(&before.since(&daemon), &[]);
+    daemon.remove(&["idle"]);
+}
+
+#[test]
+fn refusals_cost_nothing() {
+    let Some(daemon) = daemon() else { return };
+    create(&daemon, "there", &["true"], "none");
+    let body: Value = json!({"Image": "busybox"});
+    let budget = calls(&daemon, || {
+        daemon
+            .api("POST", "/containers/create?name=there", Some(&body))
+            .is(409);
+        daemon
+            .api(
+                "POST",
+                "/containers/create",
+                Some(&json!({"Image": "nosuch"})),
+            )
+            .is(404);
+        daemon.api("POST", "/containers/there/kill", None).is(409);
+        daemon.api("POST", "/containers/there/stop", None).is(304);
+        daemon.api("GET", "/containers/nosuch/json", None).is(404);
+    });
+    exactly(&budget, &[]);
+    daemon.remove(&["there"]);
+}
