@@ -1,6 +1,8 @@
 //! Image archives: reading a tar without trusting it, and writing one.
 
+use std::cell::Cell;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -11,6 +13,10 @@ use crate::{Error, Result};
 const CHUNK: usize = 1 << 20;
 /// How many files an archive may hold.
 const MAX_FILES: usize = 1 << 16;
+/// How many bytes of headers one file may have, long names and extended attributes included.
+const MAX_HEADERS: usize = 1 << 20;
+/// The longest path, in bytes.
+const MAX_PATH: usize = 4096;
 
 /// A piece of an archive, in the order it comes.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,55 +34,87 @@ pub(crate) enum Part {
 /// Reads a tar, compressed or not, and sends its files on. Nothing is written to disk here, and
 /// paths are mere names: what leads out of the archive is refused nevertheless.
 pub(crate) fn read(body: impl Read, parts: &mpsc::Sender<Part>) -> Result<()> {
-    let mut archive = tar::Archive::new(crate::stream::plain(body)?);
-    let entries = archive.entries().map_err(broken)?;
-    for (n, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(broken)?;
-        if n >= MAX_FILES {
-            return Err(Error::Archive(format!(
-                "archive has more than {MAX_FILES} files"
-            )));
-        }
-        let path = {
-            let raw = entry.path_bytes();
-            inner_path(text(&raw)?)?
+    let budget = Rc::new(Cell::new(None));
+    let inner = crate::stream::plain(body)?;
+    let mut archive = tar::Archive::new(Metered {
+        inner,
+        budget: budget.clone(),
+    });
+    let mut entries = archive.entries().map_err(broken)?;
+    for _ in 0..MAX_FILES {
+        budget.set(Some(MAX_HEADERS));
+        let Some(entry) = entries.next() else {
+            return Ok(());
         };
-        let kind = entry.header().entry_type();
-        if kind.is_dir() || kind == tar::EntryType::XGlobalHeader || path.is_empty() {
-            continue;
-        }
-        if kind.is_symlink() || kind.is_hard_link() {
-            let raw = entry.link_name_bytes().unwrap_or_default();
-            let base = if kind.is_symlink() { path.as_str() } else { "" };
-            let target = link_target(base, text(&raw)?)?;
-            send(parts, Part::Link { path, target })?;
-            continue;
-        }
-        if !kind.is_file() && kind != tar::EntryType::Continuous {
-            return Err(Error::Archive(format!(
-                "invalid archive: {path:?} is no regular file"
-            )));
-        }
-        let size = entry.size();
-        send(parts, Part::File { path, size })?;
-        let mut left = size;
-        while left > 0 {
-            let mut chunk = Vec::new();
-            let want = left.min(CHUNK as u64);
-            let got = entry
-                .by_ref()
-                .take(want)
-                .read_to_end(&mut chunk)
-                .map_err(broken)?;
-            if got == 0 {
-                return Err(Error::Archive("invalid archive: unexpected EOF".to_owned()));
-            }
-            left -= got as u64;
-            send(parts, Part::Data(chunk.into()))?;
-        }
-        send(parts, Part::End)?;
+        budget.set(None);
+        let mut entry = entry.map_err(broken)?;
+        member(&mut entry, parts)?;
+        // What was not read is read here, where it is not taken for headers.
+        io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
     }
-    Ok(())
+    Err(Error::Archive(format!(
+        "archive has more than {MAX_FILES} files"
+    )))
+}
+
+/// Passes one member on.
+fn member<R: Read>(entry: &mut tar::Entry<'_, R>, parts: &mpsc::Sender<Part>) -> Result<()> {
+    let path = {
+        let raw = entry.path_bytes();
+        inner_path(text(&raw)?)?
+    };
+    let kind = entry.header().entry_type();
+    if kind.is_dir() || kind == tar::EntryType::XGlobalHeader || path.is_empty() {
+        return Ok(());
+    }
+    if kind.is_symlink() || kind.is_hard_link() {
+        let raw = entry.link_name_bytes().unwrap_or_default();
+        let base = if kind.is_symlink() { path.as_str() } else { "" };
+        let target = link_target(base, text(&raw)?)?;
+        return send(parts, Part::Link { path, target });
+    }
+    // Sparse files among them: a few bytes of them can stand for terabytes.
+    if !kind.is_file() && kind != tar::EntryType::Continuous {
+        return Err(Error::Archive(format!(
+            "invalid archive: {path:?} is no regular file"
+        )));
+    }
+    let size = entry.size();
+    send(parts, Part::File { path, size })?;
+    let mut left = size;
+    while left > 0 {
+        let mut chunk = Vec::new();
+        let mut piece = entry.by_ref().take(left.min(CHUNK as u64));
+        let got = piece.read_to_end(&mut chunk).map_err(broken)?;
+        if got == 0 {
+            return Err(Error::Archive("invalid archive: unexpected EOF".to_owned()));
+        }
+        left -= got as u64;
+        send(parts, Part::Data(chunk.into()))?;
+    }
+    send(parts, Part::End)
+}
+
+/// Counts what is read while the tar reader looks for the next member: long names and extended
+/// attributes are kept in memory, and a hostile archive may have gigabytes of them.
+struct Metered<R> {
+    inner: R,
+    budget: Rc<Cell<Option<usize>>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(left) = self.budget.get() else {
+            return self.inner.read(buffer);
+        };
+        if left == 0 {
+            return Err(io::Error::other("header is too large"));
+        }
+        let most = buffer.len().min(left);
+        let n = self.inner.read(&mut buffer[..most])?;
+        self.budget.set(Some(left - n));
+        Ok(n)
+    }
 }
 
 fn send(parts: &mpsc::Sender<Part>, part: Part) -> Result<()> {
@@ -100,6 +138,11 @@ fn text(raw: &[u8]) -> Result<&str> {
 /// When it is absolute or has `..` in it.
 pub(crate) fn inner_path(path: &str) -> Result<String> {
     let escapes = path.starts_with('/') || path.split('/').any(|c| c == "..");
+    if path.len() > MAX_PATH {
+        return Err(Error::Archive(
+            "invalid archive: a path is too long".to_owned(),
+        ));
+    }
     if escapes || path.contains('\0') {
         return Err(Error::Archive(format!(
             "invalid archive: path {path:?} leads out of it"
@@ -115,7 +158,7 @@ pub(crate) fn inner_path(path: &str) -> Result<String> {
 /// Where a link at `link` leads. Old `docker save` archives link equal layers to one another.
 pub(crate) fn link_target(link: &str, target: &str) -> Result<String> {
     let escape = || Error::Archive(format!("invalid archive: link {target:?} leads out of it"));
-    if target.starts_with('/') || target.contains('\0') {
+    if target.starts_with('/') || target.contains('\0') || target.len() > MAX_PATH {
         return Err(escape());
     }
     let mut parts: Vec<&str> = link.split('/').filter(|c| !c.is_empty()).collect();

@@ -102,7 +102,9 @@ impl Image {
 
     /// What it takes on disk, in bytes: its blobs and its unpacked layers.
     pub fn size(&self) -> i64 {
-        self.metadata.content_size + self.metadata.unpacked_size
+        self.metadata
+            .content_size
+            .saturating_add(self.metadata.unpacked_size)
     }
 
     /// What its blobs take, in bytes: what was downloaded.

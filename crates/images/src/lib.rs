@@ -1,7 +1,7 @@
 //! Images: pull, load, import, tag, remove, list and inspect over containerd's stores.
 //!
 //! **One table behind one pointer.** What list, inspect and resolve answer stands in an
-//! immutable [`Table`](table::Table) that [`Images::refresh`] loads once and our own writes
+//! immutable `Table` that [`Images::refresh`] loads once and our own writes
 //! replace: reading makes no containerd RPC. Manifests and configurations never change under
 //! their digest, so what was read of them is kept for as long as an image refers to them.
 //!

@@ -86,14 +86,15 @@ impl Images {
             layer_sizes: Vec::new(),
         };
         let Some(found) = found else { return metadata };
-        metadata.content_size = found.manifest.config.size
-            + found.manifest.layers.iter().map(|l| l.size).sum::<i64>()
-            + found.descriptor.size
-            + if found.descriptor.digest == target.digest {
-                0
-            } else {
-                target.size
-            };
+        let layers = found.manifest.layers.iter();
+        let blobs = [&found.manifest.config, &found.descriptor];
+        // The sizes are whatever the manifest says.
+        metadata.content_size = layers
+            .chain(blobs)
+            .fold(0i64, |sum, blob| sum.saturating_add(blob.size.max(0)));
+        if found.descriptor.digest != target.digest {
+            metadata.content_size = metadata.content_size.saturating_add(target.size.max(0));
+        }
         metadata.chain = chain_ids(&found.config.rootfs.diff_ids);
         metadata.created = found.config.created.as_deref().and_then(|c| c.parse().ok());
         metadata.config_digest = Some(found.manifest.config.digest);

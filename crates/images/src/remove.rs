@@ -123,7 +123,7 @@ impl Images {
                 continue;
             }
             removed.extend(self.remove_image(&image, true, true, &usage).await?);
-            reclaimed += image.size();
+            reclaimed = i64::saturating_add(reclaimed, image.size());
         }
         Ok((removed, reclaimed))
     }

@@ -263,6 +263,39 @@ fn hostile_archives_are_refused() {
 }
 
 #[test]
+fn endless_names_are_refused_before_they_fill_memory() {
+    let name = vec![b'a'; 3 << 20];
+    let data = tar_of(|b| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(name.len() as u64);
+        header.set_cksum();
+        b.append(&header, &name[..]).unwrap();
+        raw_entry(b, tar::EntryType::Regular, "x", "");
+    });
+    let (outcome, parts) = parts_of(&data);
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("header is too large"), "{error}");
+    assert_eq!(parts, []);
+    // A long name as real archives have them.
+    let long = "b/".repeat(200) + "c";
+    let data = tar_of(|b| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        b.append_data(&mut header, &long, &b""[..]).unwrap();
+    });
+    let (outcome, parts) = parts_of(&data);
+    outcome.unwrap();
+    assert_eq!(
+        parts[0],
+        Part::File {
+            path: long,
+            size: 0
+        }
+    );
+}
+
+#[test]
 fn truncated_archives_are_refused() {
     let data = tar_of(|b| {
         let mut header = tar::Header::new_gnu();
