@@ -39,5 +39,6 @@ pub use exec::{Exec, exec_process};
 pub use facts::{CgroupVersion, HostFacts};
 pub use inputs::{BindMount, Inputs};
 pub use mounts::DEFAULT_SHM_SIZE;
+pub use oci_spec::runtime::Spec;
 pub use passwd::User;
 pub use process::{DEFAULT_PATH, command, environment, merge_environment};
