@@ -110,7 +110,9 @@ pub struct Content {
 impl Client {
     /// The content store of the namespace. No RPC.
     pub fn content(&self) -> Content {
-        Content { client: self.clone() }
+        Content {
+            client: self.clone(),
+        }
     }
 }
 
@@ -122,9 +124,14 @@ impl Content {
     pub async fn info(&self, digest: &str) -> Result<BlobInfo> {
         const METHOD: &str = "Content.Info";
         let mut c = self.client.content_client();
-        let call = c.info(self.client.request(svc::InfoRequest { digest: digest.to_owned() }));
+        let call = c.info(self.client.request(svc::InfoRequest {
+            digest: digest.to_owned(),
+        }));
         let answer = self.client.call(METHOD, CALL, call).await?;
-        answer.info.map(BlobInfo::from).ok_or_else(|| missing(METHOD))
+        answer
+            .info
+            .map(BlobInfo::from)
+            .ok_or_else(|| missing(METHOD))
     }
 
     /// Streams a blob from `offset` on; `size` 0 means to the end. 1 RPC.
@@ -143,10 +150,13 @@ impl Content {
         let mut c = self.client.content_client();
         let call = c.read(self.client.request(message));
         let stream = self.client.call(METHOD, CALL, call).await?;
-        Ok(futures::stream::try_unfold(stream, |mut stream| async move {
-            let part = next(METHOD, &mut stream).await?;
-            Ok(part.map(|part| (Bytes::from(part.data), stream)))
-        }))
+        Ok(futures::stream::try_unfold(
+            stream,
+            |mut stream| async move {
+                let part = next(METHOD, &mut stream).await?;
+                Ok(part.map(|part| (Bytes::from(part.data), stream)))
+            },
+        ))
     }
 
     /// A whole small blob, such as a manifest. 1 RPC.
@@ -185,7 +195,9 @@ impl Content {
 
     /// Deletes a blob. 1 RPC.
     pub async fn delete(&self, digest: &str) -> Result<()> {
-        let message = svc::DeleteContentRequest { digest: digest.to_owned() };
+        let message = svc::DeleteContentRequest {
+            digest: digest.to_owned(),
+        };
         let mut c = self.client.content_client();
         let call = c.delete(self.client.request(message));
         self.client.call("Content.Delete", CALL, call).await
@@ -208,12 +220,17 @@ impl Content {
         let mut c = self.client.content_client();
         let call = c.update(self.client.request(message));
         let answer = self.client.call(METHOD, CALL, call).await?;
-        answer.info.map(BlobInfo::from).ok_or_else(|| missing(METHOD))
+        answer
+            .info
+            .map(BlobInfo::from)
+            .ok_or_else(|| missing(METHOD))
     }
 
     /// Throws away what was written under `reference` so far. 1 RPC; fine when there is nothing.
     pub async fn abort(&self, reference: &str) -> Result<()> {
-        let message = svc::AbortRequest { r#ref: reference.to_owned() };
+        let message = svc::AbortRequest {
+            r#ref: reference.to_owned(),
+        };
         let mut c = self.client.content_client();
         let call = c.abort(self.client.request(message));
         match self.client.call("Content.Abort", CALL, call).await {
@@ -382,10 +399,15 @@ impl Writer {
         match tokio::time::timeout(CALL, self.tx.send(message)).await {
             Ok(Ok(())) => Ok(()),
             // The stream is over: containerd's reason is in the replies.
-            Ok(Err(_)) => Err(self.reply(CALL).await.err().unwrap_or_else(|| {
-                Error::Unreachable("the write stream ended".to_owned())
-            })),
-            Err(_) => Err(Error::Timeout { method: Self::METHOD, seconds: CALL.as_secs() }),
+            Ok(Err(_)) => Err(self
+                .reply(CALL)
+                .await
+                .err()
+                .unwrap_or_else(|| Error::Unreachable("the write stream ended".to_owned()))),
+            Err(_) => Err(Error::Timeout {
+                method: Self::METHOD,
+                seconds: CALL.as_secs(),
+            }),
         }
     }
 
@@ -394,13 +416,19 @@ impl Writer {
             Ok(Ok(Some(reply))) => Ok(reply),
             Ok(Ok(None)) => Err(Error::Unreachable("the write stream ended".to_owned())),
             Ok(Err(status)) => Err(Error::from_status(Self::METHOD, status)),
-            Err(_) => Err(Error::Timeout { method: Self::METHOD, seconds: limit.as_secs() }),
+            Err(_) => Err(Error::Timeout {
+                method: Self::METHOD,
+                seconds: limit.as_secs(),
+            }),
         }
     }
 }
 
 fn missing(method: &'static str) -> Error {
-    Error::Protocol { method, what: "no blob in it".to_owned() }
+    Error::Protocol {
+        method,
+        what: "no blob in it".to_owned(),
+    }
 }
 
 /// The next message of a server stream, within the time limit of a call.
@@ -411,7 +439,10 @@ pub(crate) async fn next<T>(
     match tokio::time::timeout(CALL, stream.message()).await {
         Ok(Ok(part)) => Ok(part),
         Ok(Err(status)) => Err(Error::from_status(method, status)),
-        Err(_) => Err(Error::Timeout { method, seconds: CALL.as_secs() }),
+        Err(_) => Err(Error::Timeout {
+            method,
+            seconds: CALL.as_secs(),
+        }),
     }
 }
 

@@ -18,7 +18,9 @@ pub struct Diffs {
 impl Client {
     /// The diff service. No RPC.
     pub fn diffs(&self) -> Diffs {
-        Diffs { client: self.clone() }
+        Diffs {
+            client: self.clone(),
+        }
     }
 }
 
@@ -35,10 +37,13 @@ impl Diffs {
         let mut c = svc::diff_client::DiffClient::new(self.client.channel());
         let call = c.apply(self.client.request(message));
         let answer = self.client.call(METHOD, LAYER, call).await?;
-        answer.applied.map(|d| d.digest).ok_or_else(|| Error::Protocol {
-            method: METHOD,
-            what: "no descriptor in it".to_owned(),
-        })
+        answer
+            .applied
+            .map(|d| d.digest)
+            .ok_or_else(|| Error::Protocol {
+                method: METHOD,
+                what: "no descriptor in it".to_owned(),
+            })
     }
 
     /// Packs what differs between the trees `lower` and `upper` into a layer of `media_type` in
@@ -63,9 +68,12 @@ impl Diffs {
         let mut c = svc::diff_client::DiffClient::new(self.client.channel());
         let call = c.diff(self.client.request(message));
         let answer = self.client.call(METHOD, LAYER, call).await?;
-        answer.diff.map(Descriptor::from).ok_or_else(|| Error::Protocol {
-            method: METHOD,
-            what: "no descriptor in it".to_owned(),
-        })
+        answer
+            .diff
+            .map(Descriptor::from)
+            .ok_or_else(|| Error::Protocol {
+                method: METHOD,
+                what: "no descriptor in it".to_owned(),
+            })
     }
 }

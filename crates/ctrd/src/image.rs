@@ -46,7 +46,9 @@ pub struct ImageRecords {
 impl Client {
     /// The image records of the namespace. No RPC.
     pub fn images(&self) -> ImageRecords {
-        ImageRecords { client: self.clone() }
+        ImageRecords {
+            client: self.clone(),
+        }
     }
 
     fn image_client(&self) -> svc::images_client::ImagesClient<tonic::transport::Channel> {
@@ -56,9 +58,10 @@ impl Client {
 }
 
 fn record(method: &'static str, image: Option<svc::Image>) -> Result<ImageRecord> {
-    image
-        .map(ImageRecord::from)
-        .ok_or_else(|| Error::Protocol { method, what: "no image in it".to_owned() })
+    image.map(ImageRecord::from).ok_or_else(|| Error::Protocol {
+        method,
+        what: "no image in it".to_owned(),
+    })
 }
 
 fn message(name: &str, target: &Descriptor, labels: &Labels) -> svc::Image {
@@ -87,7 +90,10 @@ impl ImageRecords {
         };
         let mut c = self.client.image_client();
         let call = c.create(self.client.request(request));
-        record("Images.Create", self.client.call("Images.Create", CALL, call).await?.image)
+        record(
+            "Images.Create",
+            self.client.call("Images.Create", CALL, call).await?.image,
+        )
     }
 
     /// Points the existing name `name` to `target` and replaces its labels. 1 RPC.
@@ -109,7 +115,10 @@ impl ImageRecords {
         };
         let mut c = self.client.image_client();
         let call = c.update(self.client.request(request));
-        record("Images.Update", self.client.call("Images.Update", CALL, call).await?.image)
+        record(
+            "Images.Update",
+            self.client.call("Images.Update", CALL, call).await?.image,
+        )
     }
 
     /// The image of that name. 1 RPC.
@@ -117,10 +126,15 @@ impl ImageRecords {
     /// # Errors
     /// [`Error::is_not_found`] when there is none.
     pub async fn get(&self, name: &str) -> Result<ImageRecord> {
-        let request = svc::GetImageRequest { name: name.to_owned() };
+        let request = svc::GetImageRequest {
+            name: name.to_owned(),
+        };
         let mut c = self.client.image_client();
         let call = c.get(self.client.request(request));
-        record("Images.Get", self.client.call("Images.Get", CALL, call).await?.image)
+        record(
+            "Images.Get",
+            self.client.call("Images.Get", CALL, call).await?.image,
+        )
     }
 
     /// All image records. 1 RPC.
@@ -137,7 +151,11 @@ impl ImageRecords {
     /// # Errors
     /// [`Error::is_not_found`] when there is no image of that name.
     pub async fn delete(&self, name: &str, sync: bool) -> Result<()> {
-        let request = svc::DeleteImageRequest { name: name.to_owned(), sync, target: None };
+        let request = svc::DeleteImageRequest {
+            name: name.to_owned(),
+            sync,
+            target: None,
+        };
         let mut c = self.client.image_client();
         let call = c.delete(self.client.request(request));
         let limit = if sync { COLLECT } else { CALL };

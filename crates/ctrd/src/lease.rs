@@ -20,7 +20,9 @@ pub struct Leases {
 impl Client {
     /// The leases of the namespace. No RPC.
     pub fn leases(&self) -> Leases {
-        Leases { client: self.clone() }
+        Leases {
+            client: self.clone(),
+        }
     }
 }
 
@@ -38,10 +40,16 @@ impl Leases {
             .round(jiff::Unit::Second)
             .unwrap_or(jiff::Timestamp::MAX);
         labels.insert(EXPIRE.to_owned(), end.to_string());
-        let message = svc::CreateRequest { id: id.to_owned(), labels: to_labels(&labels) };
+        let message = svc::CreateRequest {
+            id: id.to_owned(),
+            labels: to_labels(&labels),
+        };
         let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
         let call = c.create(self.client.request(message));
-        self.client.call("Leases.Create", CALL, call).await.map(|_| ())
+        self.client
+            .call("Leases.Create", CALL, call)
+            .await
+            .map(|_| ())
     }
 
     /// Has the lease `id` protect a blob that is there already, and all that its labels refer to.
@@ -64,7 +72,10 @@ impl Leases {
 
     /// Deletes the lease `id`; with `sync` waits until what only it protected is collected. 1 RPC.
     pub async fn delete(&self, id: &str, sync: bool) -> Result<()> {
-        let message = svc::DeleteRequest { id: id.to_owned(), sync };
+        let message = svc::DeleteRequest {
+            id: id.to_owned(),
+            sync,
+        };
         let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
         let call = c.delete(self.client.request(message));
         self.client.call("Leases.Delete", CALL, call).await
@@ -75,6 +86,10 @@ impl Leases {
         let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
         let call = c.list(self.client.request(svc::ListRequest::default()));
         let answer = self.client.call("Leases.List", CALL, call).await?;
-        Ok(answer.leases.into_iter().map(|l| (l.id, from_labels(l.labels))).collect())
+        Ok(answer
+            .leases
+            .into_iter()
+            .map(|l| (l.id, from_labels(l.labels)))
+            .collect())
     }
 }

@@ -25,13 +25,23 @@ pub struct Mount {
 
 impl From<types::Mount> for Mount {
     fn from(m: types::Mount) -> Mount {
-        Mount { kind: m.r#type, source: m.source, target: m.target, options: m.options }
+        Mount {
+            kind: m.r#type,
+            source: m.source,
+            target: m.target,
+            options: m.options,
+        }
     }
 }
 
 impl From<Mount> for types::Mount {
     fn from(m: Mount) -> types::Mount {
-        types::Mount { r#type: m.kind, source: m.source, target: m.target, options: m.options }
+        types::Mount {
+            r#type: m.kind,
+            source: m.source,
+            target: m.target,
+            options: m.options,
+        }
     }
 }
 
@@ -91,7 +101,10 @@ pub struct Snapshots {
 impl Client {
     /// The snapshots of the named snapshotter, e.g. `overlayfs`. No RPC.
     pub fn snapshots(&self, snapshotter: &str) -> Snapshots {
-        Snapshots { client: self.clone(), snapshotter: snapshotter.to_owned() }
+        Snapshots {
+            client: self.clone(),
+            snapshotter: snapshotter.to_owned(),
+        }
     }
 }
 
@@ -136,8 +149,10 @@ impl Snapshots {
 
     /// How to mount the active snapshot or view `key`. 1 RPC.
     pub async fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
-        let message =
-            svc::MountsRequest { snapshotter: self.snapshotter.clone(), key: key.to_owned() };
+        let message = svc::MountsRequest {
+            snapshotter: self.snapshotter.clone(),
+            key: key.to_owned(),
+        };
         let mut c = self.client.snapshots_client();
         let call = c.mounts(self.client.request(message));
         let answer = self.client.call("Snapshots.Mounts", CALL, call).await?;
@@ -177,15 +192,20 @@ impl Snapshots {
     /// # Errors
     /// [`Error::is_not_found`] when there is none.
     pub async fn stat(&self, key: &str) -> Result<SnapshotInfo> {
-        let message =
-            svc::StatSnapshotRequest { snapshotter: self.snapshotter.clone(), key: key.to_owned() };
+        let message = svc::StatSnapshotRequest {
+            snapshotter: self.snapshotter.clone(),
+            key: key.to_owned(),
+        };
         let mut c = self.client.snapshots_client();
         let call = c.stat(self.client.request(message));
         let answer = self.client.call("Snapshots.Stat", CALL, call).await?;
-        answer.info.map(SnapshotInfo::from).ok_or_else(|| Error::Protocol {
-            method: "Snapshots.Stat",
-            what: "no snapshot in it".to_owned(),
-        })
+        answer
+            .info
+            .map(SnapshotInfo::from)
+            .ok_or_else(|| Error::Protocol {
+                method: "Snapshots.Stat",
+                what: "no snapshot in it".to_owned(),
+            })
     }
 
     /// All snapshots, or those that `filter` matches (containerd's filter syntax, e.g.
@@ -208,8 +228,10 @@ impl Snapshots {
 
     /// The space that the snapshot itself takes, without its parents: `(bytes, inodes)`. 1 RPC.
     pub async fn usage(&self, key: &str) -> Result<(i64, i64)> {
-        let message =
-            svc::UsageRequest { snapshotter: self.snapshotter.clone(), key: key.to_owned() };
+        let message = svc::UsageRequest {
+            snapshotter: self.snapshotter.clone(),
+            key: key.to_owned(),
+        };
         let mut c = self.client.snapshots_client();
         let call = c.usage(self.client.request(message));
         let answer = self.client.call("Snapshots.Usage", CALL, call).await?;
@@ -218,7 +240,9 @@ impl Snapshots {
 
     /// Has the snapshotter delete what removed snapshots left on disk. 1 RPC.
     pub async fn cleanup(&self) -> Result<()> {
-        let message = svc::CleanupRequest { snapshotter: self.snapshotter.clone() };
+        let message = svc::CleanupRequest {
+            snapshotter: self.snapshotter.clone(),
+        };
         let mut c = self.client.snapshots_client();
         let call = c.cleanup(self.client.request(message));
         self.client.call("Snapshots.Cleanup", CALL, call).await
