@@ -20,9 +20,12 @@ pub(crate) struct Bridge {
     pub(crate) net: Ipv4Net,
     /// Whether we made it.
     pub(crate) ours: bool,
+    /// Whether we made it just now.
+    pub(crate) fresh: bool,
 }
 
-/// Finds or makes the bridge. `made` is what an earlier run made.
+/// Finds or makes the bridge. `made` is what an earlier run
+/// made: its subnet is preferred.
 ///
 /// Errors: [`Error::Invalid`] when the configuration contradicts itself or an existing device,
 /// [`Error::NoSubnet`], [`Error::Netlink`].
@@ -39,8 +42,22 @@ pub(crate) fn set_up(
         Some(index) => existing(config, made, host, index)?,
         None => create(config, made, host)?,
     };
+    let prepared = prepare(config, &bridge, host);
+    if prepared.is_err() && bridge.fresh {
+        let _ = host.apply(vec![rtnl::delete_link(&bridge.name)]);
+    }
+    prepared.map(|()| bridge)
+}
+
+/// The mark by which a bridge is known as this daemon's. Not one that a sweep would take for a
+/// container's interface.
+fn mark(config: &BridgeConfig) -> String {
+    format!("{}=bridge", config.table)
+}
+
+fn prepare(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()> {
     let mut requests = vec![rtnl::set_up(bridge.index)];
-    if bridge.ours && config.mtu != 1500 {
+    if bridge.ours {
         requests.push(rtnl::set_mtu(bridge.index, config.mtu));
     }
     host.apply(requests)?;
@@ -53,7 +70,7 @@ pub(crate) fn set_up(
     if config.ip_forward {
         sysctl("net/ipv4/ip_forward", "1")?;
     }
-    Ok(bridge)
+    Ok(())
 }
 
 fn check_address(net: Ipv4Net) -> Result<()> {
@@ -73,7 +90,15 @@ fn existing(
     host: &mut Rtnl,
     index: u32,
 ) -> Result<Bridge> {
-    let ours = made.is_some();
+    let links = host.links()?;
+    let link = links.iter().find(|link| link.name == config.name);
+    if link.is_some_and(|link| !link.bridge) {
+        return Err(Error::Invalid(format!(
+            "existing interface {} is not a bridge",
+            config.name
+        )));
+    }
+    let ours = link.is_some_and(|link| link.alias.as_deref() == Some(mark(config).as_str()));
     let addresses = host.addresses()?;
     let found: Vec<Ipv4Net> = addresses
         .iter()
@@ -85,6 +110,7 @@ fn existing(
         index,
         net,
         ours,
+        fresh: false,
     };
     match (config.address, found.first()) {
         (Some(wanted), Some(_)) if found.contains(&wanted) => Ok(bridge(wanted)),
@@ -116,18 +142,22 @@ fn create(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result
         rand::rng().fill_bytes(random);
     }
     host.apply(vec![rtnl::add_bridge(&config.name, Mac(mac))])?;
-    let addressed = host.index(&config.name).and_then(|index| {
-        let index =
-            index.ok_or_else(|| Error::Invalid(format!("bridge {} vanished", config.name)))?;
-        host.apply(vec![rtnl::add_address(index, net)])?;
-        Ok(index)
-    });
+    let marked = host.apply(vec![rtnl::set_alias(&config.name, &mark(config))]);
+    let addressed = marked
+        .and_then(|()| host.index(&config.name))
+        .and_then(|index| {
+            let index =
+                index.ok_or_else(|| Error::Invalid(format!("bridge {} vanished", config.name)))?;
+            host.apply(vec![rtnl::add_address(index, net)])?;
+            Ok(index)
+        });
     match addressed {
         Ok(index) => Ok(Bridge {
             name: config.name.clone(),
             index,
             net,
             ours: true,
+            fresh: true,
         }),
         Err(error) => {
             let _ = host.apply(vec![rtnl::delete_link(&config.name)]);

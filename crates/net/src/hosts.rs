@@ -28,8 +28,14 @@ const V6: &str = "::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localne
 
 /// The text of a container's `/etc/hosts`.
 ///
-/// Errors: [`Error::Invalid`] for a malformed `--add-host`, or `host-gateway` where there is none.
+/// Errors: [`Error::Invalid`] for a malformed `--add-host` or hostname, or `host-gateway` where
+/// there is none.
 pub fn build(hosts: &Hosts<'_>) -> Result<String> {
+    for name in [hosts.hostname, hosts.domainname] {
+        if name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(Error::Invalid(format!("invalid hostname: {name:?}")));
+        }
+    }
     let mut text = String::from(V4);
     if hosts.ipv6 {
         text.push_str(V6);
@@ -143,6 +149,15 @@ mod tests {
         }
         assert_eq!(split_extra("db:[fd00::1]").unwrap(), ("db", "fd00::1"));
         assert_eq!(split_extra("db:fd00::1").unwrap(), ("db", "fd00::1"));
+    }
+
+    #[test]
+    fn a_hostname_cannot_write_lines_of_its_own() {
+        let hosts = Hosts {
+            hostname: "a\n10.0.0.1 bank.example",
+            ..Hosts::default()
+        };
+        assert!(matches!(build(&hosts), Err(Error::Invalid(_))));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Request {
 pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
+    /// Whether it is a bridge.
+    pub(crate) bridge: bool,
 }
 
 /// A veth pair to make: one end on the host's bridge, the other as `eth0` in the container.
@@ -125,11 +127,15 @@ impl Rtnl {
             let mut link = Link {
                 name: String::new(),
                 alias: None,
+                bridge: false,
             };
             for attribute in message.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => link.name = name,
                     LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                    LinkAttribute::LinkInfo(info) => {
+                        link.bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                    }
                     _ => {}
                 }
             }
@@ -340,22 +346,13 @@ pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ];
-    let mut mark = LinkMessage::default();
-    mark.attributes = vec![
-        LinkAttribute::IfName(veth.host.into()),
-        LinkAttribute::IfAlias(veth.alias.clone()),
-    ];
     let mut requests = vec![
         Request {
             message: RouteNetlinkMessage::NewLink(pair),
             flags: NLM_F_CREATE | NLM_F_EXCL,
             what: format!("create veth {}", veth.host),
         },
-        Request {
-            message: RouteNetlinkMessage::SetLink(mark),
-            flags: 0,
-            what: format!("mark veth {}", veth.host),
-        },
+        set_alias(veth.host, &veth.alias),
     ];
     if !veth.port.is_empty() {
         let mut port = LinkMessage::default();
@@ -397,6 +394,20 @@ pub(crate) fn delete_link(name: &str) -> Request {
         message: RouteNetlinkMessage::DelLink(message),
         flags: 0,
         what: format!("delete link {name}"),
+    }
+}
+
+/// Writes a link's alias, a note for people and for us.
+pub(crate) fn set_alias(name: &str, alias: &str) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::IfAlias(alias.into()),
+    ];
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+        what: format!("mark link {name}"),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ipam::Pool;
 use crate::networks::{Made, Record};
 use crate::ports::{self, Held, Ports};
 use crate::reap::Reaper;
-use crate::rtnl::Rtnl;
+use crate::rtnl::{self, Rtnl};
 use crate::rules::{self, Layout};
 use crate::threads::Threads;
 use crate::{Config, Endpoint, Error, Network, Result, netns};
@@ -149,7 +149,28 @@ fn open_bridge(
             settings.default_bind_ip
         )));
     };
-    let bridge = bridge::set_up(settings, record.made.as_ref(), &mut Rtnl::open()?)?;
+    let mut host = Rtnl::open()?;
+    let bridge = bridge::set_up(settings, record.made.as_ref(), &mut host)?;
+    let (name, fresh) = (bridge.name.clone(), bridge.fresh);
+    let opened = open_on(bridge, default_ip, config, record, handles);
+    if opened.is_err() && fresh {
+        // A start that fails leaves nothing behind.
+        let _ = host.apply(vec![rtnl::delete_link(&name)]);
+    }
+    opened
+}
+
+/// Everything on top of the bridge device.
+fn open_on(
+    bridge: Bridge,
+    default_ip: Ipv4Addr,
+    config: &Config,
+    record: &mut Record,
+    handles: &mut Vec<JoinHandle<()>>,
+) -> Result<Bridged> {
+    let settings = &config.bridge;
+    let network = format!("bridge ({})", record.bridge_id);
+    let pool = Pool::new(network, bridge.net, bridge.net.addr(), settings.fixed_cidr)?;
     let made = bridge.ours.then(|| Made {
         name: bridge.name.clone(),
         address: bridge.net,
@@ -158,8 +179,6 @@ fn open_bridge(
         record.made = made;
         record.save(&config.state_dir)?;
     }
-    let network = format!("bridge ({})", record.bridge_id);
-    let pool = Pool::new(network, bridge.net, bridge.net.addr(), settings.fixed_cidr)?;
     let (firewall, thread) = Firewall::start(Layout {
         table: settings.table.clone(),
         bridge: bridge.name.clone(),

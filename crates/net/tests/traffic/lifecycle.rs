@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::task::Poll;
 use std::time::Instant;
 
-use berth_net::{BridgeConfig, Config, EndpointRequest, Error, Mac, Net, Proto, Publish};
+use berth_net::{EndpointRequest, Error, Mac, Proto, Publish};
 
 use crate::world::{
     HOST, Server, alone, ask, ask_from, container, elements, publish, remove, request, run,
@@ -370,91 +370,6 @@ fn live_restore_leaves_everything_in_place() {
         ask(Ipv4Addr::LOCALHOST, 8080).expect("served without us");
         assert!(matches!(net.create_netns("late").await, Err(Error::Closed)));
         drop(server);
-    });
-}
-
-#[test]
-fn somebody_elses_bridge_keeps_its_address_and_stays() {
-    alone(|world| async move {
-        run("ip link add br7 type bridge");
-        run("ip addr add 10.77.0.1/24 dev br7");
-        let with = |address: Option<&str>| Config {
-            bridge: BridgeConfig {
-                name: "br7".into(),
-                address: address.map(|a| a.parse().unwrap()),
-                ..BridgeConfig::default()
-            },
-            ..world.config()
-        };
-        assert!(matches!(
-            Net::open(with(Some("10.78.0.1/24"))).await,
-            Err(Error::Invalid(_))
-        ));
-        let net = Net::open(with(None)).await.unwrap();
-        let info = net.bridge_info().unwrap();
-        assert_eq!(
-            (info.subnet.to_string().as_str(), info.ours),
-            ("10.77.0.0/24", false)
-        );
-        let (_, endpoint) = container(&net, "c1", vec![]).await;
-        assert_eq!(endpoint.ip, Ipv4Addr::new(10, 77, 0, 2));
-        net.close(false).await.unwrap();
-        assert!(run("ip -o addr show br7").contains("10.77.0.1/24"));
-    });
-}
-
-#[test]
-fn the_subnet_avoids_what_the_host_routes() {
-    alone(|world| async move {
-        run("ip link add other type bridge");
-        run("ip addr add 172.17.9.1/24 dev other");
-        run("ip link set other up");
-        run("ip route add 172.18.0.0/15 dev other");
-        let net = world.net().await;
-        assert_eq!(
-            net.bridge_info().unwrap().subnet.to_string(),
-            "172.20.0.0/16"
-        );
-        assert_eq!(
-            std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
-                .unwrap()
-                .trim(),
-            "1"
-        );
-        drop(net);
-        run("ip link del other");
-        let again = world.net().await;
-        assert_eq!(
-            again.bridge_info().unwrap().subnet.to_string(),
-            "172.20.0.0/16",
-            "our bridge keeps its subnet"
-        );
-    });
-}
-
-#[test]
-fn a_disabled_bridge_leaves_namespaces_and_the_other_networks() {
-    alone(|world| async move {
-        let config = world.config();
-        let net = Net::open(Config {
-            bridge: BridgeConfig {
-                disabled: true,
-                ..config.bridge
-            },
-            ..config
-        })
-        .await
-        .unwrap();
-        let names: Vec<_> = net.networks().iter().map(|n| (n.name, n.driver)).collect();
-        assert_eq!(names, [("host", "host"), ("none", "null")]);
-        let pin = net.create_netns("c1").await.unwrap();
-        assert!(matches!(
-            net.connect(request("c1", pin, vec![])).await,
-            Err(Error::BridgeDisabled)
-        ));
-        net.sweep(HashSet::new()).await.unwrap();
-        assert_eq!(run("nft list ruleset"), "");
-        net.close(false).await.unwrap();
     });
 }
 

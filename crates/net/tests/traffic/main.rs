@@ -3,4 +3,5 @@
 
 mod lifecycle;
 mod reach;
+mod settings;
 mod world;
