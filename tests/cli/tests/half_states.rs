@@ -96,7 +96,7 @@ fn containerd_dies_during_a_start_and_a_stop() {
     let daemon = Daemon::start(Options::default());
     daemon.docker(["run", "--rm", "busybox", "true"]).ok();
     let before = Leaks::count(&daemon);
-    for name in ["a", "b", "c"] {
+    for name in ["stop-a", "stop-b", "stop-c"] {
         daemon.run_d(name, ["busybox", "sleep", "1000"]);
     }
     let work: Vec<_> = ["start-d", "start-e", "start-f"]
@@ -107,7 +107,7 @@ fn containerd_dies_during_a_start_and_a_stop() {
                 .spawn()
         })
         .chain(
-            ["a", "b", "c"]
+            ["stop-a", "stop-b", "stop-c"]
                 .iter()
                 .map(|name| daemon.cli(["stop", "-t", "1", name]).spawn()),
         )

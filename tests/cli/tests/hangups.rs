@@ -118,6 +118,16 @@ fn of_streams_frees_them() {
             .open();
         drop((logs, events, wait, attach));
     }
+    if std::env::var_os("DBG").is_some() {
+        std::thread::sleep(Duration::from_secs(3));
+        for e in std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
+            .unwrap()
+            .flatten()
+        {
+            eprintln!("{:?}", std::fs::read_link(e.path()));
+        }
+        eprintln!("before {before}");
+    }
     eventually("their descriptors are closed", PATIENCE, || {
         (descriptors() <= before + 3).then_some(())
     });

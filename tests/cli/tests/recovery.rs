@@ -255,7 +255,9 @@ fn a_client_that_waits_over_a_containerd_restart() {
     eventually("it can be stopped", PATIENCE, || {
         (daemon.docker(["stop", "waited"]).code == 0).then_some(())
     });
-    wait.wait().ok().out_is("3");
+    let output = wait.wait().ok();
+    // 20.10 answers as soon as containerd is gone.
+    assert!(output.out() == "3" || daemon.is_old_dockerd(), "{output}");
     daemon
         .docker(["run", "--rm", "busybox", "echo", "again"])
         .ok()

@@ -173,18 +173,33 @@ fn nft(daemon: &Daemon) -> BTreeSet<String> {
         for kind in ["map", "set"] {
             let name = format!("{kind} {}", item[kind]["name"].as_str().unwrap_or_default());
             for element in item[kind]["elem"].as_array().into_iter().flatten() {
-                all.insert(format!("{name}: {element}"));
+                all.insert(format!("{name}: {}", without_counters(element)));
             }
         }
-        if item["rule"].is_object() {
-            let rule = &item["rule"];
-            all.insert(format!(
-                "rule {} {} {}",
-                rule["table"], rule["chain"], rule["handle"]
-            ));
+        if let Some(rule) = item.get("rule") {
+            // A rule's handle is new each time that the table is written; what it says is not.
+            let says = format!("rule {} {}", rule["table"], rule["chain"]);
+            let says = format!("{says} {}", without_counters(&rule["expr"]));
+            let many = |n: &usize| format!("{says} #{n}");
+            let free = (0..).find(|n| !all.contains(&many(n))).unwrap_or_default();
+            all.insert(many(&free));
         }
     }
     all
+}
+
+/// Without what packets change.
+fn without_counters(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(without_counters).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| *name != "counter" && *name != "expires")
+            .map(|(name, value)| (name.clone(), without_counters(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
 }
 
 fn ctr(daemon: &Daemon, args: &[&str]) -> String {
