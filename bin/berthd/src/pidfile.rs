@@ -3,15 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::lock;
-
-/// How long a process may take to end that has let go of its files.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why there is no pidfile; both are whole lines.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +57,7 @@ impl Pidfile {
         let _ = Read::by_ref(&mut file).take(64).read_to_string(&mut text);
         if let Some(pid) = number(&text)
             && pid != std::process::id()
-            && still_runs(pid)
+            && is_running(pid)
         {
             let why = format!("process with PID {pid} is still running");
             return Err(Error::Held {
@@ -94,34 +87,13 @@ fn number(text: &str) -> Option<u32> {
     text.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Whether a process of this number runs on. We have the lock, so if it is a daemon of our kind it
-/// is about to end, and a moment's patience lets a daemon start right after another was killed.
-fn still_runs(pid: u32) -> bool {
-    if let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw)
-        && let Ok(pidfd) = pidfd_open(process, PidfdFlags::empty())
-    {
-        let limit = Timespec {
-            tv_sec: 0,
-            tv_nsec: PATIENCE.subsec_nanos().into(),
-        };
-        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
-        if !is_running(pid) || poll(&mut ended, Some(&limit)) == Ok(1) {
-            return false;
-        }
-    }
-    is_running(pid)
-}
-
-/// Whether a process of this number runs; a zombie does not.
+/// Whether a process of this number runs. One that ends, or has ended and waits for its parent,
+/// has no program any more; a daemon can start while the kernel still clears up after another.
 fn is_running(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    // The state follows the command's name, which may hold anything, in brackets.
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, Some('Z' | 'X'))
+    match std::fs::read_link(format!("/proc/{pid}/exe")) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    }
 }
 
 #[cfg(test)]

@@ -97,20 +97,28 @@ enum Level {
     Bad,
 }
 
-/// A line's level and what it says, fields included.
+impl Level {
+    fn of(name: &str) -> Level {
+        match name {
+            "trace" | "debug" | "info" => Level::Fine,
+            _ => Level::Bad,
+        }
+    }
+}
+
+/// A line's level and what it says, fields included. Shims write through containerd, in logfmt.
 fn read(line: &str) -> Option<(Level, String)> {
+    if let Some(rest) = line.strip_prefix("time=") {
+        let (_, rest) = rest.split_once(" level=")?;
+        let (level, text) = rest.split_once(' ')?;
+        return Some((Level::of(level), text.to_owned()));
+    }
     let mut map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
-    let level = match map.remove("level")?.as_str()? {
-        "trace" | "debug" | "info" => Level::Fine,
-        _ => Level::Bad,
-    };
+    let level = Level::of(map.remove("level")?.as_str()?);
     map.remove("time");
     let message = map.remove("msg");
-    let mut text = message
-        .as_ref()
-        .and_then(|m| m.as_str())
-        .unwrap_or_default()
-        .to_owned();
+    let message = message.as_ref().and_then(|message| message.as_str());
+    let mut text = message.unwrap_or_default().to_owned();
     for (key, value) in &map {
         let value = value
             .as_str()
@@ -143,6 +151,9 @@ mod tests {
         assert_eq!(read(line), Some((Level::Bad, "plugin error=no".to_owned())));
         let line = r#"{"level":"info","msg":"serving","n":3}"#;
         assert_eq!(read(line), Some((Level::Fine, "serving n=3".to_owned())));
+        let line = r#"time="2026" level=info msg="starting signal loop" pid=3"#;
+        let wanted = r#"msg="starting signal loop" pid=3"#;
+        assert_eq!(read(line), Some((Level::Fine, wanted.to_owned())));
         assert_eq!(read("panic: oh"), None);
     }
 
