@@ -1,6 +1,6 @@
 //! `GET|HEAD /_ping`
 
-use http::header::{CACHE_CONTROL, PRAGMA};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, PRAGMA};
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::Result;
@@ -8,10 +8,13 @@ use crate::context::Ctx;
 use crate::reply::{self, Response};
 
 pub(crate) async fn ping(ctx: Ctx) -> Result<Response> {
-    // dockerd tells HEAD a length of 0, not that of what GET would get.
     let body = if ctx.method == Method::HEAD { "" } else { "OK" };
     let mut response = reply::full(StatusCode::OK, "text/plain; charset=utf-8", body);
     let headers = response.headers_mut();
+    if ctx.method == Method::HEAD {
+        // dockerd's length, not that of what GET would get; the server adds none of 0 itself.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let no_cache = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, no_cache);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
