@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -17,6 +18,10 @@ pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49153..=65535;
 
 /// What Docker says when another process has the port.
 const IN_USE: &str = "address already in use";
+
+/// How often and how fast a port that somebody else has is tried again.
+const BIND_TRIES: u32 = 3;
+const BIND_PAUSE: Duration = Duration::from_millis(2);
 
 /// A published port together with the socket that holds it.
 #[derive(Debug)]
@@ -110,7 +115,7 @@ impl Ports {
         let host_ip = request.host_ip.map_or(Ok(self.default_ip), v4)?;
         match &request.host_ports {
             Some(range) if range.start() == range.end() => {
-                self.try_port(request, host_ip, *range.start())
+                self.try_patiently(request, host_ip, *range.start())
             }
             Some(range) => self.first_of(request, host_ip, range.clone()),
             None => {
@@ -143,6 +148,20 @@ impl Ports {
             }
         }
         Err(last)
+    }
+
+    /// A port just given back may look taken for a moment: a child process between fork and exec
+    /// holds a copy of its socket.
+    fn try_patiently(&mut self, request: &Publish, host_ip: Ipv4Addr, port: u16) -> Result<Held> {
+        for _ in 0..BIND_TRIES {
+            match self.try_port(request, host_ip, port) {
+                Err(Error::PortBind { reason, .. }) if reason == IN_USE => {
+                    std::thread::sleep(BIND_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.try_port(request, host_ip, port)
     }
 
     fn try_port(&mut self, request: &Publish, host_ip: Ipv4Addr, host_port: u16) -> Result<Held> {
@@ -382,8 +401,9 @@ mod tests {
                 assert_eq!(holders, held.len(), "nothing is held for a failed request");
                 ports.release(held);
                 assert!(ports.used.is_empty());
-                for port in 9000..9005 {
-                    TcpListener::bind(("0.0.0.0", port)).expect("free again for others");
+                let mut fresh = self::ports();
+                for port in 9000..=9004 {
+                    fresh.take(&[ask(None, Some(port..=port))]).expect("free again");
                 }
             });
         }

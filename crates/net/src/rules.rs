@@ -102,7 +102,7 @@ pub(crate) fn table(layout: &Layout, fresh: bool, elements: &Elements) -> String
     } else {
         format!("flush table ip {table}")
     };
-    let icc = if layout.icc { "accept" } else { "drop" };
+    let filters = filter_chains(layout);
     let masquerade = if layout.masquerade {
         format!("    oifname != \"{bridge}\" ip saddr {subnet} masquerade\n")
     } else {
@@ -133,7 +133,24 @@ table ip {table} {{
     oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade
     oifname "{bridge}" ip saddr {subnet} ct status dnat masquerade
 {masquerade}  }}
-  chain no_redirect {{
+{filters}}}
+"#
+    );
+    if fresh {
+        text.push_str(&change(
+            layout,
+            &[],
+            &elements.iter().map(|(k, t)| (*k, *t)).collect::<Vec<_>>(),
+        ));
+    }
+    text
+}
+
+fn filter_chains(layout: &Layout) -> String {
+    let bridge = &layout.bridge;
+    let icc = if layout.icc { "accept" } else { "drop" };
+    format!(
+        r#"  chain no_redirect {{
     type filter hook output priority filter; policy accept;
     oifname "{bridge}" icmp type redirect drop
   }}
@@ -147,17 +164,8 @@ table ip {table} {{
     iifname "{bridge}" {icc}
     drop
   }}
-}}
 "#
-    );
-    if fresh {
-        text.push_str(&change(
-            layout,
-            &[],
-            &elements.iter().map(|(k, t)| (*k, *t)).collect::<Vec<_>>(),
-        ));
-    }
-    text
+    )
 }
 
 fn maps() -> (&'static str, &'static str) {

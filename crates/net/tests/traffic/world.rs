@@ -177,6 +177,19 @@ pub(crate) fn inside<T: Send + 'static>(
     thread.join().unwrap()
 }
 
+/// A port just given back may look taken while a child process of another test, between fork and
+/// exec, holds a copy of its socket.
+fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Ok(socket) => return socket,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// A server that tells each client the address it sees.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
@@ -187,7 +200,9 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn tcp(pin: &Path, port: u16) -> Self {
-        let listener = inside(pin, move || TcpListener::bind(("0.0.0.0", port)).unwrap());
+        let listener = inside(pin, move || {
+            patiently(|| TcpListener::bind(("0.0.0.0", port)))
+        });
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -221,7 +236,9 @@ impl Drop for Server {
 
 /// Answers one datagram with the address it came from.
 pub(crate) fn udp_once(pin: &Path, port: u16) -> JoinHandle<()> {
-    let socket = inside(pin, move || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+    let socket = inside(pin, move || {
+        patiently(|| UdpSocket::bind(("0.0.0.0", port)))
+    });
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0u8; 16];
