@@ -8,7 +8,7 @@ use testkit::{Output, shared, unique};
 /// A directory of the test's own that the daemon sees under the same path.
 fn dir() -> PathBuf {
     let dir = shared().sandbox().state().join(unique("bind"));
-    std::fs::create_dir(&dir).unwrap();
+    std::fs::create_dir(&dir).expect("mkdir");
     dir
 }
 

@@ -9,7 +9,7 @@ use testkit::{Compression, Image, shared, unique};
 fn now() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+        .expect("after 1970");
     format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
 }
 
@@ -23,14 +23,14 @@ fn past(since: &str, filters: &[String]) -> Vec<Value> {
     output
         .stdout
         .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
 }
 
 fn actions(events: &[Value]) -> Vec<String> {
     events
         .iter()
-        .map(|event| event["Action"].as_str().unwrap().to_owned())
+        .map(|event| event["Action"].as_str().expect("an action").to_owned())
         .collect()
 }
 

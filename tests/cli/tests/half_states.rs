@@ -136,7 +136,7 @@ fn containerd_dies_during_a_start_and_a_stop() {
 
 /// The folders of all containers.
 fn folders(daemon: &Daemon) -> Vec<PathBuf> {
-    let dir = std::fs::read_dir(daemon.data_root().join("containers")).unwrap();
+    let dir = std::fs::read_dir(daemon.data_root().join("containers")).expect("readable");
     dir.flatten().map(|entry| entry.path()).collect()
 }
 

@@ -116,7 +116,7 @@ fn an_untagged_archive() {
 
 #[test]
 fn garbage_is_refused() {
-    let noise: Vec<u8> = (0..4000u32).map(|n| (n * 7919 >> 5) as u8).collect();
+    let noise: Vec<u8> = (0..4000u32).map(|n| ((n * 7919) >> 5) as u8).collect();
     let output = load(noise).exits(1);
     assert!(!output.err().is_empty(), "{output}");
     // A good archive cut in the middle.

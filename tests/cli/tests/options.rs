@@ -11,9 +11,9 @@ fn sh(options: &[&str], script: &str) -> Output {
 
 /// The daemon's own: what `ALL` means.
 fn own_capabilities() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+    u64::from_str_radix(line.expect("it is there").trim(), 16).expect("it is there")
 }
 
 /// What [`sh`] prints, its lines joined by blanks.

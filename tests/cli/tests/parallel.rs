@@ -61,7 +61,7 @@ fn start(daemon: &Daemon, count: usize) -> Vec<String> {
             })
             .collect();
         for thread in threads {
-            ids.extend(thread.join().unwrap());
+            ids.extend(thread.join().expect("the thread lives"));
         }
     });
     ids
@@ -78,7 +78,7 @@ fn start_one(daemon: &Daemon, n: usize) -> String {
     });
     let target = format!("/containers/create?name=p{n}");
     let created = daemon.api("POST", &target, Some(&body)).is(201).json();
-    let id = created["Id"].as_str().unwrap().to_owned();
+    let id = created["Id"].as_str().expect("an ID").to_owned();
     daemon
         .api("POST", &format!("/containers/{id}/start"), None)
         .is(204);

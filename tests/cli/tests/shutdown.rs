@@ -7,7 +7,7 @@ use serde_json::json;
 use testkit::{Daemon, Leaks, Options, PATIENCE, eventually};
 
 fn signal(daemon: &Daemon, signal: Signal) {
-    kill_process(Pid::from_raw(daemon.pid()).unwrap(), signal).unwrap();
+    kill_process(Pid::from_raw(daemon.pid()).expect("it is there"), signal).expect("it is there");
 }
 
 #[test]

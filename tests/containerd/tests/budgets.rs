@@ -81,6 +81,31 @@ fn post(daemon: &Daemon, target: &str) {
     );
 }
 
+/// Otherwise a metric of another name would let every budget hold.
+#[test]
+fn the_counter_sees_the_calls() {
+    let ours = daemon();
+    let dockerd;
+    let daemon = match &ours {
+        Some(ours) => &**ours,
+        None => {
+            let options = Options {
+                containerd: Containerd::Metered,
+                ..Options::default()
+            };
+            dockerd = Daemon::start(options);
+            &dockerd
+        }
+    };
+    let ((), budget) = RpcCounter::during(daemon, || {
+        daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    });
+    for method in ["Containers.Create", "Tasks.Create", "Tasks.Start"] {
+        assert_eq!(budget.of(method), 1, "{method}: {budget}");
+    }
+    assert!(budget.total() >= 4, "{budget}");
+}
+
 #[test]
 fn create_costs_one() {
     let Some(daemon) = daemon() else { return };

@@ -7,10 +7,49 @@
 //!
 //! The kit panics where a test should fail; a panic prints the tail of the daemon's log.
 //!
+//! # How to write a test
+//!
+//! ```no_run
+//! use testkit::{shared, unique};
+//!
+//! #[test]
+//! fn a_label_comes_back() {
+//!     let name = unique("label");
+//!     shared().run_d(&name, ["-l", "k=v", "busybox", "sleep", "1000"]);
+//!     assert_eq!(shared().format(&name, "{{.Config.Labels.k}}"), "v");
+//!     shared().remove(&[&name]);
+//! }
+//! ```
+//!
+//! - [`shared()`] is the daemon that all tests of a binary use; `busybox:latest` is loaded. Names
+//!   come from [`unique`], host ports and image names are a test's own, and what it makes it
+//!   removes. A test that changes the daemon, kills it or counts what is there starts its own:
+//!   `Daemon::start(Options::default())`; it costs less than a second.
+//! - The docker CLI: [`Daemon::docker`] runs it to its end, [`Daemon::cli`] adds input or a time
+//!   limit, [`Cli::spawn`] leaves it running ([`Running::wait_for`] waits for a word of it), and
+//!   [`Daemon::pty`] gives it a terminal. [`Output::ok`], [`Output::exits`], [`Output::out_is`] and
+//!   the like fail with the command line and all that it wrote.
+//! - The API: [`Daemon::api`] for a whole call, [`Daemon::request`] for what clients hide: headers,
+//!   hijacked connections, half-closes, streams ([`Exchange`]), frames ([`demux`]).
+//! - The network: the daemon's host is [`Sandbox::INSIDE`], another host on its wire is
+//!   [`Sandbox::OUTSIDE`]; [`Daemon::fetch`], [`Sandbox::connect`] and [`Sandbox::udp`] talk from
+//!   either [`Place`].
+//! - Images: [`Image`] packs them, [`Registry`] serves them. What the kernel was told:
+//!   [`Daemon::cgroup`], [`Sandbox::proc`].
+//! - Leaks: `let before = Leaks::count(&daemon)`, the work, `before.settle(&daemon, PATIENCE)`.
+//!   Run one container first, where what the first one makes for all is no leak.
+//! - RPCs: [`RpcCounter`], with [`Containerd::Metered`].
+//! - Wait for what will happen ([`eventually`], [`Daemon::wait_status`], [`Daemon::wait_log`]);
+//!   never sleep instead. Everything has a time limit of its own ([`PATIENCE`]).
+//! - Expect what Docker 28 and 29 do. Where Debian's 20.10 differs ask
+//!   [`Daemon::is_old_dockerd`], and say in what, so that the test itself can be tried on a real
+//!   dockerd. See each new test fail once.
+//!
 //! Environment:
 //! - `BERTHD`: the daemon binary to test. Without it the kit builds `berthd` with cargo, in the
 //!   profile that the tests were built in.
 //! - `TESTKIT_DAEMON=dockerd`: run the tests against Debian's dockerd instead.
+//!   It shows that a test asks for what Docker does; it needs Debian's `docker.io`.
 //! - `TESTKIT_LOG=1`: `--debug` for the daemon, and its whole log on a failure.
 
 mod binary;
