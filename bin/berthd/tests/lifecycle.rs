@@ -1,6 +1,8 @@
 //! A daemon from its start to its end, with a containerd of its own: signals, systemd, restarts.
 //! Without a bridge, and without containers: those are in `tests/cli`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};

@@ -1,5 +1,7 @@
 //! The binary from outside, as far as it goes without an engine: what it prints and refuses.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
