@@ -125,7 +125,7 @@ fn draft(
         id,
         ..Record::default()
     };
-    join(shared, &mut record)?;
+    join(shared, &mut record);
     network::validate(&record)?;
     name_host(shared, &mut record);
     Ok((record, warnings))
@@ -227,14 +227,15 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
 }
 
 /// Names the containers whose namespaces are joined by their ids, which renames do not change.
-fn join(shared: &Shared, record: &mut Record) -> Result<()> {
+/// One that there is not is for the start to tell, as in dockerd.
+fn join(shared: &Shared, record: &mut Record) {
     for mode in [&mut record.host.network_mode, &mut record.host.pid_mode] {
-        if let Mode::Container(other) = Mode::of(mode) {
-            let id = shared.table.find(other)?.id().clone();
-            *mode = format!("container:{id}");
+        if let Mode::Container(other) = Mode::of(mode)
+            && let Ok(handle) = shared.table.find(other)
+        {
+            *mode = format!("container:{}", handle.id());
         }
     }
-    Ok(())
 }
 
 /// Gives the container its host name: its own short id, the host's, or that of the container

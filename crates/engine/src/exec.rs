@@ -1,7 +1,8 @@
 //! Exec: one more process in a container that runs.
 //!
 //! An exec is made (known by its id, nothing runs), started once, and ends. Its own task sees it
-//! through; readers see the published state. It is forgotten when its container stops.
+//! through; readers see the published state. It ends with its container at the latest, and is
+//! forgotten when that is removed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,9 @@ use crate::{Error, Result};
 
 /// How many ended execs of one container are remembered, for who asks for their exit code.
 const REMEMBERED: usize = 64;
+
+/// The exit code of what SIGKILL ended.
+const KILLED: i64 = 128 + 9;
 
 /// The execs by id, as one value behind one pointer.
 #[derive(Debug, Default)]
@@ -73,7 +77,18 @@ impl Execs {
         });
     }
 
-    /// The container has stopped: its execs are no more.
+    /// The container has stopped, and its execs with it: killed, unless they had ended.
+    pub(crate) fn end_all(&self, container: &str) {
+        let table = self.table.load();
+        for exec in table.values().filter(|exec| &**exec.container.id() == container) {
+            exec.stage.rcu(|stage| match &**stage {
+                Stage::Ended { .. } => stage.clone(),
+                _ => Arc::new(Stage::Ended { code: KILLED }),
+            });
+        }
+    }
+
+    /// The container is no more, nor are its execs.
     pub(crate) fn forget(&self, container: &str) {
         if self.table.load().values().any(|exec| &**exec.container.id() == container) {
             self.change(|table| table.retain(|_, exec| &**exec.container.id() != container));
@@ -298,7 +313,7 @@ impl Run {
             }
             Err(error) => {
                 let _ = process.delete().await;
-                session.finish().await;
+                session.abandon();
                 Err(failure(error))
             }
         }

@@ -25,8 +25,12 @@ pub(crate) struct Bind {
 /// Docker's words for what is malformed, or given twice.
 pub(crate) fn binds(host: &wire::HostConfig) -> Result<Vec<Bind>> {
     let mut list = Vec::new();
+    let mut volumes = Vec::new();
     for text in &host.binds {
-        list.push(short(text)?);
+        match short(text)? {
+            Short::Bind(bind) => list.push(bind),
+            Short::Volume(destination) => volumes.push(destination),
+        }
     }
     for mount in &host.mounts {
         match mount.kind.as_str() {
@@ -42,11 +46,16 @@ pub(crate) fn binds(host: &wire::HostConfig) -> Result<Vec<Bind>> {
     let mut taken = BTreeSet::new();
     let tmpfs = host.mounts.iter().filter(|m| m.kind == "tmpfs").map(|m| PathBuf::from(&m.target));
     let tmpfs = tmpfs.chain(host.tmpfs.keys().map(PathBuf::from));
-    for destination in list.iter().map(|bind| bind.mount.destination.clone()).chain(tmpfs) {
+    let binds = list.iter().map(|bind| bind.mount.destination.clone());
+    for destination in binds.chain(tmpfs).chain(volumes.iter().cloned()) {
         let shown = destination.display().to_string();
         if !taken.insert(destination) {
             return Err(Error::invalid(format!("Duplicate mount point: {shown}")));
         }
+    }
+    // Only now: what is malformed is told as that.
+    if !volumes.is_empty() {
+        return Err(unsupported("named volumes are"));
     }
     Ok(list)
 }
@@ -55,12 +64,19 @@ fn unsupported(what: &str) -> Error {
     Error::new(Kind::NotImplemented, format!("{what} not supported yet"))
 }
 
+/// What `-v` can ask for.
+enum Short {
+    Bind(Bind),
+    /// A volume, for this place.
+    Volume(PathBuf),
+}
+
 /// `source:destination[:options]`.
-fn short(text: &str) -> Result<Bind> {
+fn short(text: &str) -> Result<Short> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<_> = text.split(':').collect();
     let (source, destination, mode) = match parts[..] {
-        [destination] if destination.starts_with('/') => return Err(unsupported("volumes are")),
+        [destination] if destination.starts_with('/') => return Ok(Short::Volume(clean(destination))),
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
         _ => return Err(invalid()),
@@ -82,11 +98,11 @@ fn short(text: &str) -> Result<Bind> {
         )));
     }
     if !source.starts_with('/') {
-        return Err(unsupported("named volumes are"));
+        return Ok(Short::Volume(destination));
     }
     let mut mount = BindMount { source: clean(source), destination, ..BindMount::default() };
     options(mode, &mut mount)?;
-    Ok(Bind { mount, mode: mode.to_owned(), create: true })
+    Ok(Short::Bind(Bind { mount, mode: mode.to_owned(), create: true }))
 }
 
 fn options(mode: &str, mount: &mut BindMount) -> Result<()> {

@@ -158,7 +158,7 @@ pub(crate) fn validate(record: &Record) -> Result<()> {
             !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() || !ipam.link_local_ips.is_empty()
         });
         if fixed {
-            let message = "user specified IP address is supported on user defined networks only";
+            let message = "user-specified IP address is supported on user-defined networks only";
             return Err(Error::invalid(message));
         }
         if !endpoint.links.is_empty() || !endpoint.driver_opts.is_empty() {

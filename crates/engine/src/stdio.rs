@@ -210,6 +210,16 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Ends the copying for a process that never ran: nobody will ever close its streams.
+    pub(crate) fn abandon(self) {
+        for task in self.pumps.iter().chain(&self.feed) {
+            task.abort();
+        }
+        self.hub.end();
+    }
+}
+
 async fn pump(hub: Arc<Hub>, receiver: io::Receiver, stream: Stream, logger: Option<Arc<Logger>>) {
     let log_stream = match stream {
         Stream::Stderr => berth_logs::Stream::Stderr,

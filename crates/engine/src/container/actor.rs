@@ -206,7 +206,7 @@ impl Actor {
             self.run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
             self.run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
             self.run.exits += 1;
-            self.shared.execs.forget(&self.record.id);
+            self.shared.execs.end_all(&self.record.id);
         }
         self.apply(Input::Exited(generation)).await;
     }
@@ -434,6 +434,7 @@ impl Actor {
             Announcement::Unpause => tell("unpause", &[]),
             Announcement::Destroy => {
                 self.handle.hub().end();
+                self.shared.execs.forget(&self.record.id);
                 tell("destroy", &[]);
             }
         }
