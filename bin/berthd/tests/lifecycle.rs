@@ -195,6 +195,26 @@ fn it_serves_and_ends_on_sigterm_leaving_nothing() {
 }
 
 #[test]
+fn a_second_sigterm_forces() {
+    let mut daemon = Daemon::start(&[]);
+    // A request under way, which the first one waits for.
+    let mut slow = UnixStream::connect(daemon.path("sock")).unwrap();
+    slow.write_all(b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 99\r\n\r\nx")
+        .unwrap();
+    // One after it is answered: so the daemon has taken the first one in.
+    daemon.ping();
+    daemon.signal(Signal::TERM);
+    daemon.expect("STOPPING=1");
+    assert!(
+        daemon.child.try_wait().unwrap().is_none(),
+        "it did not wait"
+    );
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(128 + 15), "{}", daemon.log());
+    assert!(daemon.log().contains("forcing shutdown"));
+}
+
+#[test]
 fn a_killed_daemon_leaves_its_containerd_to_the_next() {
     let mut daemon = Daemon::start(&[]);
     let containerd = daemon.containerd();

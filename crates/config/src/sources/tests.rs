@@ -268,6 +268,17 @@ fn values_are_validated() {
             json!({"hosts": ["x://y"]}),
             "invalid bind address format: x://y",
         ),
+    ] {
+        assert_eq!(
+            refused(json!({}), file),
+            format!("configuration validation from file failed ({wrong})")
+        );
+    }
+}
+
+#[test]
+fn values_are_validated_against_one_another() {
+    for (file, wrong) in [
         (
             json!({"bridge": "b", "bip": "10.1.0.1/16"}),
             "You specified -b & --bip, mutually exclusive options. Please specify only one",
