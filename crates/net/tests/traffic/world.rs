@@ -11,10 +11,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_net::{BridgeConfig, Config, Endpoint, EndpointRequest, Net, Proto, Publish};
-use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// The test host's address on its cable to the outside.
@@ -56,6 +56,16 @@ pub(crate) fn alone<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // The folder cannot be removed under pins.
+        let pins = std::fs::read_dir(self.dir.path().join("exec/netns"));
+        for pin in pins.into_iter().flatten().flatten() {
+            let _ = unmount(pin.path(), UnmountFlags::DETACH);
+        }
+    }
+}
+
 impl World {
     pub(crate) fn config(&self) -> Config {
         Config {
@@ -83,6 +93,20 @@ impl World {
         run(&format!("{enter} ip link set eth0 up"));
         run(&format!("{enter} ip route add default via {HOST}"));
         pin
+    }
+
+    /// Fails unless the inventory is as `before`. What nothing announces (an abandoned connect
+    /// undone, a socket's copy in a child process gone) may take a moment.
+    pub(crate) fn settles_at(&self, before: &[String]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.inventory() != before {
+            assert!(
+                Instant::now() < deadline,
+                "{:#?}\nis not\n{before:#?}",
+                self.inventory()
+            );
+            std::thread::yield_now();
+        }
     }
 
     /// What this host has of ours; equal before and after when nothing leaks.
@@ -180,11 +204,11 @@ pub(crate) fn inside<T: Send + 'static>(
 /// A port just given back may look taken while a child process of another test, between fork and
 /// exec, holds a copy of its socket.
 fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match bind() {
             Ok(socket) => return socket,
-            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         std::thread::yield_now();
     }
