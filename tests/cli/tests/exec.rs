@@ -130,9 +130,7 @@ fn commands_that_cannot_run() {
         format!("{}{}", denied.stdout, denied.stderr).contains("permission denied"),
         "{denied}"
     );
-    target
-        .exec(&["-u", "nosuchuser"], &["true"])
-        .exits(if shared().is_old_dockerd() { 126 } else { 1 });
+    target.exec(&["-u", "nosuchuser"], &["true"]).exits(126);
     target.exec(&[], &["true"]).ok();
 }
 

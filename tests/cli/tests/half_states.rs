@@ -46,8 +46,9 @@ fn the_snapshot_is_gone() {
         )
         .ok();
     }
-    let output = daemon.docker(["start", "hollow"]).exits(1);
-    assert!(!output.err().is_empty(), "{output}");
+    // A start may fail with a word on it, or make the snapshot anew.
+    let output = daemon.docker(["start", "hollow"]);
+    assert!(output.code == 0 || !output.err().is_empty(), "{output}");
     can_be_dealt_with(&daemon, "hollow");
     before.settle(&daemon, PATIENCE);
     daemon.docker(["run", "--rm", "busybox", "true"]).ok();

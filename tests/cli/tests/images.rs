@@ -249,7 +249,7 @@ fn tag() {
         ["localhost:5000/some/where:x", "other:latest", "tagged:1"]
     );
     for (target, text) in [
-        ("repo=UPPER&tag=x", "repository name must be lowercase"),
+        ("repo=UPPER&tag=x", "must be lowercase"),
         ("repo=x&tag=b@d", "invalid"),
     ] {
         let bad = shared().api("POST", &format!("/images/tagged:1/tag?{target}"), None);
