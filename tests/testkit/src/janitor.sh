@@ -7,13 +7,12 @@ outer)
   trap '' INT TERM HUP
   state=$2 run=$3
   unshare --net --mount --pid --fork --mount-proc --kill-child --propagation private \
-    bash -c "$BASH_EXECUTION_STRING" janitor inner
+    bash -c "$BASH_EXECUTION_STRING" janitor inner "$state"
   # The PID namespace is gone, and with it every process, mount and interface of the sandbox.
-  for dir in "$state"/data/containers/*/; do
-    id=${dir%/}; id=${id##*/}
+  for id in $(cat "$state/cgroups"; ls "$state/data/containers"); do
     case $id in *[!0-9a-f]*|'') continue;; esac
     find /sys/fs/cgroup -maxdepth 5 -depth -type d -path "*$id*" -exec rmdir {} \; 2>/dev/null
-  done
+  done 2>/dev/null
   rm -rf --one-file-system -- "$state" "$run"
   ;;
 inner)
@@ -38,5 +37,7 @@ inner)
   set +e
   # Ends when the other side of the pipe is closed: the test is over, or its process dead.
   while read -r _; do :; done
+  # Cgroups are all that outlives us: those of containers, with a record or (--rm) without.
+  grep -hoE '[0-9a-f]{64}' /proc/[0-9]*/cgroup 2>/dev/null | sort -u >"$2/cgroups"
   ;;
 esac
