@@ -139,12 +139,17 @@ pub(crate) fn attach(shared: &Shared, handle: &Arc<Handle>, options: &AttachOpti
     let tty = record.config.tty;
     // The streams first, so that nothing falls between the log's end and them; a line may come
     // twice rather than never.
-    let present = options.stream.then(|| handle.hub().subscribe(options.stdout, options.stderr));
+    let (present, keyboard) = match options.stream {
+        true => {
+            let (output, keyboard) = handle.hub().attach(options.stdout, options.stderr);
+            (Some(output), Some(keyboard))
+        }
+        false => (None, None),
+    };
     let past = if options.logs { past(shared, handle, options)? } else { None };
-    let wants_input = options.stdin && options.stream && record.config.open_stdin;
-    let input = wants_input.then(|| {
+    let input = keyboard.filter(|_| options.stdin && record.config.open_stdin).map(|keyboard| {
         let ends = record.config.stdin_once && !tty;
-        Input::new(handle.hub().keyboard(), tty.then_some(keys), ends)
+        Input::new(keyboard, tty.then_some(keys), ends)
     });
     shared.events.container(record, "attach", &[]);
     Ok(Attachment { tty, output: Output { past, just: None, present }, input })

@@ -96,13 +96,16 @@ fn draft(
     request: wire::CreateRequest,
 ) -> Result<(Record, Vec<String>)> {
     let wire::CreateRequest { mut config, mut host_config, networking_config } = request;
-    let mut warnings = refuse(&config, &host_config)?;
-    warnings.extend(merge(&mut config, image.config()));
+    let mut warnings = merge(&mut config, image.config());
     fill(&mut host_config, live, shared);
+    // A published port counts as exposed.
+    config.exposed_ports.extend(host_config.port_bindings.keys().cloned());
     warnings.extend(
         berth_spec::validate::validate_host_config(&mut host_config, &config, &shared.facts)
             .map_err(Error::from_lower)?,
     );
+    // Only now: what is wrong is told as that.
+    refuse(&config, &host_config)?;
     let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
     berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd).map_err(Error::from_lower)?;
     berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config).map_err(Error::from_lower)?;
@@ -131,21 +134,20 @@ fn draft(
     Ok((record, warnings))
 }
 
-/// Refuses what there is not yet, and tells what an image brings that will not be done.
-fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<Vec<String>> {
+/// Refuses what there is not yet.
+fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()> {
     let refused = [
         (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policies are"),
         (!config.volumes.is_empty(), "anonymous volumes are"),
         (!host.links.is_empty(), "links are"),
         (!host.volume_driver.is_empty(), "volume drivers are"),
         (!host.storage_opt.is_empty(), "storage options are"),
-        (matches!(Mode::of(&host.ipc_mode), Mode::Container(_) | Mode::Named("shareable")), "shared IPC namespaces are"),
         (!matches!(host.userns_mode.as_str(), "" | "host"), "user namespaces are"),
         (checks_health(config.healthcheck.as_ref()), "health checks are"),
     ];
     match refused.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::new(Kind::NotImplemented, format!("{what} not supported yet"))),
-        None => Ok(Vec::new()),
+        None => Ok(()),
     }
 }
 
@@ -202,6 +204,14 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
     if matches!(host.network_mode.as_str(), "" | "default") {
         host.network_mode = network::BRIDGE.to_owned();
     }
+    if host.network_mode == network::BRIDGE && !live.bridge.enabled {
+        host.network_mode = "none".to_owned();
+    }
+    for list in [&mut host.cap_add, &mut host.cap_drop] {
+        for capability in list {
+            *capability = berth_spec::capabilities::normalise(capability);
+        }
+    }
     if host.runtime.is_empty() {
         host.runtime.clone_from(&live.runtimes.default_runtime().name);
     }
@@ -229,7 +239,8 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
 /// Names the containers whose namespaces are joined by their ids, which renames do not change.
 /// One that there is not is for the start to tell, as in dockerd.
 fn join(shared: &Shared, record: &mut Record) {
-    for mode in [&mut record.host.network_mode, &mut record.host.pid_mode] {
+    let host = &mut record.host;
+    for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
         if let Mode::Container(other) = Mode::of(mode)
             && let Ok(handle) = shared.table.find(other)
         {
@@ -288,7 +299,7 @@ async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: 
         return Err(error);
     }
     let run = RunState::default();
-    let view = View { record: record.clone(), run: run.clone(), task: None, gone: false };
+    let view = View::new(record.clone(), run.clone(), None);
     let (handle, mailbox) = Handle::new(view, Hub::new());
     shared.table.insert(handle.clone());
     shared.events.container(&record, "create", &[]);

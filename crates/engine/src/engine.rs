@@ -1,5 +1,6 @@
 //! [`Engine`]: the face of everything, for the API.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +64,7 @@ impl Engine {
         let Setup { client, images, net, events, config } = setup;
         let live = config.capture();
         let (data_root, exec_root) = (live.user.data_root.clone(), live.user.exec_root.clone());
-        let (records, io_root) = blocking(move || open_dirs(data_root, exec_root)).await?;
+        let (records, io_root, shm_root) = blocking(move || open_dirs(data_root, exec_root)).await?;
         let snapshotter = images.snapshotter().to_owned();
         let shared = Arc::new(Shared {
             snapshots: client.snapshots(&snapshotter),
@@ -76,6 +77,7 @@ impl Engine {
             events,
             facts: berth_spec::HostFacts::detect(),
             io_root,
+            shm_root,
             teardowns: tokio::sync::watch::Sender::new(0),
             closing: false.into(),
         });
@@ -405,13 +407,15 @@ async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>
     }
 }
 
-fn open_dirs(data_root: PathBuf, exec_root: PathBuf) -> Result<(Records, PathBuf)> {
+fn open_dirs(data_root: PathBuf, exec_root: PathBuf) -> Result<(Records, PathBuf, PathBuf)> {
     let records = Records::open(data_root.join("containers")).map_err(Error::from_lower)?;
-    let io_root = exec_root.join("io");
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&io_root);
-    made.map_err(|error| Error::internal(format!("mkdir {}: {error}", io_root.display())))?;
-    Ok((records, io_root))
+    let private = |name: &str| {
+        let path = exec_root.join(name);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| Error::internal(format!("mkdir {}: {error}", path.display())))?;
+        Ok::<_, Error>(path)
+    };
+    Ok((records, private("io")?, private("shm")?))
 }
 
 /// Passes on what containerd tells of containers.

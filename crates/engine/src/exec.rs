@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use berth_config::Live;
 use berth_ctrd::{FifoSet, Process, Task};
-use berth_spec::BindMount;
 use berth_wire as wire;
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -18,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::attach::{Attachment, DetachKeys, Input, Output};
 use crate::container::handle::{Handle, View};
 use crate::container::record::{Record, Status};
-use crate::container::start;
+use crate::container::prepare;
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Chunk, Hub, Session};
 use crate::{Error, Result};
@@ -168,9 +167,9 @@ pub(crate) async fn start(
     let wanted = &exec.request;
     let tty = wanted.tty;
     let attachment = (!request.detach).then(|| {
-        let output = exec.hub.subscribe(wanted.attach_stdout || tty, wanted.attach_stderr);
+        let (output, keyboard) = exec.hub.attach(wanted.attach_stdout || tty, wanted.attach_stderr);
         let keys = DetachKeys::parse(Some(&wanted.detach_keys)).ok();
-        let input = wanted.attach_stdin.then(|| Input::new(exec.hub.keyboard(), keys.filter(|_| tty), true));
+        let input = wanted.attach_stdin.then(|| Input::new(keyboard, keys.filter(|_| tty), true));
         Attachment { tty, output: Output::live(output), input }
     });
     let (told, started) = oneshot::channel();
@@ -343,33 +342,10 @@ impl Run {
 
     /// The process as the OCI describes it: the container's own, with what the client changes.
     async fn process_spec(&self) -> Result<Vec<u8>> {
-        let (shared, live, request) = (self.shared.clone(), self.live.clone(), self.exec.request.clone());
-        let mut record = Record::clone(&self.view.record);
+        let (shared, live, view, exec) =
+            (self.shared.clone(), self.live.clone(), self.view.clone(), self.exec.clone());
         let size = self.size;
-        blocking(move || {
-            let config = &mut record.config;
-            config.tty = request.tty;
-            config.entrypoint = None;
-            config.cmd = Some(request.cmd);
-            config.env = berth_spec::merge_environment(std::mem::take(&mut config.env), &request.env);
-            if !request.user.is_empty() {
-                config.user = request.user;
-            }
-            if !request.working_dir.is_empty() {
-                config.working_dir = request.working_dir;
-            }
-            let host = &mut record.host;
-            host.init = Some(false);
-            host.privileged |= request.privileged;
-            host.console_size = size.unwrap_or_default();
-            let none: [BindMount; 0] = [];
-            let netns = std::path::Path::new("/proc/self/ns/net");
-            let spec = start::specification(&shared, &record, &live, &none, Some(netns), Some(netns))?;
-            let process = spec.process().as_ref();
-            let process = process.ok_or_else(|| Error::internal("a specification without a process"))?;
-            berth_spec::encode_process(process).map_err(Error::from_lower)
-        })
-        .await
+        blocking(move || prepare::exec_process(&shared, &view.record, &live, &exec.request, size)).await
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn write_hostname(files: &Files, record: &Record) -> Result<()> {
 
 /// Writes `/etc/resolv.conf`: the container's own settings, the daemon's, or the host's. Blocks.
 pub(crate) fn write_resolv_conf(files: &Files, record: &Record, live: &Live, host_network: bool) -> Result<()> {
-    let host = resolv::read_host().map_err(Error::from_lower)?;
+    let host = if host_network { resolv::read_host_network() } else { resolv::read_host() };
+    let host = host.map_err(Error::from_lower)?;
     let given = &record.host;
     let mut servers = Vec::new();
     for text in &given.dns {

@@ -123,7 +123,7 @@ fn network_settings(shared: &Shared, view: &View) -> wire::NetworkSettings {
 /// The published ports with their bindings, and the exposed ones without any.
 fn ports(view: &View) -> wire::PortMap {
     let mut ports = wire::PortMap::new();
-    let Some(endpoint) = &view.run.endpoint else { return ports };
+    let Some(endpoint) = view.endpoint() else { return ports };
     for port in &view.record.config.exposed_ports {
         let with_proto = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
         ports.entry(with_proto).or_default();
@@ -154,7 +154,7 @@ pub(crate) fn networks(shared: &Shared, view: &View) -> BTreeMap<String, wire::E
     if view.run.status.is_running() && let Some(network) = network {
         settings.network_id = network.id;
     }
-    if let Some(endpoint) = &view.run.endpoint {
+    if let Some(endpoint) = view.endpoint() {
         settings.network_id.clone_from(&endpoint.network_id);
         settings.endpoint_id.clone_from(&endpoint.endpoint_id);
         settings.gateway = endpoint.gateway.to_string();

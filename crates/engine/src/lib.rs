@@ -23,6 +23,7 @@ mod networks;
 mod options;
 mod recover;
 mod shared;
+mod shm;
 mod signals;
 mod stdio;
 mod table;

@@ -177,7 +177,7 @@ fn ancestors(shared: &Shared, filters: &Filters) -> Option<BTreeSet<String>> {
 }
 
 fn published(view: &View) -> Vec<(u16, String)> {
-    let ports = view.run.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    let ports = view.endpoint().into_iter().flat_map(|endpoint| &endpoint.ports);
     ports.map(|port| (port.host_port, port.proto.to_string())).collect()
 }
 
@@ -230,7 +230,7 @@ fn command(view: &View) -> String {
 }
 
 fn ports(view: &View) -> Vec<wire::PortSummary> {
-    let Some(endpoint) = &view.run.endpoint else { return Vec::new() };
+    let Some(endpoint) = view.endpoint() else { return Vec::new() };
     let mut list: Vec<_> = endpoint
         .ports
         .iter()

@@ -70,8 +70,10 @@ pub(crate) fn plan(shared: &Shared, record: &Record) -> Result<Plan> {
 pub(crate) fn running(shared: &Shared, other: &str, what: &str) -> Result<Arc<View>> {
     let view = shared.table.find(other)?.view();
     if !view.run.status.is_running() {
-        let id = &view.record.id;
-        return Err(Error::conflict(format!("cannot join {what} namespace of a non running container: container {id} is {}", view.run.status.as_str())));
+        let (name, status) = (&view.record.name, view.run.status.as_str());
+        return Err(Error::conflict(format!(
+            "cannot join {what} namespace of a non running container: container {name} is {status}"
+        )));
     }
     Ok(view)
 }

@@ -70,7 +70,7 @@ fn attached(shared: &Shared, network: &Network) -> BTreeMap<String, wire::Endpoi
     let mut attached = BTreeMap::new();
     for handle in shared.table.load().all() {
         let view = handle.view();
-        let Some(endpoint) = view.run.endpoint.as_ref().filter(|endpoint| endpoint.network_id == network.id) else {
+        let Some(endpoint) = view.endpoint().filter(|endpoint| endpoint.network_id == network.id) else {
             continue;
         };
         let resource = wire::EndpointResource {

@@ -17,13 +17,14 @@ use jiff::Timestamp;
 use crate::container::actor::{Actor, Beginning, UNKNOWN_EXIT};
 use crate::container::handle::{Handle, View, Wish};
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
-use crate::container::start::{Started, open_log};
+use crate::container::prepare::open_log;
+use crate::container::start::Started;
 use crate::container::state::{Phase, State};
 use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result};
+use crate::{Error, Result, shm};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -144,7 +145,8 @@ async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: 
     if damaged {
         run.status = Status::Dead;
     }
-    let view = View { record: record.clone(), run: run.clone(), task: running.as_ref().map(|s: &Started| s.task.clone()), gone: false };
+    let task = running.as_ref().map(|started: &Started| started.task.clone());
+    let view = View::new(record.clone(), run.clone(), task);
     let (handle, mailbox) = Handle::new(view, hub);
     shared.table.insert(handle.clone());
     let beginning = Beginning { record, run, phase, running, strays, live: live.clone() };
@@ -222,16 +224,14 @@ async fn ended(shared: &Shared, record: &Record, run: &mut RunState, task: Optio
 
 /// Clears away what belongs to no container.
 async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
-    let stale: Vec<_> = std::fs::read_dir(&shared.io_root)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| !entry.file_name().to_str().is_some_and(|name| running.contains(name)))
-        .map(|entry| entry.path())
-        .collect();
-    for path in stale {
-        if let Err(error) = std::fs::remove_dir_all(&path) {
-            tracing::warn!(path = %path.display(), %error, "removing stale FIFOs");
+    {
+        let (shared, running) = (shared.clone(), running.clone());
+        let swept = blocking(move || {
+            sweep_files(&shared, &running);
+            Ok(())
+        });
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "clearing away files of containers that are gone");
         }
     }
     if let Err(error) = shared.net.sweep(running).await {
@@ -249,5 +249,23 @@ async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
             }
         }
         Err(error) => tracing::warn!(%error, "listing snapshots"),
+    }
+}
+
+fn sweep_files(shared: &Shared, running: &HashSet<String>) {
+    let stale = |root: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+        let stale = entries.filter(|entry| !entry.file_name().to_str().is_some_and(|name| running.contains(name)));
+        stale.map(|entry| entry.path()).collect()
+    };
+    for path in stale(&shared.io_root) {
+        if let Err(error) = std::fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), %error, "removing stale FIFOs");
+        }
+    }
+    for path in stale(&shared.shm_root) {
+        if let Err(error) = shm::unmount(&path) {
+            tracing::warn!(%error, "removing stale shared memory");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) facts: HostFacts,
     /// FIFOs of running containers: `<io_root>/<id>/`.
     pub(crate) io_root: PathBuf,
+    /// Shared memory of running containers that share it: `<shm_root>/<id>`.
+    pub(crate) shm_root: PathBuf,
     /// How many runs are being torn down.
     pub(crate) teardowns: watch::Sender<usize>,
     /// The daemon ends: nothing new is started.

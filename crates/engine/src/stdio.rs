@@ -11,7 +11,6 @@
 //! the start; a [`Session`] is what one run adds: its pumps and its log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -19,10 +18,13 @@ use berth_ctrd::{Process, Streams, io};
 use berth_logs::Logger;
 use berth_wire::stdcopy::Stream;
 use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The most that is read from a container at a time, in bytes: as much as a pipe holds.
 const READ: usize = 64 << 10;
@@ -30,6 +32,12 @@ const READ: usize = 64 << 10;
 const BACKLOG: usize = 64;
 /// How long the rest of the output may take after the end of the process and of its shim.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long it may take without waiting for clients that do not read.
+const LAST: Duration = Duration::from_secs(2);
+/// How many pieces may be typed ahead of a process that does not read.
+const TYPED_AHEAD: usize = 16;
+/// The pause before containerd is asked again that could not be reached.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Something that a process wrote.
 #[derive(Clone, Debug)]
@@ -40,13 +48,7 @@ pub struct Chunk {
     pub bytes: Bytes,
 }
 
-/// What attached clients send to standard input, and in which epoch they attached.
-#[derive(Debug)]
-struct Keys {
-    epoch: u64,
-    what: Typed,
-}
-
+/// What attached clients send to standard input.
 #[derive(Debug)]
 enum Typed {
     Data(Bytes),
@@ -55,49 +57,64 @@ enum Typed {
 
 #[derive(Debug)]
 struct Subscriber {
+    /// The run that it sees.
+    epoch: u64,
     stdout: bool,
     stderr: bool,
     chunks: mpsc::Sender<Chunk>,
 }
 
+/// Who is attached, and where those who attach now belong. One value behind one pointer: a
+/// client gets both its streams from the same run.
+#[derive(Clone, Debug)]
+struct Audience {
+    /// The run of those who attach now: counts the runs whose end is known.
+    epoch: u64,
+    subscribers: Vec<Arc<Subscriber>>,
+    keyboard: mpsc::Sender<Typed>,
+    typed: Arc<Mutex<mpsc::Receiver<Typed>>>,
+    /// There will be no other run.
+    closed: bool,
+}
+
+impl Audience {
+    fn of(epoch: u64, subscribers: Vec<Arc<Subscriber>>, closed: bool) -> Audience {
+        let (keyboard, typed) = mpsc::channel(TYPED_AHEAD);
+        Audience { epoch, subscribers, keyboard, typed: Arc::new(Mutex::new(typed)), closed }
+    }
+
+    /// The same people, but who comes now waits for the next run.
+    fn sealed(&self) -> Audience {
+        Audience::of(self.epoch + 1, self.subscribers.clone(), self.closed)
+    }
+}
+
 /// The meeting place of a process and its clients.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    subscribers: ArcSwap<Vec<Arc<Subscriber>>>,
-    keyboard: mpsc::Sender<Keys>,
-    typed: Arc<Mutex<mpsc::Receiver<Keys>>>,
-    /// Which run's clients are listened to: counts the runs that have ended.
-    epoch: AtomicU64,
+    audience: ArcSwap<Audience>,
     logger: ArcSwapOption<Logger>,
 }
 
 impl Hub {
     pub(crate) fn new() -> Arc<Hub> {
-        let (keyboard, typed) = mpsc::channel(16);
-        Arc::new(Hub {
-            subscribers: ArcSwap::default(),
-            keyboard,
-            typed: Arc::new(Mutex::new(typed)),
-            epoch: AtomicU64::new(0),
-            logger: ArcSwapOption::empty(),
-        })
+        let audience = ArcSwap::from_pointee(Audience::of(0, Vec::new(), false));
+        Arc::new(Hub { audience, logger: ArcSwapOption::empty() })
     }
 
-    /// What is written from now on, up to the end of the run (of the next one, if none is on).
-    pub(crate) fn subscribe(&self, stdout: bool, stderr: bool) -> mpsc::Receiver<Chunk> {
+    /// What is written from now on, up to the end of the run (of the next one, if none is on),
+    /// and a way to type.
+    pub(crate) fn attach(&self, stdout: bool, stderr: bool) -> (mpsc::Receiver<Chunk>, Keyboard) {
         let (chunks, receiver) = mpsc::channel(BACKLOG);
-        let subscriber = Arc::new(Subscriber { stdout, stderr, chunks });
-        self.subscribers.rcu(|all| {
-            let mut all = Vec::clone(all);
-            all.push(subscriber.clone());
-            all
+        let before = self.audience.rcu(|audience| {
+            let mut audience = Audience::clone(audience);
+            if !audience.closed {
+                let (epoch, chunks) = (audience.epoch, chunks.clone());
+                audience.subscribers.push(Arc::new(Subscriber { epoch, stdout, stderr, chunks }));
+            }
+            audience
         });
-        receiver
-    }
-
-    /// A keyboard for a client that attaches now.
-    pub(crate) fn keyboard(&self) -> Keyboard {
-        Keyboard { keys: self.keyboard.clone(), epoch: self.epoch.load(Ordering::Acquire) }
+        (receiver, Keyboard { keys: before.keyboard.clone() })
     }
 
     /// The log of the present run.
@@ -114,40 +131,72 @@ impl Hub {
     ) -> Session {
         let logger = logger.map(Arc::new);
         self.logger.store(logger.clone());
+        let audience = self.audience.load();
+        let hurry = CancellationToken::new();
         let pump = |receiver, stream| {
-            tokio::spawn(pump(self.clone(), receiver, stream, logger.clone()))
+            let (hub, logger, hurry) = (self.clone(), logger.clone(), hurry.clone());
+            tokio::spawn(Pump { hub, epoch: audience.epoch, stream, logger, hurry }.run(receiver))
         };
         let mut pumps = vec![pump(streams.stdout, Stream::Stdout)];
         pumps.extend(streams.stderr.map(|stderr| pump(stderr, Stream::Stderr)));
-        let feed = streams.stdin.map(|stdin| {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            tokio::spawn(feed(stdin, self.typed.clone(), epoch, process))
-        });
-        Session { hub: self.clone(), pumps, feed, logger }
+        let typed = audience.typed.clone();
+        let feed = streams.stdin.map(|stdin| tokio::spawn(feed(stdin, typed, process)));
+        Session { hub: self.clone(), epoch: audience.epoch, pumps, feed, logger, hurry }
     }
 
-    /// The run is over, or could not begin: everybody attached gets to the end of the stream.
+    /// The end of the present run is known: who attaches from now on waits for the next.
+    pub(crate) fn seal(&self) {
+        self.audience.rcu(|audience| audience.sealed());
+    }
+
+    /// The present run is over, or could not begin: everybody attached gets to the end of the
+    /// stream.
     pub(crate) fn end(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.subscribers.store(Arc::default());
-        self.logger.store(None);
+        self.end_of(self.audience.load().epoch);
     }
 
-    async fn deliver(&self, chunk: Chunk) {
+    /// The run `epoch` is over.
+    fn end_of(&self, epoch: u64) {
+        self.logger.store(None);
+        self.audience.rcu(|audience| {
+            let sealed = audience.epoch > epoch;
+            let mut audience = if sealed { Audience::clone(audience) } else { audience.sealed() };
+            audience.subscribers.retain(|subscriber| subscriber.epoch > epoch);
+            audience
+        });
+    }
+
+    /// There will be no other run: nobody is left waiting for one.
+    pub(crate) fn close(&self) {
+        self.logger.store(None);
+        self.audience.rcu(|audience| Audience::of(audience.epoch + 1, Vec::new(), true));
+    }
+
+    /// Passes a piece on to everybody of the run; waits for the slowest of them until `hurry`.
+    async fn deliver(&self, epoch: u64, chunk: Chunk, hurry: &CancellationToken) {
         let mut left = false;
-        for subscriber in self.subscribers.load_full().iter() {
+        for subscriber in &self.audience.load_full().subscribers {
             let wanted = match chunk.stream {
                 Stream::Stderr => subscriber.stderr,
                 _ => subscriber.stdout,
             };
-            if wanted {
-                left |= subscriber.chunks.send(chunk.clone()).await.is_err();
+            if !wanted || subscriber.epoch > epoch {
+                continue;
+            }
+            match subscriber.chunks.try_send(chunk.clone()) {
+                Ok(()) => {}
+                Err(TrySendError::Closed(_)) => left = true,
+                Err(TrySendError::Full(chunk)) => tokio::select! {
+                    sent = subscriber.chunks.send(chunk) => left |= sent.is_err(),
+                    () = hurry.cancelled() => {}
+                },
             }
         }
         if left {
-            self.subscribers.rcu(|all| {
-                let stays = |subscriber: &&Arc<Subscriber>| !subscriber.chunks.is_closed();
-                all.iter().filter(stays).cloned().collect::<Vec<_>>()
+            self.audience.rcu(|audience| {
+                let mut audience = Audience::clone(audience);
+                audience.subscribers.retain(|subscriber| !subscriber.chunks.is_closed());
+                audience
             });
         }
     }
@@ -156,23 +205,19 @@ impl Hub {
 /// One client's way to standard input.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyboard {
-    keys: mpsc::Sender<Keys>,
-    epoch: u64,
+    keys: mpsc::Sender<Typed>,
 }
 
 impl Keyboard {
-    /// Types; waits while the process does not read. False when there is no container any more.
+    /// Types; waits while the process does not read. False when nobody ever will: the run that
+    /// the client attached to is over.
     pub(crate) async fn write(&self, bytes: Bytes) -> bool {
-        self.send(Typed::Data(bytes)).await
+        self.keys.send(Typed::Data(bytes)).await.is_ok()
     }
 
     /// Ends standard input after what was typed.
     pub(crate) async fn close(&self) {
-        self.send(Typed::Eof).await;
-    }
-
-    async fn send(&self, what: Typed) -> bool {
-        self.keys.send(Keys { epoch: self.epoch, what }).await.is_ok()
+        let _ = self.keys.send(Typed::Eof).await;
     }
 }
 
@@ -180,9 +225,12 @@ impl Keyboard {
 #[derive(Debug)]
 pub(crate) struct Session {
     hub: Arc<Hub>,
+    epoch: u64,
     pumps: Vec<JoinHandle<()>>,
     feed: Option<JoinHandle<()>>,
     logger: Option<Arc<Logger>>,
+    /// Nobody is waited for any more.
+    hurry: CancellationToken,
 }
 
 impl Session {
@@ -193,11 +241,15 @@ impl Session {
         if let Some(feed) = self.feed.take() {
             feed.abort();
         }
-        let deadline = tokio::time::Instant::now() + DRAIN;
-        for mut pump in self.pumps.drain(..) {
-            if tokio::time::timeout_at(deadline, &mut pump).await.is_err() {
-                pump.abort();
+        if tokio::time::timeout(DRAIN, join_all(&mut self.pumps)).await.is_err() {
+            // A client that does not read loses the rest; the log must not.
+            self.hurry.cancel();
+            let unfinished = self.pumps.iter_mut().filter(|pump| !pump.is_finished());
+            if tokio::time::timeout(LAST, join_all(unfinished)).await.is_err() {
                 errors.push("something holds the container's output open".to_owned());
+            }
+            for pump in &self.pumps {
+                pump.abort();
             }
         }
         if let Some(logger) = self.logger.take()
@@ -205,58 +257,60 @@ impl Session {
         {
             errors.push(error.to_string());
         }
-        self.hub.end();
+        self.hub.end_of(self.epoch);
         errors
     }
-}
 
-impl Session {
     /// Ends the copying for a process that never ran: nobody will ever close its streams.
     pub(crate) fn abandon(self) {
         for task in self.pumps.iter().chain(&self.feed) {
             task.abort();
         }
-        self.hub.end();
+        self.hub.end_of(self.epoch);
     }
 }
 
-async fn pump(hub: Arc<Hub>, receiver: io::Receiver, stream: Stream, logger: Option<Arc<Logger>>) {
-    let log_stream = match stream {
-        Stream::Stderr => berth_logs::Stream::Stderr,
-        _ => berth_logs::Stream::Stdout,
-    };
-    // No buffer is held while nothing is written: most containers are silent most of the time.
-    while receiver.readable().await.is_ok() {
-        let mut buffer = BytesMut::with_capacity(READ);
-        match receiver.try_read_buf(&mut buffer) {
-            Ok(0) => break,
-            Ok(_) => {
-                let bytes = buffer.freeze();
-                if let Some(logger) = &logger {
-                    logger.write(log_stream, &bytes, Timestamp::now()).await;
+/// Copies one stream of one run.
+struct Pump {
+    hub: Arc<Hub>,
+    epoch: u64,
+    stream: Stream,
+    logger: Option<Arc<Logger>>,
+    hurry: CancellationToken,
+}
+
+impl Pump {
+    async fn run(self, receiver: io::Receiver) {
+        let stream = self.stream;
+        let log_stream = match stream {
+            Stream::Stderr => berth_logs::Stream::Stderr,
+            _ => berth_logs::Stream::Stdout,
+        };
+        // No buffer is held while nothing is written: most containers are silent most of the time.
+        while receiver.readable().await.is_ok() {
+            let mut buffer = BytesMut::with_capacity(READ);
+            match receiver.try_read_buf(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {
+                    let bytes = buffer.freeze();
+                    if let Some(logger) = &self.logger {
+                        logger.write(log_stream, &bytes, Timestamp::now()).await;
+                    }
+                    self.hub.deliver(self.epoch, Chunk { stream, bytes }, &self.hurry).await;
                 }
-                hub.deliver(Chunk { stream, bytes }).await;
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => break,
         }
     }
 }
 
-async fn feed(
-    stdin: io::Sender,
-    typed: Arc<Mutex<mpsc::Receiver<Keys>>>,
-    epoch: u64,
-    process: Process,
-) {
+async fn feed(stdin: io::Sender, typed: Arc<Mutex<mpsc::Receiver<Typed>>>, process: Process) {
     let mut typed = typed.lock().await;
     let mut stdin = Some(stdin);
     // What comes after the end is swallowed, so that nobody who types is stuck.
     while let Some(keys) = typed.recv().await {
-        if keys.epoch != epoch {
-            continue;
-        }
-        match keys.what {
+        match keys {
             Typed::Data(bytes) => {
                 if let Some(pipe) = &mut stdin
                     && pipe.write_all(&bytes).await.is_err()
@@ -266,12 +320,25 @@ async fn feed(
             }
             Typed::Eof => {
                 // Our end first: the process sees the end when the last writer has closed.
-                if stdin.take().is_some()
-                    && let Err(error) = process.close_stdin().await
-                {
-                    tracing::debug!(%error, "closing standard input");
+                if stdin.take().is_some() {
+                    close_shims_end(&process).await;
                 }
             }
         }
     }
 }
+
+/// Lets the shim close its end, too. While containerd is restarted that is tried again: the
+/// process would wait for the end of its input for ever.
+async fn close_shims_end(process: &Process) {
+    while let Err(error) = process.close_stdin().await {
+        if !error.is_unreachable() {
+            return tracing::debug!(%error, "closing standard input");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+#[path = "stdio_tests.rs"]
+mod tests;

@@ -16,16 +16,20 @@ pub struct Waiter {
     changes: watch::Receiver<()>,
     condition: WaitCondition,
     exits: u64,
+    /// How many removals had failed before.
+    failed: u64,
 }
 
 impl Waiter {
     pub(crate) fn new(handle: Arc<Handle>, condition: WaitCondition) -> Waiter {
         let changes = handle.changes();
-        let exits = handle.view().run.exits;
-        Waiter { handle, changes, condition, exits }
+        let view = handle.view();
+        let (exits, failed) = (view.run.exits, view.failed_removals.0);
+        Waiter { handle, changes, condition, exits, failed }
     }
 
-    /// The exit code, once the condition is met. Dropping the future ends the wait.
+    /// The exit code, once the condition is met; with a message when the removal that was waited
+    /// for has failed. Dropping the future ends the wait.
     ///
     /// # Errors
     /// The daemon has lost the container.
@@ -37,9 +41,13 @@ impl Waiter {
                 WaitCondition::NextExit => view.run.exits > self.exits,
                 WaitCondition::Removed => view.gone,
             };
+            let (failures, reason) = &view.failed_removals;
+            let failed = self.condition == WaitCondition::Removed && *failures > self.failed;
             // What is gone will never exit again.
-            if met || view.gone {
-                return Ok(wire::WaitResponse { status_code: view.run.exit_code, error: None });
+            if met || view.gone || failed {
+                let error = failed.then(|| wire::WaitError { message: reason.to_string() });
+                let error = error.filter(|_| !view.gone);
+                return Ok(wire::WaitResponse { status_code: view.run.exit_code, error });
             }
             let lost = |_| Error::internal(format!("container {} is lost", self.handle.id()));
             self.changes.changed().await.map_err(lost)?;

@@ -38,6 +38,7 @@ enum Outcome {
     Exited(Generation, Option<ExitStatus>),
     TornDown(Generation, Vec<String>),
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
+    Removed(Result<()>),
     Input(Input),
 }
 
@@ -67,7 +68,10 @@ pub(crate) struct Actor {
     live: Arc<Live>,
     current: Option<Run>,
     cancel: CancellationToken,
+    /// The present run has ended: what is still to be sent to it comes too late.
+    over: CancellationToken,
     strays: bool,
+    failed_removals: (u64, Arc<str>),
     tickets: HashMap<Ticket, oneshot::Sender<Result<Done>>>,
     last_ticket: u64,
     work: FuturesUnordered<BoxFuture<'static, Outcome>>,
@@ -94,7 +98,9 @@ impl Actor {
             live,
             current: None,
             cancel: CancellationToken::new(),
+            over: CancellationToken::new(),
             strays,
+            failed_removals: (0, "".into()),
             tickets: HashMap::new(),
             last_ticket: 0,
             work: FuturesUnordered::new(),
@@ -160,6 +166,13 @@ impl Actor {
                 self.apply(Input::TornDown(generation)).await;
             }
             Outcome::Signalled(ticket, signal, outcome) => self.signalled(ticket, signal, outcome),
+            Outcome::Removed(result) => {
+                if let Err(error) = &result {
+                    tracing::error!(id = %self.record.id, %error, "removing a container");
+                    self.failed_removals = (self.failed_removals.0 + 1, error.to_string().into());
+                }
+                self.apply(Input::RemoveDone(result)).await;
+            }
         }
     }
 
@@ -172,10 +185,13 @@ impl Actor {
                 self.run.error.clear();
                 self.run.oom_killed = false;
                 self.run.endpoint.clone_from(&started.endpoint);
+                // Whatever there was, this run has taken its place.
+                self.strays = false;
                 self.keep(generation, started);
                 Ok(())
             }
-            Err(Failure { error, code }) => {
+            Err(Failure { error, code, strays }) => {
+                self.strays |= strays;
                 self.run.exit_code = code;
                 self.run.error = error.to_string();
                 Err(error)
@@ -187,7 +203,8 @@ impl Actor {
     /// Keeps what runs, and waits for its end.
     fn keep(&mut self, generation: Generation, started: Started) {
         let Started { task, endpoint, exit, session } = started;
-        self.current = Some(Run { task, endpoint, session: Some(session) });
+        self.current = Some(Run { task, endpoint, session: Some(session), lost: false });
+        self.over = CancellationToken::new();
         self.work.push(Box::pin(async move {
             let exit = match exit.await {
                 Ok(Ok(exit)) => Some(exit),
@@ -207,6 +224,12 @@ impl Actor {
             self.run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
             self.run.exits += 1;
             self.shared.execs.end_all(&self.record.id);
+            // Who attaches from now on waits for the next run.
+            self.handle.hub().seal();
+            self.over.cancel();
+            if let Some(run) = &mut self.current {
+                run.lost = exit.is_none();
+            }
         }
         self.apply(Input::Exited(generation)).await;
     }
@@ -215,11 +238,11 @@ impl Actor {
         let id = &self.record.id;
         match (ticket, outcome) {
             (Some(ticket), outcome) => {
-                let name = &self.record.name;
-                let answer = outcome.map(|()| Done::Changed).map_err(|error| match error.is_not_found() {
-                    true => Error::conflict(format!("cannot kill container: {name}: container {id} is not running")),
-                    false => Error::from_lower(error).context(format!("cannot kill container: {name}")),
-                });
+                let answer = match outcome {
+                    // It has just ended: what the signal was for has come to pass.
+                    Err(error) if !error.is_not_found() => Err(Error::from_lower(error)),
+                    _ => Ok(Done::Changed),
+                };
                 self.reply(ticket, answer);
             }
             (None, Err(error)) if !error.is_not_found() => {
@@ -263,8 +286,14 @@ impl Actor {
 
     async fn apply(&mut self, input: Input) {
         let effects = self.state.step(input);
+        let phase = self.state.phase();
         self.run.generation = self.state.generation();
-        self.run.status = status(self.state.phase());
+        self.run.status = status(phase);
+        let under_way = matches!(
+            phase,
+            Phase::Starting(_) | Phase::Running(_) | Phase::Exited { settled: false, .. }
+        );
+        self.run.unsettled = under_way || self.strays;
         if !self.run.status.is_running() {
             self.run.pid = 0;
         }
@@ -284,8 +313,7 @@ impl Actor {
     /// Persists and publishes what the run has become. A full disk must not hold up what is
     /// happening anyway: what could not be written is told, and made good with the next change.
     async fn commit(&mut self) {
-        // What is being removed has no use for another write.
-        if !matches!(self.state.phase(), Phase::Removing(_) | Phase::Gone) {
+        if !matches!(self.state.phase(), Phase::Gone) {
             let (shared, run, id) = (self.shared.clone(), self.run.clone(), self.record.id.clone());
             let saved = blocking(move || {
                 shared.records.save(&id, STATE, &run, Durability::Renamed).map_err(Error::from_lower)
@@ -305,7 +333,9 @@ impl Actor {
         }
         let running = self.run.status.is_running();
         let task = self.current.as_ref().filter(|_| running).map(|run| run.task.clone());
-        self.handle.publish(View { record: self.record.clone(), run: self.run.clone(), task, gone });
+        let view = View::new(self.record.clone(), self.run.clone(), task);
+        let failed_removals = self.failed_removals.clone();
+        self.handle.publish(View { gone, failed_removals, ..view });
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -340,18 +370,28 @@ impl Actor {
         };
         let task = tokio::spawn(starter.run());
         self.work.push(Box::pin(async move {
-            let outcome = task.await.unwrap_or_else(|error| Err(failed_part(&error).into()));
+            let outcome = task.await.unwrap_or_else(|error| {
+                Err(Failure { strays: true, ..failed_part(&error).into() })
+            });
             Outcome::Started(generation, outcome)
         }));
     }
 
     fn signal(&mut self, signal: u32, frozen: bool, ticket: Option<Ticket>) {
-        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else { return };
+        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else {
+            return self.signalled(ticket, signal, Ok(()));
+        };
+        let over = self.over.clone();
         self.work.push(Box::pin(async move {
-            let mut outcome = task.kill(signal, false).await;
-            if frozen && outcome.is_ok() {
-                outcome = task.resume().await;
-            }
+            let send = async {
+                teardown::insist(|| task.kill(signal, false)).await?;
+                if frozen { teardown::insist(|| task.resume()).await } else { Ok(()) }
+            };
+            // Tried for longer it could hit the next run.
+            let outcome = tokio::select! {
+                outcome = send => outcome,
+                () = over.cancelled() => Ok(()),
+            };
             Outcome::Signalled(ticket, signal, outcome)
         }));
     }
@@ -385,11 +425,10 @@ impl Actor {
             self.tell_network("disconnect");
         }
         let (shared, record) = (self.shared.clone(), self.record.clone());
-        shared.teardowns.send_modify(|running| *running += 1);
+        let counted = teardown::Counted::begin(shared.clone());
         let task = tokio::spawn(async move {
-            let errors = teardown::tear_down(shared.clone(), record, run).await;
-            shared.teardowns.send_modify(|running| *running -= 1);
-            errors
+            let _counted = counted;
+            teardown::tear_down(shared, record, run).await
         });
         self.work.push(Box::pin(async move {
             let errors = task.await.unwrap_or_else(|error| vec![failed_part(&error).to_string()]);
@@ -403,8 +442,7 @@ impl Actor {
         self.strays = true;
         let task = tokio::spawn(super::remove::remove(shared, record, strays));
         self.work.push(Box::pin(async move {
-            let result = task.await.unwrap_or_else(|error| Err(failed_part(&error)));
-            Outcome::Input(Input::RemoveDone(result))
+            Outcome::Removed(task.await.unwrap_or_else(|error| Err(failed_part(&error))))
         }));
     }
 
@@ -433,7 +471,7 @@ impl Actor {
             Announcement::Pause => tell("pause", &[]),
             Announcement::Unpause => tell("unpause", &[]),
             Announcement::Destroy => {
-                self.handle.hub().end();
+                self.handle.hub().close();
                 self.shared.execs.forget(&self.record.id);
                 tell("destroy", &[]);
             }

@@ -24,6 +24,22 @@ pub(crate) struct View {
     pub(crate) task: Option<Task>,
     /// Removed: nobody finds it any more, but who holds it can see that.
     pub(crate) gone: bool,
+    /// How often removing it has failed, and why it did the last time.
+    pub(crate) failed_removals: (u64, Arc<str>),
+}
+
+impl View {
+    /// A container that nobody has tried to remove.
+    pub(crate) fn new(record: Arc<Record>, run: RunState, task: Option<Task>) -> View {
+        View { record, run, task, gone: false, failed_removals: (0, "".into()) }
+    }
+}
+
+impl View {
+    /// Its place in the bridge network, while it runs: afterwards it is only being given back.
+    pub(crate) fn endpoint(&self) -> Option<&berth_net::Endpoint> {
+        self.run.endpoint.as_ref().filter(|_| self.run.status.is_running())
+    }
 }
 
 /// Something a caller wants of a container.

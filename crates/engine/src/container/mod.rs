@@ -2,8 +2,10 @@
 
 pub(crate) mod actor;
 pub(crate) mod handle;
+pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod start;
 pub(crate) mod state;
+mod step;
 pub(crate) mod teardown;

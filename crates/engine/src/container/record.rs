@@ -53,7 +53,7 @@ impl Record {
     /// What it runs: entrypoint and command in one.
     pub(crate) fn command(&self) -> Vec<&str> {
         let parts = [&self.config.entrypoint, &self.config.cmd];
-        parts.into_iter().flatten().flatten().map(String::as_str).filter(|word| !word.is_empty()).collect()
+        parts.into_iter().flatten().flatten().map(String::as_str).collect()
     }
 }
 
@@ -105,6 +105,8 @@ pub(crate) struct RunState {
     pub(crate) oom_killed: bool,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
+    /// Something of a run may be left outside: in containerd, in the network, on disk.
+    pub(crate) unsettled: bool,
     /// Its place in the bridge network while it runs.
     pub(crate) endpoint: Option<berth_net::Endpoint>,
 }

@@ -14,15 +14,18 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, strays: boo
     let mut errors = Vec::new();
     if strays {
         // A run whose end was not seen to its end may have left something.
-        teardown::discard(&shared.client.container(record.id.as_str())).await;
+        errors.extend(teardown::discard(&shared.client.container(record.id.as_str())).await);
         let netns = teardown::has_netns(&record);
         errors.extend(teardown::release(&shared, &record, None, netns, true).await);
     }
-    if !record.rootfs.is_empty()
-        && let Err(error) = shared.client.snapshots(&record.snapshotter).remove(&record.id).await
-        && !error.is_not_found()
-    {
-        errors.push(format!("removing the snapshot: {error}"));
+    // What runs on needs its root file system.
+    if !record.rootfs.is_empty() && errors.is_empty() {
+        let snapshots = shared.client.snapshots(&record.snapshotter);
+        if let Err(error) = teardown::insist(|| snapshots.remove(&record.id)).await
+            && !error.is_not_found()
+        {
+            errors.push(format!("removing the snapshot: {error}"));
+        }
     }
     if !errors.is_empty() {
         let message = format!("cannot remove container \"/{}\": {}", record.name, errors.join("; "));

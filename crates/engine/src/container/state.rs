@@ -26,19 +26,13 @@ use std::mem;
 
 use berth_errdefs::Kind;
 
+pub(crate) use super::step::{
+    Announcement, Done, Effect, Generation, Input, SIGKILL, StopHow, Ticket, Timer,
+};
 use crate::Error;
 
 /// The seconds between SIGKILL and giving up waiting for the exit.
 const GIVE_UP: u64 = 10;
-/// The number of SIGKILL on every architecture Linux has.
-pub(crate) const SIGKILL: u32 = 9;
-
-/// One caller that waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket(pub(crate) u64);
-
-/// A run of the container's task: the first is 1.
-pub(crate) type Generation = u64;
 
 /// Where the container stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,99 +96,26 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    fn take_all(&mut self) -> Vec<Ticket> {
-        let Ending { stop, kill, restart, remove, .. } = mem::take(self);
-        stop.into_iter().chain(kill).chain(restart).chain(remove).collect()
+    /// Whether anybody waits.
+    fn awaited(&self) -> bool {
+        [&self.stop, &self.kill, &self.restart, &self.remove].iter().any(|who| !who.is_empty())
     }
-}
 
-/// How a stop is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StopHow {
-    /// The first signal.
-    pub(crate) signal: u32,
-    /// Seconds until SIGKILL follows; `None` for never.
-    pub(crate) timeout: Option<u64>,
-}
-
-/// Something that happened or is asked for.
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    Start(Ticket),
-    StartDone { generation: Generation, result: Result<(), Error> },
-    Stop(Ticket, StopHow),
-    Restart(Ticket, StopHow),
-    Kill(Ticket, u32),
-    Pause(Ticket),
-    Unpause(Ticket),
-    FreezeDone { generation: Generation, paused: bool, result: Result<(), Error> },
-    Exited(Generation),
-    TornDown(Generation),
-    Timer(Generation, Timer),
-    Remove { ticket: Ticket, force: bool },
-    RemoveDone(Result<(), Error>),
-}
-
-/// What a timer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
-    /// The grace period of a stop is over.
-    Kill,
-    /// Even SIGKILL did not help in time.
-    GiveUp,
-}
-
-/// Something to carry out, in the order given.
-#[derive(Clone, Debug)]
-pub(crate) enum Effect {
-    /// Run the start pipeline for this generation; answer with [`Input::StartDone`].
-    Start(Generation),
-    /// Stop the start pipeline as soon as it can be.
-    CancelStart,
-    /// Signal the init, waking it first where it is `frozen`; the ticket gets the RPC's outcome.
-    Signal { signal: u32, frozen: bool, ticket: Option<Ticket> },
-    /// Freeze or thaw; answer with [`Input::FreezeDone`].
-    Freeze { generation: Generation, pause: bool },
-    /// Answer with [`Input::Timer`] after so many seconds.
-    Arm(Generation, Timer, u64),
-    /// Clean up after the run; answer with [`Input::TornDown`].
-    TearDown(Generation),
-    /// Remove everything; answer with [`Input::RemoveDone`].
-    RemoveAll,
-    /// Tell that this happened.
-    Announce(Announcement),
-    /// Answer a caller.
-    Reply(Ticket, Result<Done, Error>),
-}
-
-/// What others are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Announcement {
-    /// The task runs.
-    Start,
-    /// The task has ended.
-    Die,
-    /// A stop has done its work.
-    Stop,
-    /// A restart has done its work.
-    Restart,
-    /// A signal is sent.
-    Kill(u32),
-    /// Frozen.
-    Pause,
-    /// Thawed.
-    Unpause,
-    /// Removed.
-    Destroy,
-}
-
-/// How a caller's wish came out well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
-    /// Something changed.
-    Changed,
-    /// It was so already.
-    Unchanged,
+    /// Answers everybody that the end has not come.
+    fn give_up(&mut self, name: &str, effects: &mut Vec<Effect>) {
+        const WHAT: &str = "tried to kill container, but did not receive an exit event";
+        let Ending { stop, kill, restart, remove, .. } = mem::take(self);
+        let failed = [
+            (stop, format!("cannot stop container: {name}: {WHAT}")),
+            (kill, WHAT.to_owned()),
+            (restart, format!("Cannot restart container {name}: {WHAT}")),
+            (remove, format!("cannot remove container \"/{name}\": could not kill: {WHAT}")),
+        ];
+        for (tickets, message) in failed {
+            let error = Error::internal(message);
+            effects.extend(tickets.into_iter().map(|ticket| Effect::Reply(ticket, Err(error.clone()))));
+        }
+    }
 }
 
 /// A container's state: what the actor owns.
@@ -360,18 +281,11 @@ impl State {
                     effects.push(Effect::Arm(self.generation, Timer::Kill, seconds));
                 }
             }
-            Phase::Exited { settled: false, ending } => {
-                if restart {
-                    ending.restart.push(ticket);
-                } else {
-                    ending.stop.push(ticket);
-                }
+            // It ended by itself: there is nothing to stop, only to wait for.
+            Phase::Starting(_) | Phase::Exited { settled: false, .. } => {
+                let input = if restart { Input::Restart(ticket, how) } else { Input::Stop(ticket, how) };
+                self.deferred.push_back(input);
             }
-            Phase::Starting(_) => self.deferred.push_back(if restart {
-                Input::Restart(ticket, how)
-            } else {
-                Input::Stop(ticket, how)
-            }),
             Phase::Created | Phase::Exited { settled: true, .. } if restart => {
                 self.begin_start(vec![ticket], true, effects);
             }
@@ -399,12 +313,12 @@ impl State {
                 effects.push(Effect::Signal { signal, frozen, ticket: direct });
             }
             Phase::Starting(_) => self.deferred.push_back(Input::Kill(ticket, signal)),
-            _ => effects.push(Effect::Reply(ticket, Err(self.not_running("cannot kill container")))),
+            _ => effects.push(Effect::Reply(ticket, Err(self.not_running()))),
         }
     }
 
-    fn not_running(&self, what: &str) -> Error {
-        Error::conflict(format!("{what}: {}: container {} is not running", self.name, self.id))
+    fn not_running(&self) -> Error {
+        Error::conflict(format!("container {} is not running", self.id))
     }
 
     fn freeze(&mut self, ticket: Ticket, pause: bool, effects: &mut Vec<Effect>) {
@@ -423,7 +337,7 @@ impl State {
                 running.freezing = Some(ticket);
                 return effects.push(Effect::Freeze { generation: self.generation, pause });
             }
-            _ if pause => Error::conflict(format!("container {} is not running", self.id)),
+            _ if pause => self.not_running(),
             _ => Error::new(Kind::Internal, format!("Container {} is not paused", self.id)),
         };
         effects.push(Effect::Reply(ticket, Err(refused)));
@@ -450,6 +364,11 @@ impl State {
             running.paused = paused;
             let what = if paused { Announcement::Pause } else { Announcement::Unpause };
             effects.push(Effect::Announce(what));
+            // A signal that came first must find it awake.
+            if paused && running.ending.awaited() {
+                running.paused = false;
+                effects.push(Effect::Freeze { generation, pause: false });
+            }
         }
         effects.push(Effect::Reply(ticket, result.map(|()| Done::Changed)));
     }
@@ -463,8 +382,7 @@ impl State {
         self.phase = Phase::Exited { settled: false, ending };
         effects.push(Effect::Announce(Announcement::Die));
         if let Some(ticket) = freezing {
-            let error = Error::conflict(format!("container {} is not running", self.id));
-            effects.push(Effect::Reply(ticket, Err(error)));
+            effects.push(Effect::Reply(ticket, Err(self.not_running())));
         }
         effects.push(Effect::TearDown(generation));
     }
@@ -507,12 +425,7 @@ impl State {
             Timer::Kill => {}
             Timer::GiveUp => {
                 // It goes on running; who comes again may try again.
-                let error = Error::internal(format!(
-                    "cannot stop container: {}: tried to kill container, but did not receive an exit event",
-                    self.name
-                ));
-                let reply = |ticket| Effect::Reply(ticket, Err(error.clone()));
-                effects.extend(running.ending.take_all().into_iter().map(reply));
+                running.ending.give_up(&self.name, effects);
             }
         }
     }
@@ -540,10 +453,13 @@ impl State {
                 return effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
             }
             Phase::Running(Running { paused: true, .. }) => {
-                Error::conflict(format!("cannot remove container {:?}: container is paused and must be unpaused first", self.name))
+                Error::conflict(format!(
+                    "cannot remove container \"/{}\": container is paused and must be unpaused first",
+                    self.name
+                ))
             }
             Phase::Running(_) => Error::conflict(format!(
-                "cannot remove container {:?}: container is running: stop the container before removing or force remove",
+                "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
                 self.name
             )),
             Phase::Removing(_) => {

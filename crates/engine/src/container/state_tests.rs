@@ -314,7 +314,7 @@ fn removal_of_what_runs_needs_force() {
     let mut world = running();
     let told = replies(&world.state.step(Input::Remove { ticket: Ticket(7), force: false }));
     assert_eq!(told, [
-        "cannot remove container \"name\": container is running: stop the container before removing or force remove"
+        "cannot remove container \"/name\": container is running: stop the container before removing or force remove"
     ]);
     let effects = world.state.step(Input::Remove { ticket: Ticket(8), force: true });
     assert!(effects.iter().any(|e| matches!(e, Effect::Signal { signal: SIGKILL, .. })));
@@ -353,5 +353,52 @@ fn a_failed_first_start_leaves_it_created_and_auto_remove_removes_it() {
 fn killing_what_does_not_run_is_a_conflict_in_dockers_words() {
     let mut world = World::new(false);
     let told = replies(&world.state.step(Input::Kill(Ticket(7), 15)));
-    assert_eq!(told, ["cannot kill container: name: container id is not running"]);
+    assert_eq!(told, ["container id is not running"]);
+}
+
+#[test]
+fn stopping_what_has_just_ended_waits_and_changes_nothing() {
+    let mut world = running();
+    world.play(Move::Exit);
+    assert!(world.state.step(Input::Stop(Ticket(7), HOW)).is_empty());
+    let effects = world.state.step(Input::TornDown(1));
+    assert!(matches!(effects[..], [Effect::Reply(Ticket(7), Ok(Done::Unchanged))]), "{effects:?}");
+}
+
+#[test]
+fn restarting_what_has_just_ended_starts_it_again() {
+    let mut world = running();
+    world.play(Move::Exit);
+    assert!(world.state.step(Input::Restart(Ticket(7), HOW)).is_empty());
+    let effects = world.state.step(Input::TornDown(1));
+    assert!(matches!(effects[..], [Effect::Start(2)]), "{effects:?}");
+}
+
+#[test]
+fn a_pause_that_comes_between_a_stop_and_its_end_is_undone() {
+    let mut world = running();
+    world.state.step(Input::Pause(Ticket(7)));
+    world.state.step(Input::Stop(Ticket(8), HOW));
+    let done = Input::FreezeDone { generation: 1, paused: true, result: Ok(()) };
+    let effects = world.state.step(done);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Freeze { pause: false, .. })), "{effects:?}");
+    assert_eq!(replies(&effects), ["Changed"]);
+    let thawed = Input::FreezeDone { generation: 1, paused: false, result: Ok(()) };
+    assert!(world.state.step(thawed).is_empty(), "nobody asked for that");
+    world.state.step(Input::Exited(1));
+    assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
+}
+
+#[test]
+fn who_waits_in_vain_for_the_end_is_told_in_dockers_words() {
+    let mut world = running();
+    world.state.step(Input::Stop(Ticket(7), HOW));
+    world.state.step(Input::Restart(Ticket(8), HOW));
+    world.state.step(Input::Remove { ticket: Ticket(9), force: true });
+    let what = "tried to kill container, but did not receive an exit event";
+    assert_eq!(replies(&world.state.step(Input::Timer(1, Timer::GiveUp))), [
+        format!("cannot stop container: name: {what}"),
+        format!("Cannot restart container name: {what}"),
+        format!("cannot remove container \"/name\": could not kill: {what}"),
+    ]);
 }

@@ -1,14 +1,24 @@
 //! The end of a run: what it used is given back, each part tried whatever became of the others.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_ctrd::{Container, Task};
 use berth_net::Endpoint;
 
 use super::record::Record;
 use super::state::SIGKILL;
-use crate::shared::Shared;
+use crate::shared::{Shared, blocking};
+use crate::shm;
 use crate::stdio::Session;
+
+/// How long containerd may be away before what it was to do is given up.
+const AWAY: Duration = Duration::from_secs(30);
+/// The pause between two attempts to reach it: doubled each time up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a process may live on after SIGKILL.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// What a run holds.
 #[derive(Debug)]
@@ -16,24 +26,36 @@ pub(crate) struct Run {
     pub(crate) task: Task,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) session: Option<Session>,
+    /// Nobody saw its init end: it may run on.
+    pub(crate) lost: bool,
+}
+
+/// One teardown under way, counted until it ends, however it does.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Shared>);
+
+impl Counted {
+    pub(crate) fn begin(shared: Arc<Shared>) -> Counted {
+        shared.teardowns.send_modify(|running| *running += 1);
+        Counted(shared)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.teardowns.send_modify(|running| *running -= 1);
+    }
 }
 
 /// Takes a run down whose init has ended; returns what went wrong.
 pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run) -> Vec<String> {
-    let Run { task, endpoint, session } = run;
+    let Run { task, endpoint, session, lost } = run;
     let in_containerd = async {
-        let mut errors = Vec::new();
         // The shim copies what is left of the output before it answers.
-        if let Err(error) = task.delete().await
-            && !error.is_not_found()
-        {
-            errors.push(format!("deleting the task: {error}"));
-        }
-        if let Err(error) = task.container().delete().await
-            && !error.is_not_found()
-        {
-            errors.push(format!("deleting containerd's container: {error}"));
-        }
+        let mut errors = match lost {
+            true => discard(task.container()).await,
+            false => delete(&task).await,
+        };
         if let Some(session) = session {
             errors.extend(session.finish().await);
         }
@@ -54,7 +76,7 @@ pub(crate) fn has_netns(record: &Record) -> bool {
     record.config.network_disabled || Mode::of(&record.host.network_mode).is_private()
 }
 
-/// Gives back the network, and with `fifos` the FIFOs.
+/// Gives back the network, the shared memory, and with `fifos` the FIFOs.
 pub(crate) async fn release(
     shared: &Shared,
     record: &Record,
@@ -74,6 +96,12 @@ pub(crate) async fn release(
     if fifos {
         errors.extend(remove_fifos(shared, record).await);
     }
+    if record.host.ipc_mode == shm::SHAREABLE {
+        let path = shm::path(shared, &record.id);
+        if let Err(error) = blocking(move || shm::unmount(&path)).await {
+            errors.push(error.to_string());
+        }
+    }
     errors
 }
 
@@ -86,18 +114,53 @@ async fn remove_fifos(shared: &Shared, record: &Record) -> Option<String> {
     }
 }
 
-/// Gets rid of a container of containerd's that nobody owns, with whatever runs in it.
-pub(crate) async fn discard(container: &Container) {
-    let task = container.task(0);
-    let _ = task.kill(SIGKILL, true).await;
-    let limit = std::time::Duration::from_secs(10);
-    let _ = tokio::time::timeout(limit, task.wait()).await;
-    for (what, outcome) in [("task", task.delete().await.map(drop)), ("container", container.delete().await)] {
-        match outcome {
-            Err(error) if !error.is_not_found() => {
-                tracing::warn!(id = container.id(), %error, "discarding a stray {what}");
+/// Deletes a task that has ended and its container. The container stays when the task does:
+/// without it nobody could reach the task any more.
+async fn delete(task: &Task) -> Vec<String> {
+    let mut errors = Vec::new();
+    let deletions = async {
+        gone("task", insist(|| task.delete()).await.map(drop))?;
+        gone("container", insist(|| task.container().delete()).await)
+    };
+    errors.extend(deletions.await.err());
+    errors
+}
+
+/// Deleting what is gone already is no error.
+fn gone(what: &str, outcome: berth_ctrd::Result<()>) -> Result<(), String> {
+    match outcome {
+        Err(error) if !error.is_not_found() => Err(format!("deleting containerd's {what}: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// Calls until containerd answers, for a limited time: it may just be starting again.
+pub(crate) async fn insist<T, F>(call: impl Fn() -> F) -> berth_ctrd::Result<T>
+where
+    F: Future<Output = berth_ctrd::Result<T>>,
+{
+    let deadline = tokio::time::Instant::now() + AWAY;
+    let mut pause = PAUSE.0;
+    loop {
+        match call().await {
+            Err(error) if error.is_unreachable() && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
             }
-            _ => {}
+            outcome => return outcome,
         }
     }
+}
+
+/// Gets rid of a container of containerd's that nobody owns, with whatever runs in it; returns
+/// what went wrong.
+pub(crate) async fn discard(container: &Container) -> Vec<String> {
+    let task = container.task(0);
+    match insist(|| task.kill(SIGKILL, true)).await {
+        Err(error) if error.is_unreachable() => return vec![error.to_string()],
+        // What is gone needs no signal, and what cannot be killed cannot be deleted below.
+        _ => {}
+    }
+    let _ = tokio::time::timeout(KILLED, task.wait()).await;
+    delete(&task).await
 }

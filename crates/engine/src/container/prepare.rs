@@ -1,0 +1,253 @@
+//! What a start needs of the file system: the container's files, its shared memory, its log, and
+//! the specification of what is to run. All of it blocks.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use berth_config::Live;
+use berth_ctrd::{FifoSet, Streams};
+use berth_logs::{LogConfig, Logger, Subject};
+use berth_spec::modes::Mode;
+use berth_spec::rootfs::{LayeredRoot, SnapshotMount};
+use berth_spec::{BindMount, Devices, Inputs, User};
+
+use super::record::{Files, Record};
+use crate::network::{self, Plan};
+use crate::shared::Shared;
+use crate::{Error, Result, files, mounts, shm};
+
+/// What the preparation gives.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The OCI specification as JSON.
+    pub(crate) spec: Vec<u8>,
+    pub(crate) fifos: FifoSet,
+    /// Our ends of the FIFOs.
+    pub(crate) streams: Streams,
+    pub(crate) logger: Option<Logger>,
+}
+
+/// What a container gets from outside itself: namespaces, files, shared memory.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    files: FileSources,
+    netns: Option<PathBuf>,
+    pidns: Option<PathBuf>,
+    ipcns: Option<PathBuf>,
+    shm: Option<PathBuf>,
+}
+
+/// Whose hosts, resolv.conf and hostname files the container shows.
+#[derive(Debug)]
+enum FileSources {
+    /// Its own.
+    Own { host_network: bool },
+    /// Those of the container whose network it joined.
+    Of(Files),
+}
+
+impl Surroundings {
+    /// Looks up what `record` joins; nothing blocks, nothing is made.
+    ///
+    /// # Errors
+    /// Docker's words for a container that there is not, does not run, or does not share.
+    pub(crate) fn of(plan: &Plan, shared: &Shared, record: &Record) -> Result<Surroundings> {
+        let namespace = |pid: u32, kind: &str| Some(PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
+        let netns = match plan {
+            Plan::Host => None,
+            Plan::Joined { netns, .. } => Some(netns.clone()),
+            Plan::None | Plan::Bridge(_) => Some(shared.net.netns_path(&record.id)),
+        };
+        let pidns = match Mode::of(&record.host.pid_mode) {
+            Mode::Container(other) => {
+                namespace(network::running(shared, other, "PID")?.run.pid, "pid")
+            }
+            _ => None,
+        };
+        let (ipcns, shm) = match Mode::of(&record.host.ipc_mode) {
+            Mode::Container(other) => {
+                let donor = network::running(shared, other, "IPC")?;
+                if donor.record.host.ipc_mode != shm::SHAREABLE {
+                    return Err(Error::invalid(format!(
+                        "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                        donor.record.id
+                    )));
+                }
+                (namespace(donor.run.pid, "ipc"), Some(shm::path(shared, &donor.record.id)))
+            }
+            Mode::Named(shm::SHAREABLE) => (None, Some(shm::path(shared, &record.id))),
+            _ => (None, None),
+        };
+        let files = match plan {
+            Plan::Joined { of, .. } => FileSources::Of(shared.files(&of.record.id)?),
+            plan => FileSources::Own { host_network: matches!(plan, Plan::Host) },
+        };
+        Ok(Surroundings { files, netns, pidns, ipcns, shm })
+    }
+}
+
+/// Writes and opens what the container needs. Blocks.
+pub(crate) fn prepare(
+    shared: &Shared,
+    record: &Record,
+    live: &Live,
+    surroundings: &Surroundings,
+) -> Result<Prepared> {
+    let files = shared.files(&record.id)?;
+    if let FileSources::Own { host_network } = surroundings.files {
+        files::write_resolv_conf(&files, record, live, host_network)?;
+        files::write_hostname(&files, record)?;
+        files::write_hosts(&files, record, live, shared, host_network, None)?;
+    }
+    if record.host.ipc_mode == shm::SHAREABLE {
+        shm::mount(shared, record)?;
+    }
+    let mounts = all_mounts(&files, record, &surroundings.files)?;
+    let spec = with_inputs(shared, record, live, surroundings, &mounts, |inputs| {
+        let spec = berth_spec::build(inputs).map_err(Error::from_lower)?;
+        berth_spec::encode(&spec).map_err(Error::from_lower)
+    })?;
+    let directory = shared.io_dir(&record.id);
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|error| Error::internal(format!("mkdir {}: {error}", directory.display())))?;
+    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
+    let streams = fifos.create().map_err(Error::from_lower)?;
+    Ok(Prepared { spec, fifos, streams, logger: open_log(&files, record)? })
+}
+
+/// The process of an exec in a running container, as JSON. Blocks.
+pub(crate) fn exec_process(
+    shared: &Shared,
+    record: &Record,
+    live: &Live,
+    request: &berth_wire::ExecCreate,
+    size: Option<[u32; 2]>,
+) -> Result<Vec<u8>> {
+    let user = match request.user.as_str() {
+        "" => None,
+        name => Some(resolve_user(record, name)?),
+    };
+    let exec = berth_spec::Exec {
+        args: &request.cmd,
+        env: &request.env,
+        working_dir: &request.working_dir,
+        user: user.as_ref(),
+        tty: request.tty,
+        console_size: size,
+        privileged: request.privileged,
+    };
+    let surroundings = Surroundings {
+        files: FileSources::Own { host_network: false },
+        netns: None,
+        pidns: None,
+        ipcns: None,
+        shm: None,
+    };
+    with_inputs(shared, record, live, &surroundings, &[], |inputs| {
+        let process = berth_spec::exec_process(inputs, &exec).map_err(Error::from_lower)?;
+        berth_spec::encode_process(&process).map_err(Error::from_lower)
+    })
+}
+
+fn all_mounts(own: &Files, record: &Record, sources: &FileSources) -> Result<Vec<BindMount>> {
+    let binds = mounts::binds(&record.host)?;
+    mounts::ensure_sources(&binds)?;
+    let mut all: Vec<_> = binds.into_iter().map(|bind| bind.mount).collect();
+    let files = match sources {
+        FileSources::Own { .. } => own,
+        FileSources::Of(others) => others,
+    };
+    let places = [
+        (files.resolv_conf(), "/etc/resolv.conf"),
+        (files.hostname(), "/etc/hostname"),
+        (files.hosts(), "/etc/hosts"),
+    ];
+    for (source, destination) in places {
+        // A client's own mount in that place wins.
+        if source.exists() && !all.iter().any(|bind| bind.destination == Path::new(destination)) {
+            all.push(BindMount {
+                source,
+                destination: destination.into(),
+                readonly: record.host.readonly_rootfs,
+                ..Default::default()
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Looks up users, devices and limits, and hands everything to `work`.
+fn with_inputs<T>(
+    shared: &Shared,
+    record: &Record,
+    live: &Live,
+    surroundings: &Surroundings,
+    mounts: &[BindMount],
+    work: impl FnOnce(&Inputs<'_>) -> Result<T>,
+) -> Result<T> {
+    let user = resolve_user(record, &record.config.user)?;
+    let devices = Devices::resolve(&record.host).map_err(Error::from_lower)?;
+    let limit = |limit: &berth_config::Ulimit| berth_wire::Ulimit {
+        name: limit.name.clone(),
+        soft: limit.soft,
+        hard: limit.hard,
+    };
+    let ulimits: Vec<_> = live.ulimits.iter().map(limit).collect();
+    let init = files::init_binary(live);
+    work(&Inputs {
+        id: &record.id,
+        config: &record.config,
+        host: &record.host,
+        hostname: record.hostname(),
+        domainname: &record.config.domainname,
+        user: &user,
+        netns: surroundings.netns.as_deref(),
+        pidns: surroundings.pidns.as_deref(),
+        ipcns: surroundings.ipcns.as_deref(),
+        shm: surroundings.shm.as_deref(),
+        mounts,
+        devices: &devices,
+        facts: &shared.facts,
+        init_default: live.user.init,
+        init_binary: init.as_deref(),
+        cgroup_parent: &live.user.cgroup_parent,
+        systemd_cgroup: live.cgroup_driver == berth_config::CgroupDriver::Systemd,
+        no_new_privileges: live.user.no_new_privileges,
+        default_ulimits: &ulimits,
+        seccomp_default: live.seccomp.as_deref(),
+        rootfs_path: "rootfs",
+    })
+}
+
+/// The user, looked up in the image without mounting it.
+fn resolve_user(record: &Record, name: &str) -> Result<User> {
+    let layers: Vec<_> = record
+        .rootfs
+        .iter()
+        .map(|mount| SnapshotMount { kind: &mount.kind, source: &mount.source, options: &mount.options })
+        .collect();
+    let root = LayeredRoot::new(&layers).map_err(Error::from_lower)?;
+    User::resolve(name, &record.host.group_add, &root).map_err(Error::from_lower)
+}
+
+/// Opens the container's log; `None` when it keeps none. Blocks.
+pub(crate) fn open_log(files: &Files, record: &Record) -> Result<Option<Logger>> {
+    let wanted = &record.host.log_config;
+    let config = LogConfig::parse(&wanted.kind, &wanted.config).map_err(Error::from_lower)?;
+    if config == LogConfig::None {
+        return Ok(None);
+    }
+    let subject = Subject {
+        id: &record.id,
+        name: &record.name,
+        image_id: &record.image,
+        image_name: &record.config.image,
+        command: record.command(),
+        env: &record.config.env,
+        labels: Some(&record.config.labels),
+    };
+    let logger = Logger::open(&config, &files.log(&record.id), &subject);
+    logger
+        .map(Some)
+        .map_err(|error| Error::from_lower(error).context("failed to initialize logging driver"))
+}

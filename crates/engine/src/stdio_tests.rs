@@ -1,0 +1,118 @@
+//! Runs and their clients: who sees which run, and who is never left waiting.
+
+use std::time::Duration;
+
+use berth_ctrd::{Client, Endpoint, FifoSet};
+use tokio::net::unix::pipe;
+
+use super::*;
+
+/// Longer than anything here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+/// A process of a containerd that nobody runs.
+fn process() -> Process {
+    let endpoint = Endpoint { socket: "/nonexistent/containerd.sock".into(), namespace: "t".into() };
+    let client = Client::new(endpoint).expect("client");
+    (*client.container("c").task(1)).clone()
+}
+
+fn begin(hub: &Arc<Hub>, directory: &std::path::Path, stdin: bool) -> (Session, pipe::Sender) {
+    let streams = FifoSet::new(directory, "init", stdin, true).create().expect("FIFOs");
+    let shim = pipe::OpenOptions::new().open_sender(directory.join("init-stdout")).expect("shim");
+    (hub.begin(streams, process(), None), shim)
+}
+
+#[tokio::test]
+async fn who_attaches_after_the_end_of_a_run_sees_the_next() {
+    let directory = tempfile::tempdir().expect("directory");
+    let hub = Hub::new();
+    let (mut early, _keys) = hub.attach(true, true);
+    let (session, mut shim) = begin(&hub, directory.path(), false);
+    // The end is known, but the last words are still to come.
+    hub.seal();
+    let (mut late, _keys) = hub.attach(true, true);
+    shim.write_all(b"last words").await.expect("written");
+    drop(shim);
+    assert_eq!(soon(session.finish()).await, Vec::<String>::new());
+    assert_eq!(soon(early.recv()).await.expect("chunk").bytes, "last words");
+    assert!(soon(early.recv()).await.is_none());
+    assert!(late.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Empty));
+
+    let (session, mut shim) = begin(&hub, directory.path(), false);
+    shim.write_all(b"again").await.expect("written");
+    drop(shim);
+    soon(session.finish()).await;
+    assert_eq!(soon(late.recv()).await.expect("chunk").bytes, "again");
+    assert!(soon(late.recv()).await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_typed_for_the_next_run_is_not_swallowed_by_the_last() {
+    let directory = tempfile::tempdir().expect("directory");
+    let hub = Hub::new();
+    let (_output, old) = hub.attach(false, false);
+    let (session, shim) = begin(&hub, directory.path(), true);
+    hub.seal();
+    let (_output, new) = hub.attach(false, false);
+    assert!(soon(new.write(Bytes::from("typed early"))).await);
+    drop(shim);
+    soon(session.finish()).await;
+    // The feed of the last run is gone, and who types into it learns that.
+    soon(async {
+        while old.write(Bytes::from("x")).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let (session, shim) = begin(&hub, directory.path(), true);
+    let stdin = pipe::OpenOptions::new().open_receiver(directory.path().join("init-stdin"));
+    let stdin = stdin.expect("stdin");
+    let mut got = BytesMut::new();
+    soon(async {
+        while got.is_empty() {
+            stdin.readable().await.expect("readable");
+            let _ = stdin.try_read_buf(&mut got);
+        }
+    })
+    .await;
+    assert_eq!(got, "typed early");
+    drop(shim);
+    soon(session.finish()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_nobody_up_once_there_is_a_hurry() {
+    let hub = Hub::new();
+    let (mut stuck, _keys) = hub.attach(true, true);
+    let chunk = || Chunk { stream: Stream::Stdout, bytes: Bytes::from("x") };
+    let hurry = CancellationToken::new();
+    for _ in 0..BACKLOG {
+        hub.deliver(0, chunk(), &hurry).await;
+    }
+    let full = tokio::time::timeout(Duration::ZERO, hub.deliver(0, chunk(), &hurry)).await;
+    assert!(full.is_err(), "it is waited for");
+    hurry.cancel();
+    soon(hub.deliver(0, chunk(), &hurry)).await;
+    hub.end();
+    let mut seen = 0;
+    while soon(stuck.recv()).await.is_some() {
+        seen += 1;
+    }
+    assert_eq!(seen, BACKLOG);
+}
+
+#[tokio::test]
+async fn nobody_waits_at_a_container_that_is_gone() {
+    let hub = Hub::new();
+    let (mut before, _keys) = hub.attach(true, true);
+    hub.close();
+    let (mut after, _keys) = hub.attach(true, true);
+    assert!(soon(before.recv()).await.is_none());
+    assert!(soon(after.recv()).await.is_none());
+}
