@@ -21,6 +21,8 @@ pub const FRAME: usize = 1 << 20;
 /// How long to wait for another writer of the same ref, which may be a stream that is only
 /// now being torn down.
 const LOCKED: Duration = Duration::from_secs(10);
+/// How often a blob is written that others write, and have collected, at the same time.
+const RACES: u32 = 5;
 /// How long a commit may take: containerd syncs the blob to disk.
 const COMMIT: Duration = Duration::from_secs(300);
 
@@ -88,7 +90,9 @@ impl From<svc::Info> for BlobInfo {
 pub enum Committed {
     /// The blob is new and carries the labels given.
     New,
-    /// The blob was there already; its labels are what they were.
+    /// The blob was there already; its labels are what they were. Unlike [`Opened::Existing`]
+    /// this does not put it under our lease: who must rely on it opens it again, or has
+    /// [`crate::Leases::protect`] know the digest before the commit.
     Existing,
 }
 
@@ -240,6 +244,7 @@ impl Content {
     }
 
     /// Writes a whole small blob. 1 RPC, one message: a blob that is there already costs no more.
+    /// Either way our lease, where we have one, protects it.
     pub async fn put(
         &self,
         reference: &str,
@@ -247,15 +252,24 @@ impl Content {
         data: Bytes,
         labels: &Labels,
     ) -> Result<Committed> {
-        match self.writer(reference, data.len() as u64, digest).await? {
-            Opened::Existing => Ok(Committed::Existing),
-            Opened::Writer(mut writer) => {
-                // What an interrupted try left behind is not worth resuming.
-                writer.restart();
-                writer.write(data).await?;
-                writer.commit(labels).await
+        for _ in 0..RACES {
+            match self.writer(reference, data.len() as u64, digest).await? {
+                Opened::Existing => return Ok(Committed::Existing),
+                Opened::Writer(mut writer) => {
+                    // What an interrupted try left behind is not worth resuming.
+                    writer.restart();
+                    writer.write(data.clone()).await?;
+                    // Where somebody else was faster, our lease does not protect it yet.
+                    if writer.commit(labels).await? == Committed::New {
+                        return Ok(Committed::New);
+                    }
+                }
             }
         }
+        Err(Error::Protocol {
+            method: Writer::METHOD,
+            what: format!("{digest} comes and goes"),
+        })
     }
 
     /// Opens the write `reference` of a blob of `total` bytes (0: not known) and digest

@@ -52,17 +52,31 @@ impl Leases {
             .map(|_| ())
     }
 
-    /// Has the lease `id` protect a blob that is there already, and all that its labels refer to.
-    /// 1 RPC.
+    /// Has the lease `id` protect a blob, and all that its labels refer to. 1 RPC.
+    ///
+    /// containerd does not look whether the blob is there: whoever finds it *after* this call
+    /// keeps it.
     ///
     /// # Errors
     /// [`crate::Error::is_not_found`] when there is no such lease.
     pub async fn protect(&self, id: &str, digest: &str) -> Result<()> {
+        self.add(id, digest, "content".to_owned()).await
+    }
+
+    /// As [`Leases::protect`], for the snapshot `key` of `snapshotter` and those below it. 1 RPC.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn protect_snapshot(&self, id: &str, snapshotter: &str, key: &str) -> Result<()> {
+        self.add(id, key, format!("snapshots/{snapshotter}")).await
+    }
+
+    async fn add(&self, id: &str, resource: &str, kind: String) -> Result<()> {
         let message = svc::AddResourceRequest {
             id: id.to_owned(),
             resource: Some(svc::Resource {
-                id: digest.to_owned(),
-                r#type: "content".to_owned(),
+                id: resource.to_owned(),
+                r#type: kind,
             }),
         };
         let mut c = svc::leases_client::LeasesClient::new(self.client.channel());

@@ -53,6 +53,8 @@ enum Attempt {
     },
     /// What an earlier try had left did not fit what came now; it is thrown away.
     Stale(Error),
+    /// Somebody else was faster; whether it is still there shows the next try.
+    Overtaken,
 }
 
 /// One layer to fetch.
@@ -83,7 +85,7 @@ impl Fetch<'_> {
         let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
-        let (mut tries, mut fresh) = (0, false);
+        let (mut tries, mut fresh, mut races) = (0, false, 0);
         loop {
             match self.attempt(layer, &reference, size, labels).await? {
                 Attempt::Done => return Ok(()),
@@ -97,6 +99,11 @@ impl Fetch<'_> {
                 // What was there from an earlier try may be the culprit: once more from nothing.
                 Attempt::Stale(_) if !fresh => fresh = true,
                 Attempt::Stale(error) => return Err(error),
+                Attempt::Overtaken if races < TRIES => races += 1,
+                Attempt::Overtaken => {
+                    let message = format!("layer {} comes and goes", layer.digest);
+                    return Err(Error::Corrupt(message));
+                }
             }
         }
     }
@@ -128,10 +135,12 @@ impl Fetch<'_> {
         }
         self.progress.update(id, "Verifying Checksum").await;
         match writer.commit(labels).await {
-            Ok(Committed::New | Committed::Existing) => {
+            Ok(Committed::New) => {
                 self.progress.update(id, "Download complete").await;
                 Ok(Attempt::Done)
             }
+            // Our lease does not protect it yet.
+            Ok(Committed::Existing) => Ok(Attempt::Overtaken),
             Err(e) if e.is_unreachable() => Err(e.into()),
             Err(e) => {
                 content.abort(reference).await?;

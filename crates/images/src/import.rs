@@ -3,14 +3,14 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use berth_ctrd::{Client, Labels, Opened};
+use berth_ctrd::{Labels, Opened};
 use berth_reference::{Digest, Reference};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 use tokio::sync::mpsc;
 
-use crate::lease::unique;
+use crate::lease::{Lease, unique};
 use crate::load::{put_json, snapshot_label};
 use crate::manifest::{
     ConfigFile, Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_ZSTD,
@@ -53,7 +53,7 @@ impl Images {
         let ((diff_id, media_type), (digest, size)) = bridge(
             input,
             |body, chunks| pack(body, &chunks),
-            |chunks| store(client, chunks),
+            |chunks| store(&lease, chunks),
         )
         .await?;
         let labels = Labels::from([("containerd.io/uncompressed".to_owned(), diff_id.to_string())]);
@@ -64,7 +64,7 @@ impl Images {
         let layer = Descriptor::new(media_type, digest, size as usize);
         let unpack = Unpack {
             images: self,
-            client,
+            lease: &lease,
             layers: std::slice::from_ref(&layer),
             diff_ids: std::slice::from_ref(&diff_id),
             progress: &Progress::none(),
@@ -228,8 +228,8 @@ impl Write for ChunkWriter<'_> {
 }
 
 /// Writes the layer into the content store; returns its digest and size.
-async fn store(client: &Client, mut chunks: mpsc::Receiver<Bytes>) -> Result<(Digest, u64)> {
-    let content = client.content();
+async fn store(lease: &Lease, mut chunks: mpsc::Receiver<Bytes>) -> Result<(Digest, u64)> {
+    let content = lease.client().content();
     let mut sum = sha2::Sha256::new();
     let Opened::Writer(mut writer) = content.writer(&unique("import"), 0, "").await? else {
         return Err(Error::Corrupt("a new blob is there already".to_owned()));
@@ -241,6 +241,8 @@ async fn store(client: &Client, mut chunks: mpsc::Receiver<Bytes>) -> Result<(Di
     let digest = Digest::from_sha256(sum.finalize().into());
     let size = writer.offset();
     writer.expect(digest.as_str());
+    // First, as it may be there already and about to be collected.
+    lease.protect(&digest).await?;
     writer.commit(&Labels::new()).await?;
     Ok((digest, size))
 }

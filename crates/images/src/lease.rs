@@ -44,7 +44,7 @@ impl Lease {
         &self.0.leased
     }
 
-    /// Protects a blob that is there already. 1 RPC.
+    /// Protects a blob that is there already, or is going to be. 1 RPC.
     pub(crate) async fn protect(&self, digest: &Digest) -> Result<()> {
         Ok(self
             .0
@@ -52,6 +52,13 @@ impl Lease {
             .leases()
             .protect(&self.0.id, digest.as_str())
             .await?)
+    }
+
+    /// Protects a snapshot, and those below it, that is there already or is going to be. 1 RPC.
+    pub(crate) async fn protect_snapshot(&self, snapshotter: &str, chain: &Digest) -> Result<()> {
+        let leases = self.0.plain.leases();
+        let added = leases.protect_snapshot(&self.0.id, snapshotter, chain.as_str());
+        Ok(added.await?)
     }
 }
 

@@ -77,7 +77,7 @@ impl Images {
             |body, parts| archive::read(body, &parts),
             |parts| {
                 Spool {
-                    client,
+                    lease,
                     nodes: HashMap::new(),
                 }
                 .run(parts)
@@ -102,7 +102,7 @@ impl Images {
 
 /// The archive's files on their way into the content store.
 struct Spool<'a> {
-    client: &'a Client,
+    lease: &'a Lease,
     nodes: HashMap<String, Node>,
 }
 
@@ -137,12 +137,8 @@ impl Spool<'_> {
             .filter(|digest| digest.algorithm() == "sha256");
         let reference = unique("load");
         let wanted = expected.as_ref().map_or("", Digest::as_str);
-        let mut writer = match self
-            .client
-            .content()
-            .writer(&reference, size, wanted)
-            .await?
-        {
+        let content = self.lease.client().content();
+        let mut writer = match content.writer(&reference, size, wanted).await? {
             Opened::Writer(writer) => Some(writer),
             Opened::Existing => None,
         };
@@ -165,6 +161,9 @@ impl Spool<'_> {
         }
         if let Some(mut writer) = writer {
             writer.expect(digest.as_str());
+            // First, as it may be there already: of a load that was broken off, whose blobs are
+            // about to be collected.
+            self.lease.protect(&digest).await?;
             writer.commit(&Labels::new()).await?;
         }
         Ok(Node::Blob {
@@ -361,7 +360,7 @@ impl Load<'_> {
         let silent = Progress::none();
         let unpack = Unpack {
             images: self.images,
-            client: self.client,
+            lease: self.lease,
             layers: &found.manifest.layers,
             diff_ids: &found.config.rootfs.diff_ids,
             progress: &silent,

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::fetch::Fetch;
 use crate::image::Image;
+use crate::lease::Lease;
 use crate::load::snapshot_label;
 use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
 use crate::metadata::Found;
@@ -180,7 +181,7 @@ impl Pull {
         let lease = self.images.lease().await?;
         let client = lease.client();
         let (config, config_data) = self.config(&manifest.config).await?;
-        self.layers(client, manifest, &config, progress).await?;
+        self.layers(&lease, manifest, &config, progress).await?;
         let mut labels = self.source();
         if let Some(chain) = berth_reference::chain_id(&config.rootfs.diff_ids) {
             labels.extend(snapshot_label(self.images.snapshotter(), &chain));
@@ -242,7 +243,7 @@ impl Pull {
     /// Downloads and unpacks all layers, both at once.
     async fn layers(
         &self,
-        client: &Client,
+        lease: &Lease,
         manifest: &Manifest,
         config: &ConfigFile,
         progress: &Progress,
@@ -250,14 +251,14 @@ impl Pull {
         let diff_ids = &config.rootfs.diff_ids;
         let unpack = Unpack {
             images: &self.images,
-            client,
+            lease,
             layers: &manifest.layers,
             diff_ids,
             progress,
         };
         let fetch = Fetch {
             images: &self.images,
-            client,
+            client: lease.client(),
             repository: &self.repository,
             progress,
         };

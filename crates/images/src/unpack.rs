@@ -1,18 +1,20 @@
 //! Layers become snapshots, keyed by chain ID.
 
-use berth_ctrd::{Client, Labels};
+use berth_ctrd::Labels;
 use berth_reference::{Digest, chain_ids};
 
 use tokio::sync::oneshot;
 
 use crate::image::Image;
-use crate::lease::unique;
+use crate::lease::{Lease, unique};
 use crate::load::snapshot_label;
 use crate::manifest::Descriptor;
 use crate::metadata::Metadata;
 use crate::progress::Progress;
 use crate::{Error, Images, Result};
 
+/// How often a layer is unpacked that others unpack, and have collected, at the same time.
+const RACES: u32 = 5;
 /// Tells the snapshotter what a snapshot is going to be.
 const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 
@@ -20,8 +22,8 @@ const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 #[derive(Debug)]
 pub(crate) struct Unpack<'a> {
     pub(crate) images: &'a Images,
-    /// Under the lease.
-    pub(crate) client: &'a Client,
+    /// Protects what is found and what is made.
+    pub(crate) lease: &'a Lease,
     pub(crate) layers: &'a [Descriptor],
     pub(crate) diff_ids: &'a [Digest],
     pub(crate) progress: &'a Progress,
@@ -43,7 +45,7 @@ impl Images {
     }
 
     /// Unpacks the image's layers from its blobs where snapshots are missing: for when
-    /// containerd says that one is, whatever was known before. 3 RPCs when none is, 3 more for
+    /// containerd says that one is, whatever was known before. 5 RPCs when none is, 3 more for
     /// each layer; and 1 for each layer's size.
     ///
     /// # Errors
@@ -56,7 +58,7 @@ impl Images {
         let client = lease.client();
         let unpack = Unpack {
             images: self,
-            client,
+            lease: &lease,
             layers: &image.metadata.layers,
             diff_ids: image.diff_ids(),
             progress: &Progress::none(),
@@ -78,8 +80,9 @@ impl Images {
 
 impl Unpack<'_> {
     /// Unpacks what is not there yet. `ready` has a signal for each layer that is still on its
-    /// way, so that unpacking overlaps with downloading; it is empty when all are there. 1 RPC
-    /// when all are unpacked; else 1 for each layer looked for and 3 for each unpacked.
+    /// way, so that unpacking overlaps with downloading; it is empty when all are there. 3 RPCs
+    /// when all are unpacked; else 1 for each layer looked for, 3 for each unpacked and 2 when
+    /// one is found.
     ///
     /// # Errors
     /// Also when a layer's digest is not what the configuration says.
@@ -112,19 +115,34 @@ impl Unpack<'_> {
         Ok(())
     }
 
-    /// How many layers, from the base up, are unpacked already.
+    /// How many layers, from the base up, are unpacked already. They are ours to keep.
     async fn present(&self, chain: &[Digest]) -> Result<usize> {
-        let snapshots = self.images.snapshots(self.client);
-        for n in (0..chain.len()).rev() {
-            match snapshots.stat(chain[n].as_str()).await {
-                Ok(_) => return Ok(n + 1),
-                Err(e) if e.is_not_found() => {}
-                Err(e) => return Err(e.into()),
+        for (below, layer) in chain.iter().enumerate().rev() {
+            if self.is_there(layer).await? && self.keep(layer).await? {
+                return Ok(below + 1);
             }
         }
         Ok(0)
     }
 
+    async fn is_there(&self, chain_id: &Digest) -> Result<bool> {
+        let snapshots = self.images.snapshots(self.lease.client());
+        match snapshots.stat(chain_id.as_str()).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Puts a snapshot that was seen under our lease; `false` when it has been collected before
+    /// that, as nothing else holds what a broken-off pull or load had unpacked. 2 RPCs.
+    async fn keep(&self, chain_id: &Digest) -> Result<bool> {
+        let snapshotter = self.images.snapshotter();
+        self.lease.protect_snapshot(snapshotter, chain_id).await?;
+        self.is_there(chain_id).await
+    }
+
+    /// Unpacks one layer. Whoever else does so at the same time may be faster.
     async fn layer(
         &self,
         layer: &Descriptor,
@@ -132,34 +150,49 @@ impl Unpack<'_> {
         parent: &str,
         chain_id: &Digest,
     ) -> Result<()> {
+        for _ in 0..RACES {
+            let unpacked = self.unpack(layer, diff_id, parent, chain_id).await?;
+            if unpacked || self.keep(chain_id).await? {
+                return Ok(());
+            }
+        }
+        let message = format!("snapshot {chain_id} comes and goes");
+        Err(Error::Corrupt(message))
+    }
+
+    /// One try at it; `false` when somebody else's snapshot is there instead.
+    async fn unpack(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        parent: &str,
+        chain_id: &Digest,
+    ) -> Result<bool> {
         let _flight = self
             .images
             .inner
             .flights
             .join(&format!("snapshot {chain_id}"))
             .await;
-        let snapshots = self.images.snapshots(self.client);
+        let client = self.lease.client();
+        let snapshots = self.images.snapshots(client);
         let key = format!("{} {chain_id}", unique("extract"));
         let labels = Labels::from([(SNAPSHOT_REF.to_owned(), chain_id.to_string())]);
         let mounts = match snapshots.prepare(&key, parent, &labels).await {
             Ok(mounts) => mounts,
             // The snapshot that it is going to be is there already.
-            Err(e) if e.is_already_exists() => return Ok(()),
+            Err(e) if e.is_already_exists() => return Ok(false),
             Err(e) => return Err(e.into()),
         };
-        let applied = self
-            .client
-            .diffs()
-            .apply(&layer.to_containerd(), &mounts)
-            .await;
+        let applied = client.diffs().apply(&layer.to_containerd(), &mounts).await;
         let outcome = match applied {
             Ok(actual) if actual == diff_id.as_str() => {
                 match snapshots
                     .commit(chain_id.as_str(), &key, &Labels::new())
                     .await
                 {
-                    Ok(()) => return Ok(()),
-                    Err(e) if e.is_already_exists() => Ok(()),
+                    Ok(()) => return Ok(true),
+                    Err(e) if e.is_already_exists() => Ok(false),
                     Err(e) => Err(e.into()),
                 }
             }

@@ -1,9 +1,11 @@
 //! Pulls: resumed, shared, dropped, over TLS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::host::{Host, Messages, Proxy, TestImage, TestRegistry};
 use crate::unused;
+use berth_ctrd::Labels;
 use berth_errdefs::{Classify, Kind};
 use berth_images::{Error, Platform, Progress, PullRequest};
 use berth_reference::{Digest, Reference};
@@ -218,4 +220,58 @@ async fn of_several_platforms_the_hosts_counts_whatever_else_is_pulled() {
         host.images.remove(&name, false, unused()).await.unwrap();
     }
     host.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_found_unpacked_are_kept_or_unpacked_again() {
+    let host = Host::start().await;
+    let registry = TestRegistry::start(host.directory.path());
+    let image = TestImage::new(100_000);
+    registry.push("app", "1", &image);
+    let (layers, _) = image.oci();
+    let proxy = Proxy::start(registry.address, &Digest::of(&layers[1]), 50_000);
+    let content = host.client.content();
+    let snapshots = host.client.snapshots("overlayfs");
+
+    // Only the lease of somebody else holds what was unpacked.
+    let name = format!("{}/app:1", registry.address);
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let pulled = pull.run(&Progress::none()).await.unwrap();
+    let chain = pulled.chain_id().unwrap().to_string();
+    let leases = host.client.leases();
+    let hour = Duration::from_secs(3600);
+    leases.create("other", hour, &Labels::new()).await.unwrap();
+    leases
+        .protect_snapshot("other", "overlayfs", &chain)
+        .await
+        .unwrap();
+    host.images.remove(&name, false, unused()).await.unwrap();
+    while !content.list(None).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    snapshots.stat(&chain).await.unwrap();
+
+    // It ends when the snapshots have been seen, and a layer's second try is yet to come.
+    let before = host.calls();
+    let name = format!("{}/app:1", proxy.address);
+    let pull = host.images.pull(request(&name)).await.unwrap();
+    let (tx, mut rx) = tokio::sync::mpsc::channel(16);
+    let run = async move { pull.run(&Progress::new(tx)).await };
+    let mut ended = false;
+    let end = async {
+        while let Some(message) = rx.recv().await {
+            if message.status.starts_with("Retrying in") {
+                while !host.calls_since(&before).contains_key("Stat") {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                leases.delete("other", true).await.unwrap();
+                ended = true;
+            }
+        }
+    };
+    let (pulled, ()) = tokio::join!(run, end);
+    pulled.unwrap();
+    assert!(ended, "the layer was broken off");
+    host.assert_settled().await;
+    snapshots.stat(&chain).await.unwrap();
 }

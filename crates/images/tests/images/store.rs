@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::host::{Host, Messages, TestImage, body, gzip, noise, tar};
 use crate::unused;
+use berth_ctrd::Labels;
 use berth_errdefs::{Classify, Kind};
 use berth_images::{Error, Filters, Import, InUse, Progress, Usage};
 use berth_reference::{Digest, Reference};
@@ -419,4 +420,46 @@ async fn what_is_shown_is_what_docker_shows() {
         host.images.list(&odd, false).unwrap_err().to_string(),
         "invalid filter 'odd'"
     );
+}
+
+/// Blobs that only the lease of a load broken off holds are taken over, not lost with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_keeps_what_another_left_and_containerd_collects() {
+    let host = Host::start().await;
+    let image = TestImage::new(1000);
+    let leases = host.client.leases();
+    let hour = std::time::Duration::from_secs(3600);
+    leases
+        .create("broken-off", hour, &Labels::new())
+        .await
+        .unwrap();
+    let left = host.client.with_lease("broken-off").content();
+    for blob in [&image.layers[0], &image.layers[1], &image.config] {
+        let digest = Digest::of(blob).to_string();
+        let data = bytes::Bytes::copy_from_slice(blob);
+        left.put(&digest, &digest, data, &Labels::new())
+            .await
+            .unwrap();
+    }
+    // So much behind the layers that they are through when the last chunk is asked for.
+    let mut archive = image.docker_archive("again:1");
+    archive.truncate(archive.len() - 1024);
+    let padding = vec![b'x'; 60_000];
+    let names: Vec<String> = (0..40).map(|n| format!("padding/{n}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|n| (&n[..], &padding[..])).collect();
+    archive.extend(tar(&files));
+    let end = archive.split_off(archive.len() - 1024);
+    let lease = leases.clone();
+    let end = futures::stream::once(async move {
+        lease.delete("broken-off", true).await.unwrap();
+        Ok(bytes::Bytes::from(end))
+    });
+    let input = Box::pin(body(archive).chain(end));
+    let loaded = host.images.load(input, &Progress::none()).await.unwrap();
+    assert_eq!(loaded.len(), 1);
+    host.assert_settled().await;
+    for blob in [&image.layers[0], &image.layers[1], &image.config] {
+        let digest = Digest::of(blob).to_string();
+        host.client.content().info(&digest).await.unwrap();
+    }
 }
