@@ -57,7 +57,12 @@ impl Client {
         let channel = Transport::from_static("http://containerd")
             .connect_timeout(CONNECT)
             .connect_with_connector_lazy(connector);
-        Ok(Client { channel, namespace, endpoint, lease: None })
+        Ok(Client {
+            channel,
+            namespace,
+            endpoint,
+            lease: None,
+        })
     }
 
     /// The socket this client talks to.
@@ -73,13 +78,22 @@ impl Client {
     /// A clone of this client whose calls carry the lease `id`, so that whatever they
     /// create is protected from garbage collection while the lease exists. No RPC.
     pub fn with_lease(&self, id: &str) -> Client {
-        Client { lease: id.parse().ok(), ..self.clone() }
+        Client {
+            lease: id.parse().ok(),
+            ..self.clone()
+        }
     }
 
     /// containerd's version and revision. 1 RPC (`Version.Version`).
     pub async fn version(&self) -> Result<(String, String)> {
         let mut c = svc::version_client::VersionClient::new(self.channel());
-        let v = self.call("Version.Version", Duration::from_secs(5), c.version(self.request(()))).await?;
+        let v = self
+            .call(
+                "Version.Version",
+                Duration::from_secs(5),
+                c.version(self.request(())),
+            )
+            .await?;
         Ok((v.version, v.revision))
     }
 
@@ -108,20 +122,27 @@ impl Client {
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(Error::from_status(method, status)),
-            Err(_) => Err(Error::Timeout { method, seconds: limit.as_secs() }),
+            Err(_) => Err(Error::Timeout {
+                method,
+                seconds: limit.as_secs(),
+            }),
         }
     }
 
     pub(crate) fn content_client(&self) -> svc::content_client::ContentClient<Channel> {
-        svc::content_client::ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+        svc::content_client::ContentClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
     }
 
-    pub(crate) fn snapshots_client(&self) -> svc::snapshots::snapshots_client::SnapshotsClient<Channel> {
+    pub(crate) fn snapshots_client(
+        &self,
+    ) -> svc::snapshots::snapshots_client::SnapshotsClient<Channel> {
         svc::snapshots::snapshots_client::SnapshotsClient::new(self.channel())
     }
 
     pub(crate) fn containers_client(&self) -> svc::containers_client::ContainersClient<Channel> {
-        svc::containers_client::ContainersClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+        svc::containers_client::ContainersClient::new(self.channel())
+            .max_decoding_message_size(MAX_MESSAGE)
     }
 
     pub(crate) fn tasks_client(&self) -> svc::tasks_client::TasksClient<Channel> {

@@ -60,7 +60,10 @@ pub struct RuncOptions {
 impl RuncOptions {
     fn to_any(&self) -> Any {
         let value = prost::Message::encode_to_vec(self);
-        Any { type_url: "containerd.runc.v1.Options".to_owned(), value }
+        Any {
+            type_url: "containerd.runc.v1.Options".to_owned(),
+            value,
+        }
     }
 }
 
@@ -119,20 +122,28 @@ impl Client {
             labels: to_labels(&new.labels),
             image: new.image,
             runtime: Some(runtime),
-            spec: Some(Any { type_url: SPEC_TYPE.to_owned(), value: new.spec }),
+            spec: Some(Any {
+                type_url: SPEC_TYPE.to_owned(),
+                value: new.spec,
+            }),
             snapshotter: new.snapshotter,
             snapshot_key: new.snapshot,
             ..Default::default()
         };
         let mut c = self.containers_client();
-        let call = c.create(self.request(svc::CreateContainerRequest { container: Some(container) }));
+        let call = c.create(self.request(svc::CreateContainerRequest {
+            container: Some(container),
+        }));
         self.call("Containers.Create", CALL, call).await?;
         Ok(self.container(id))
     }
 
     /// The handle of a container that exists already (made before a restart). No RPC.
     pub fn container(&self, id: impl Into<Arc<str>>) -> Container {
-        Container { client: self.clone(), id: id.into() }
+        Container {
+            client: self.clone(),
+            id: id.into(),
+        }
     }
 
     /// The ids of all containers of the namespace. 1 RPC (`Containers.List`).
@@ -140,7 +151,11 @@ impl Client {
         let mut c = self.containers_client();
         let call = c.list(self.request(svc::ListContainersRequest::default()));
         let answer = self.call("Containers.List", CALL, call).await?;
-        Ok(answer.containers.into_iter().map(|container| container.id).collect())
+        Ok(answer
+            .containers
+            .into_iter()
+            .map(|container| container.id)
+            .collect())
     }
 
     /// Every task of the namespace. 1 RPC (`Tasks.List`).
@@ -152,7 +167,11 @@ impl Client {
             status: p.status().into(),
             exit: exit_of(p.exit_status, p.exited_at),
             // containerd 1.6 answers the container's id as `id`.
-            container: if p.container_id.is_empty() { p.id } else { p.container_id },
+            container: if p.container_id.is_empty() {
+                p.id
+            } else {
+                p.container_id
+            },
             pid: p.pid,
         };
         Ok(answer.tasks.into_iter().map(info).collect())
@@ -198,8 +217,16 @@ impl Container {
     /// [`crate::Error::is_not_found`] when it is gone already.
     pub async fn delete(&self) -> Result<()> {
         let mut c = self.client.containers_client();
-        let request = svc::DeleteContainerRequest { id: self.id.to_string() };
-        self.client.call("Containers.Delete", CALL, c.delete(self.client.request(request))).await?;
+        let request = svc::DeleteContainerRequest {
+            id: self.id.to_string(),
+        };
+        self.client
+            .call(
+                "Containers.Delete",
+                CALL,
+                c.delete(self.client.request(request)),
+            )
+            .await?;
         Ok(())
     }
 }

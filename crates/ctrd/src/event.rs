@@ -48,9 +48,15 @@ impl Client {
         let mut pause = RETRY.0;
         loop {
             let mut c = svc::events_client::EventsClient::new(self.channel());
-            let filters = vec![format!("topic==\"/tasks/oom\",namespace=={}", self.namespace())];
+            let filters = vec![format!(
+                "topic==\"/tasks/oom\",namespace=={}",
+                self.namespace()
+            )];
             // Resolves only with the first event.
-            match c.subscribe(self.request(svc::SubscribeRequest { filters })).await {
+            match c
+                .subscribe(self.request(svc::SubscribeRequest { filters }))
+                .await
+            {
                 Ok(answer) => {
                     pause = RETRY.0;
                     let mut stream = answer.into_inner();
@@ -78,7 +84,9 @@ fn read(envelope: containerd_client::types::Envelope) -> Option<Event> {
     match envelope.topic.as_str() {
         "/tasks/oom" => {
             let oom = events::TaskOom::decode(value.as_slice()).ok()?;
-            Some(Event::OutOfMemory { container: oom.container_id })
+            Some(Event::OutOfMemory {
+                container: oom.container_id,
+            })
         }
         _ => None,
     }

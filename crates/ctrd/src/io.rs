@@ -45,7 +45,12 @@ pub struct Streams {
 impl FifoSet {
     /// The FIFOs `<directory>/<name>-stdin`, `…-stdout` and `…-stderr`. Touches nothing.
     pub fn new(directory: &Path, name: &str, stdin: bool, terminal: bool) -> FifoSet {
-        FifoSet { directory: directory.to_owned(), name: name.to_owned(), stdin, terminal }
+        FifoSet {
+            directory: directory.to_owned(),
+            name: name.to_owned(),
+            stdin,
+            terminal,
+        }
     }
 
     /// Makes the FIFOs and opens our ends. To be called before the task or process is made; read
@@ -72,7 +77,9 @@ impl FifoSet {
     pub fn open(&self) -> Result<Streams> {
         let receiver = |stream: &str| {
             let path = self.path(stream);
-            pipe::OpenOptions::new().open_receiver(&path).map_err(|e| failed("open FIFO", &path, e))
+            pipe::OpenOptions::new()
+                .open_receiver(&path)
+                .map_err(|e| failed("open FIFO", &path, e))
         };
         let stdin = if self.stdin {
             let path = self.path("stdin");
@@ -82,8 +89,16 @@ impl FifoSet {
         } else {
             None
         };
-        let stderr = if self.terminal { None } else { Some(receiver("stderr")?) };
-        Ok(Streams { stdin, stdout: receiver("stdout")?, stderr })
+        let stderr = if self.terminal {
+            None
+        } else {
+            Some(receiver("stderr")?)
+        };
+        Ok(Streams {
+            stdin,
+            stdout: receiver("stdout")?,
+            stderr,
+        })
     }
 
     /// Removes the FIFOs; what is missing is no error.
@@ -105,7 +120,11 @@ impl FifoSet {
     }
 
     pub(crate) fn stdin_path(&self) -> String {
-        if self.stdin { self.text("stdin") } else { String::new() }
+        if self.stdin {
+            self.text("stdin")
+        } else {
+            String::new()
+        }
     }
 
     pub(crate) fn stdout_path(&self) -> String {
@@ -113,7 +132,11 @@ impl FifoSet {
     }
 
     pub(crate) fn stderr_path(&self) -> String {
-        if self.terminal { String::new() } else { self.text("stderr") }
+        if self.terminal {
+            String::new()
+        } else {
+            self.text("stderr")
+        }
     }
 
     pub(crate) fn terminal(&self) -> bool {
@@ -137,7 +160,10 @@ impl FifoSet {
 }
 
 fn failed(what: &str, path: &Path, source: io::Error) -> Error {
-    Error::Io { what: format!("{what} {}", path.display()), source }
+    Error::Io {
+        what: format!("{what} {}", path.display()),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -151,8 +177,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let fifos = FifoSet::new(dir.path(), "init", true, false);
         let mut streams = fifos.create()?;
-        let mut shim_out =
-            pipe::OpenOptions::new().open_sender(dir.path().join("init-stdout"))?;
+        let mut shim_out = pipe::OpenOptions::new().open_sender(dir.path().join("init-stdout"))?;
         shim_out.write_all(b"hello").await?;
         let mut got = [0; 5];
         streams.stdout.read_exact(&mut got).await?;
@@ -184,13 +209,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reopening_keeps_what_was_written_meanwhile() -> Result<(), Box<dyn std::error::Error>> {
+    async fn reopening_keeps_what_was_written_meanwhile() -> Result<(), Box<dyn std::error::Error>>
+    {
         let dir = tempfile::tempdir()?;
         let fifos = FifoSet::new(dir.path(), "init", false, true);
         let first = fifos.create()?;
         // The shim holds both ends.
         let path = dir.path().join("init-stdout");
-        let mut shim = pipe::OpenOptions::new().read_write(true).open_sender(&path)?;
+        let mut shim = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_sender(&path)?;
         drop(first);
         shim.write_all(b"while you were out").await?;
         let mut again = fifos.open()?;

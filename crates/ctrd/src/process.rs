@@ -32,10 +32,14 @@ impl Process {
     /// The runtime's own words, e.g. that the command was not found.
     pub async fn start(&self) -> Result<u32> {
         let client = &self.container.client;
-        let request =
-            svc::StartRequest { container_id: self.container(), exec_id: self.exec.clone() };
+        let request = svc::StartRequest {
+            container_id: self.container(),
+            exec_id: self.exec.clone(),
+        };
         let mut c = client.tasks_client();
-        let answer = client.call("Tasks.Start", CALL, c.start(client.request(request))).await?;
+        let answer = client
+            .call("Tasks.Start", CALL, c.start(client.request(request)))
+            .await?;
         Ok(answer.pid)
     }
 
@@ -48,10 +52,15 @@ impl Process {
         let client = &self.container.client;
         let mut pause = RETRY.0;
         loop {
-            let request =
-                svc::WaitRequest { container_id: self.container(), exec_id: self.exec.clone() };
+            let request = svc::WaitRequest {
+                container_id: self.container(),
+                exec_id: self.exec.clone(),
+            };
             let mut c = client.tasks_client();
-            match client.call("Tasks.Wait", FOREVER, c.wait(client.request(request))).await {
+            match client
+                .call("Tasks.Wait", FOREVER, c.wait(client.request(request)))
+                .await
+            {
                 Ok(answer) => return Ok(exit_of(answer.exit_status, answer.exited_at)),
                 // Shutting down, containerd cancels the waits it holds.
                 Err(error) if error.is_unreachable() || error.is_cancelled() => {
@@ -77,7 +86,9 @@ impl Process {
             all,
         };
         let mut c = client.tasks_client();
-        client.call("Tasks.Kill", CALL, c.kill(client.request(request))).await?;
+        client
+            .call("Tasks.Kill", CALL, c.kill(client.request(request)))
+            .await?;
         Ok(())
     }
 
@@ -91,7 +102,13 @@ impl Process {
             height: height.into(),
         };
         let mut c = client.tasks_client();
-        client.call("Tasks.ResizePty", CALL, c.resize_pty(client.request(request))).await?;
+        client
+            .call(
+                "Tasks.ResizePty",
+                CALL,
+                c.resize_pty(client.request(request)),
+            )
+            .await?;
         Ok(())
     }
 
@@ -106,7 +123,9 @@ impl Process {
             stdin: true,
         };
         let mut c = client.tasks_client();
-        client.call("Tasks.CloseIO", CALL, c.close_io(client.request(request))).await?;
+        client
+            .call("Tasks.CloseIO", CALL, c.close_io(client.request(request)))
+            .await?;
         Ok(())
     }
 
@@ -119,8 +138,12 @@ impl Process {
         let client = &self.container.client;
         let mut c = client.tasks_client();
         let answer = if self.exec.is_empty() {
-            let request = svc::DeleteTaskRequest { container_id: self.container() };
-            client.call("Tasks.Delete", CALL, c.delete(client.request(request))).await?
+            let request = svc::DeleteTaskRequest {
+                container_id: self.container(),
+            };
+            client
+                .call("Tasks.Delete", CALL, c.delete(client.request(request)))
+                .await?
         } else {
             let request = svc::DeleteProcessRequest {
                 container_id: self.container(),

@@ -67,7 +67,11 @@ pub struct Task {
 
 impl Task {
     pub(crate) fn new(container: Container, pid: u32) -> Task {
-        Task { init: Process::new(container.clone(), String::new()), container, pid }
+        Task {
+            init: Process::new(container.clone(), String::new()),
+            container,
+            pid,
+        }
     }
 
     /// The container it belongs to.
@@ -83,18 +87,26 @@ impl Task {
     /// Freezes every process. 1 RPC (`Tasks.Pause`).
     pub async fn pause(&self) -> Result<()> {
         let client = &self.container.client;
-        let request = svc::PauseTaskRequest { container_id: self.container.id.to_string() };
+        let request = svc::PauseTaskRequest {
+            container_id: self.container.id.to_string(),
+        };
         let mut c = client.tasks_client();
-        client.call("Tasks.Pause", CALL, c.pause(client.request(request))).await?;
+        client
+            .call("Tasks.Pause", CALL, c.pause(client.request(request)))
+            .await?;
         Ok(())
     }
 
     /// Lets frozen processes go on. 1 RPC (`Tasks.Resume`).
     pub async fn resume(&self) -> Result<()> {
         let client = &self.container.client;
-        let request = svc::ResumeTaskRequest { container_id: self.container.id.to_string() };
+        let request = svc::ResumeTaskRequest {
+            container_id: self.container.id.to_string(),
+        };
         let mut c = client.tasks_client();
-        client.call("Tasks.Resume", CALL, c.resume(client.request(request))).await?;
+        client
+            .call("Tasks.Resume", CALL, c.resume(client.request(request)))
+            .await?;
         Ok(())
     }
 
@@ -112,10 +124,15 @@ impl Task {
             stdout: io.stdout_path(),
             stderr: io.stderr_path(),
             terminal: io.terminal(),
-            spec: Some(Any { type_url: PROCESS_TYPE.to_owned(), value: process }),
+            spec: Some(Any {
+                type_url: PROCESS_TYPE.to_owned(),
+                value: process,
+            }),
         };
         let mut c = client.tasks_client();
-        client.call("Tasks.Exec", CALL, c.exec(client.request(request))).await?;
+        client
+            .call("Tasks.Exec", CALL, c.exec(client.request(request)))
+            .await?;
         Ok(Process::new(self.container.clone(), id.to_owned()))
     }
 
