@@ -112,8 +112,11 @@ impl Shared {
         let endpoint = Arc::new(endpoint);
         let adopted = self.bridged().and_then(|bridged| {
             if self.lease_again(bridged, &endpoint)? {
-                let attach = rtnl::set_controller(&endpoint.host_ifname, bridged.bridge.index);
-                if let Err(error) = desk.host.apply(vec![attach]) {
+                let attached = self.on_bridge(bridged, &mut desk.host, |host, bridge| {
+                    let attach = rtnl::set_controller(&endpoint.host_ifname, bridge.index);
+                    host.apply(vec![attach])
+                });
+                if let Err(error) = attached {
                     bridged.leases().release(&endpoint.endpoint_id);
                     return Err(error);
                 }
@@ -206,12 +209,13 @@ impl Shared {
             }
         };
         let endpoint_id = networks::new_id();
+        let net = bridged.bridge().net;
         let endpoint = Endpoint {
             container: request.id.clone(),
             network_id: self.network_id.clone(),
             ip,
-            prefix_len: bridged.bridge.net.prefix_len(),
-            gateway: bridged.bridge.net.addr(),
+            prefix_len: net.prefix_len(),
+            gateway: net.addr(),
             mac: request.mac.unwrap_or_else(|| Mac::of(ip)),
             host_ifname: format!("veth{}", endpoint_id.get(..10).unwrap_or_default()),
             ports: ports.iter().map(|held| held.port.clone()).collect(),
@@ -256,15 +260,17 @@ impl Shared {
         use std::os::fd::AsFd;
         let net = ipnet::Ipv4Net::new(endpoint.ip, endpoint.prefix_len)
             .map_err(|e| Error::Invalid(e.to_string()))?;
-        desk.host.apply(rtnl::add_veth(&Veth {
-            host: &endpoint.host_ifname,
-            bridge: bridged.bridge.index,
-            netns: namespace.as_fd(),
-            mac: endpoint.mac,
-            mtu: self.config.bridge.mtu,
-            alias: self.mark(&endpoint.container),
-            port: port_settings(self.config.bridge.icc),
-        }))?;
+        self.on_bridge(bridged, &mut desk.host, |host, bridge| {
+            host.apply(rtnl::add_veth(&Veth {
+                host: &endpoint.host_ifname,
+                bridge: bridge.index,
+                netns: namespace.as_fd(),
+                mac: endpoint.mac,
+                mtu: self.config.bridge.mtu,
+                alias: self.mark(&endpoint.container),
+                port: port_settings(self.config.bridge.icc),
+            }))
+        })?;
         desk.home.visit(namespace, || {
             let mut inside = Rtnl::open()?;
             let index = inside

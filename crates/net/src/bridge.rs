@@ -16,12 +16,34 @@ use crate::{BridgeConfig, Error, Mac, Result};
 pub(crate) struct Bridge {
     pub(crate) name: String,
     pub(crate) index: u32,
+    pub(crate) mac: Option<Mac>,
     /// Its own address with the subnet's prefix length.
     pub(crate) net: Ipv4Net,
     /// Whether we made it.
     pub(crate) ours: bool,
     /// Whether we made it just now.
     pub(crate) fresh: bool,
+}
+
+/// Finds the bridge again or, as long as it was ours, makes it again as it was: containers remember
+/// its address and MAC.
+///
+/// Errors: [`Error::BridgeGone`], else as [`set_up`].
+pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Result<Bridge> {
+    if !was.ours && host.index(&was.name)?.is_none() {
+        return Err(Error::BridgeGone(was.name.clone()));
+    }
+    let config = BridgeConfig {
+        address: Some(was.net),
+        ..config.clone()
+    };
+    let found = find_or_make(&config, None, was.mac, host)?;
+    tracing::warn!(
+        bridge = found.name,
+        made = found.fresh,
+        "the bridge was gone"
+    );
+    Ok(found)
 }
 
 /// Finds or makes the bridge. `made` is what an earlier run
@@ -34,13 +56,22 @@ pub(crate) fn set_up(
     made: Option<&Made>,
     host: &mut Rtnl,
 ) -> Result<Bridge> {
+    find_or_make(config, made, None, host)
+}
+
+fn find_or_make(
+    config: &BridgeConfig,
+    made: Option<&Made>,
+    mac: Option<Mac>,
+    host: &mut Rtnl,
+) -> Result<Bridge> {
     if let Some(net) = config.address {
         check_address(net)?;
     }
     let made = made.filter(|made| made.name == config.name);
     let bridge = match host.index(&config.name)? {
         Some(index) => existing(config, made, host, index)?,
-        None => create(config, made, host)?,
+        None => create(config, made, mac.unwrap_or_else(random_mac), host)?,
     };
     let prepared = prepare(config, &bridge, host);
     if prepared.is_err() && bridge.fresh {
@@ -108,6 +139,7 @@ fn existing(
     let bridge = |net| Bridge {
         name: config.name.clone(),
         index,
+        mac: link.and_then(|link| link.mac),
         net,
         ours,
         fresh: false,
@@ -121,7 +153,7 @@ fn existing(
         (Some(_), Some(_)) if ours => {
             // The subnet was changed in the configuration.
             host.apply(vec![rtnl::delete_link(&config.name)])?;
-            create(config, made, host)
+            create(config, made, random_mac(), host)
         }
         (Some(wanted), Some(net)) => Err(Error::Invalid(format!(
             "bridge {} exists with address {net}, not {wanted}; remove it or the setting",
@@ -135,13 +167,17 @@ fn existing(
     }
 }
 
-fn create(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result<Bridge> {
-    let net = choose(config, made, host)?;
+fn random_mac() -> Mac {
     let mut mac = [0x02, 0x42, 0, 0, 0, 0];
     if let Some(random) = mac.get_mut(2..) {
         rand::rng().fill_bytes(random);
     }
-    host.apply(vec![rtnl::add_bridge(&config.name, Mac(mac))])?;
+    Mac(mac)
+}
+
+fn create(config: &BridgeConfig, made: Option<&Made>, mac: Mac, host: &mut Rtnl) -> Result<Bridge> {
+    let net = choose(config, made, host)?;
+    host.apply(vec![rtnl::add_bridge(&config.name, mac)])?;
     let marked = host.apply(vec![rtnl::set_alias(&config.name, &mark(config))]);
     let addressed = marked
         .and_then(|()| host.index(&config.name))
@@ -155,6 +191,7 @@ fn create(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result
         Ok(index) => Ok(Bridge {
             name: config.name.clone(),
             index,
+            mac: Some(mac),
             net,
             ours: true,
             fresh: true,

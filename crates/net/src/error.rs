@@ -59,6 +59,9 @@ pub enum Error {
     /// The bridge network is disabled (`bridge=none`).
     #[error("network bridge not found")]
     BridgeDisabled,
+    /// The bridge was deleted behind our back, and it is not ours to make again.
+    #[error("could not find bridge {0}: no such network interface")]
+    BridgeGone(String),
     /// A netlink request was refused.
     #[error("{what}: {source}")]
     Netlink {
@@ -133,6 +136,7 @@ impl Classify for Error {
             | Error::PortAllocated { .. }
             | Error::PortsExhausted
             | Error::PortBind { .. }
+            | Error::BridgeGone(_)
             | Error::Netlink { .. }
             | Error::Nft(_)
             | Error::Io { .. }

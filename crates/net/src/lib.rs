@@ -19,6 +19,7 @@ mod netns;
 mod networks;
 mod ports;
 mod reap;
+mod repair;
 pub mod resolv;
 mod rtnl;
 mod rules;

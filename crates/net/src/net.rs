@@ -161,7 +161,7 @@ impl Net {
 
     /// The default bridge; `None` when disabled. Does not wait.
     pub fn bridge_info(&self) -> Option<BridgeInfo> {
-        let bridge = &self.shared.bridged.as_ref()?.bridge;
+        let bridge = self.shared.bridged.as_ref()?.bridge();
         Some(BridgeInfo {
             name: bridge.name.clone(),
             gateway: bridge.net.addr(),
@@ -195,8 +195,9 @@ impl Net {
             bridged.firewall.end(!keep, done);
             bridged.reaper.end();
             errors.extend(wait("removing rules", answer).await.err());
-            if bridged.bridge.ours && !keep {
-                let name = bridged.bridge.name.clone();
+            let bridge = bridged.bridge();
+            if bridge.ours && !keep {
+                let name = bridge.name.clone();
                 let deleted = self.call("deleting the bridge", move |_, desk, reply| {
                     let _ = reply.send(desk.host.apply(vec![rtnl::delete_link(&name)]));
                 });

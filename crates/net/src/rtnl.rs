@@ -43,6 +43,7 @@ pub(crate) struct Request {
 pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) alias: Option<String>,
+    pub(crate) mac: Option<Mac>,
     /// Whether it is a bridge.
     pub(crate) bridge: bool,
 }
@@ -127,12 +128,16 @@ impl Rtnl {
             let mut link = Link {
                 name: String::new(),
                 alias: None,
+                mac: None,
                 bridge: false,
             };
             for attribute in message.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => link.name = name,
                     LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                    LinkAttribute::Address(bytes) => {
+                        link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac);
+                    }
                     LinkAttribute::LinkInfo(info) => {
                         link.bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge));
                     }
@@ -354,22 +359,28 @@ pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
         },
         set_alias(veth.host, &veth.alias),
     ];
-    if !veth.port.is_empty() {
-        let mut port = LinkMessage::default();
-        port.attributes = vec![
-            LinkAttribute::IfName(veth.host.into()),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(veth.port.clone())),
-            ]),
-        ];
-        requests.push(Request {
-            message: RouteNetlinkMessage::NewLink(port),
-            flags: 0,
-            what: format!("configure bridge port {}", veth.host),
-        });
-    }
+    requests.extend(configure_port(veth.host, &veth.port));
     requests
+}
+
+/// Says how the bridge treats the port that a link is; nothing to do without settings.
+pub(crate) fn configure_port(name: &str, settings: &[InfoBridgePort]) -> Option<Request> {
+    if settings.is_empty() {
+        return None;
+    }
+    let mut port = LinkMessage::default();
+    port.attributes = vec![
+        LinkAttribute::IfName(name.into()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(settings.to_vec())),
+        ]),
+    ];
+    Some(Request {
+        message: RouteNetlinkMessage::NewLink(port),
+        flags: 0,
+        what: format!("configure bridge port {name}"),
+    })
 }
 
 /// Puts a link under a bridge.

@@ -39,7 +39,8 @@ pub(crate) struct Shared {
 /// The bridge network, where there is one.
 #[derive(Debug)]
 pub(crate) struct Bridged {
-    pub(crate) bridge: Bridge,
+    bridge: ArcSwap<Bridge>,
+    repairing: Mutex<()>,
     pub(crate) firewall: Firewall,
     pub(crate) reaper: Reaper,
     leases: Mutex<Leases>,
@@ -75,6 +76,23 @@ impl Bridged {
     pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The bridge device as it was last seen.
+    pub(crate) fn bridge(&self) -> Arc<Bridge> {
+        self.bridge.load_full()
+    }
+
+    /// Keeps others from repairing the bridge at the same time.
+    pub(crate) fn repairing(&self) -> MutexGuard<'_, ()> {
+        self.repairing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the device that is there instead of the one that was.
+    pub(crate) fn replace(&self, bridge: Bridge) {
+        self.bridge.store(Arc::new(bridge));
+    }
 }
 
 impl Shared {
@@ -89,7 +107,10 @@ impl Shared {
         };
         let (threads, workers) = Threads::start()?;
         handles.extend(workers);
-        let networks = record.networks(&config.bridge, bridged.as_ref().map(|b| &b.bridge));
+        let networks = record.networks(
+            &config.bridge,
+            bridged.as_ref().map(Bridged::bridge).as_deref(),
+        );
         Ok(Self {
             network_id: record.bridge_id,
             pins,
@@ -197,7 +218,8 @@ fn open_on(
         held: HashMap::new(),
     });
     Ok(Bridged {
-        bridge,
+        bridge: ArcSwap::from_pointee(bridge),
+        repairing: Mutex::default(),
         firewall,
         reaper,
         leases,

@@ -3,5 +3,6 @@
 
 mod lifecycle;
 mod reach;
+mod repair;
 mod settings;
 mod world;
