@@ -13,6 +13,9 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The pause before asking again after containerd went away: doubled each time up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How many odd failures of a wait are forgiven.
+const FAILURES: u32 = 5;
+
 /// A process inside a task. Clones are handles of the same process.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -51,6 +54,7 @@ impl Process {
     pub async fn wait(&self) -> Result<ExitStatus> {
         let client = &self.container.client;
         let mut pause = RETRY.0;
+        let mut failures = 0;
         loop {
             let request = svc::WaitRequest {
                 container_id: self.container(),
@@ -66,6 +70,12 @@ impl Process {
                 Err(error) if error.is_unreachable() || error.is_cancelled() => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
+                }
+                // A shim that dies under a wait is reported as an odd failure first, and as what
+                // it is (not found) by the next one.
+                Err(error) if !error.is_not_found() && failures < FAILURES => {
+                    failures += 1;
+                    tokio::time::sleep(RETRY.0).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -21,9 +21,9 @@ use crate::container::handle::{Handle, View};
 use crate::container::record::{Record, RunState, STATE};
 use crate::container::state::Phase;
 use crate::options::CreateOptions;
-use crate::shared::{Shared, blocking, runtime_of};
+use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, mounts, names, network};
+use crate::{Error, Result, mounts, names, network, runtimes};
 
 /// Keeps a container's snapshot from containerd's garbage collection.
 const GC_ROOT: &str = "containerd.io/gc.root";
@@ -109,7 +109,7 @@ fn draft(
     let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
     berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd).map_err(Error::from_lower)?;
     berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config).map_err(Error::from_lower)?;
-    runtime_of(live, &host_config.runtime)?;
+    runtimes::resolve(live, &host_config.runtime)?;
     mounts::binds(&host_config)?;
     for entry in &host_config.extra_hosts {
         berth_net::hosts::split_extra(entry).map_err(Error::from_lower)?;
@@ -179,6 +179,10 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
         if config.entrypoint.is_none() {
             config.entrypoint.clone_from(&image.entrypoint);
         }
+    }
+    // How clients ask for no entrypoint, not even the image's.
+    if matches!(config.entrypoint.as_deref(), Some([only]) if only.is_empty()) {
+        config.entrypoint = None;
     }
     if config.working_dir.is_empty() {
         config.working_dir.clone_from(&image.working_dir);
@@ -375,6 +379,12 @@ mod tests {
         let mut config = wire::ContainerConfig { cmd: words(&["ls"]), ..Default::default() };
         merge(&mut config, &image());
         assert_eq!((config.entrypoint, config.cmd), (words(&["/entry"]), words(&["ls"])));
+        let none = words(&[""]);
+        let mut config = wire::ContainerConfig { entrypoint: none, cmd: words(&["ls", ""]), ..Default::default() };
+        merge(&mut config, &image());
+        assert_eq!(config.entrypoint, None);
+        let record = Record { config, ..Record::default() };
+        assert_eq!(record.command(), ["ls", ""], "an empty argument is one");
     }
 
     #[test]

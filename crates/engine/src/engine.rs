@@ -31,6 +31,9 @@ use crate::{Error, Result, create, exec, info, inspect, list, names, networks, r
 /// Seconds between the first signal and SIGKILL where nobody says.
 const STOP_TIMEOUT: u64 = 10;
 
+/// How long the end of the daemon waits for what SIGKILL has ended to be cleaned up.
+const LAST: Duration = Duration::from_secs(15);
+
 /// What the engine is made of.
 #[derive(Debug)]
 pub struct Setup {
@@ -96,10 +99,14 @@ impl Engine {
         shared.closing.store(true, Ordering::Release);
         if !live.user.live_restore {
             let index = shared.table.load();
-            let running = index.all().filter(|handle| handle.view().run.status.is_running());
-            let stops = running.map(|handle| stop_for_good(&live, handle.clone(), timeout));
-            join_all(stops).await;
-            let limit = Duration::from_secs(15);
+            // All of them: one may just be starting. Those that do not run answer at once.
+            let stops = index.all().map(|handle| stop_for_good(&live, handle.clone(), timeout));
+            let stops = join_all(stops);
+            match timeout {
+                Some(timeout) => drop(tokio::time::timeout(timeout + LAST, stops).await),
+                None => drop(stops.await),
+            }
+            let limit = LAST;
             let mut teardowns = shared.teardowns.subscribe();
             let _ = tokio::time::timeout(limit, teardowns.wait_for(|running| *running == 0)).await;
         }

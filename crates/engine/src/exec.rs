@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use berth_config::Live;
@@ -22,8 +23,8 @@ use crate::shared::{Shared, blocking};
 use crate::stdio::{Chunk, Hub, Session};
 use crate::{Error, Result};
 
-/// How many ended execs of one container are remembered, for who asks for their exit code.
-const REMEMBERED: usize = 64;
+/// How long an ended exec is remembered, for who asks for its exit code.
+const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// The exit code of what SIGKILL ended.
 const KILLED: i64 = 128 + 9;
@@ -41,7 +42,18 @@ enum Stage {
     Created,
     Starting,
     Running { pid: u32, process: Process },
-    Ended { code: i64 },
+    Ended { code: i64, at: Instant },
+}
+
+impl Stage {
+    fn ended(code: i64) -> Arc<Stage> {
+        Arc::new(Stage::Ended { code, at: Instant::now() })
+    }
+
+    /// Whether whoever wanted to know its end has had the time to ask.
+    fn is_forgettable(&self, now: Instant) -> bool {
+        matches!(self, Stage::Ended { at, .. } if now.duration_since(*at) > REMEMBERED)
+    }
 }
 
 /// One exec.
@@ -62,16 +74,8 @@ impl Execs {
 
     fn insert(&self, exec: Arc<Exec>) {
         self.change(|table| {
-            let ended = |other: &Arc<Exec>| {
-                other.container.id() == exec.container.id()
-                    && matches!(**other.stage.load(), Stage::Ended { .. })
-            };
-            let old: Vec<_> = table.values().filter(|other| ended(other)).map(|e| e.id.clone()).collect();
-            if old.len() >= REMEMBERED {
-                for id in old {
-                    table.remove(&id);
-                }
-            }
+            let now = Instant::now();
+            table.retain(|_, other| !other.stage.load().is_forgettable(now));
             table.insert(exec.id.clone(), exec);
         });
     }
@@ -82,7 +86,7 @@ impl Execs {
         for exec in table.values().filter(|exec| &**exec.container.id() == container) {
             exec.stage.rcu(|stage| match &**stage {
                 Stage::Ended { .. } => stage.clone(),
-                _ => Arc::new(Stage::Ended { code: KILLED }),
+                _ => Stage::ended(KILLED),
             });
         }
     }
@@ -199,7 +203,7 @@ pub(crate) fn inspect(shared: &Shared, id: &str) -> Result<wire::ExecInspect> {
         Stage::Created => (false, None, 0),
         Stage::Starting => (true, None, 0),
         Stage::Running { pid, .. } => (true, None, i64::from(*pid)),
-        Stage::Ended { code } => (false, Some(*code), 0),
+        Stage::Ended { code, .. } => (false, Some(*code), 0),
     };
     let request = &exec.request;
     let mut words = request.cmd.iter().cloned();
@@ -286,7 +290,7 @@ impl Run {
                 self.end(process, session).await;
             }
             Err((error, code)) => {
-                exec.stage.store(Arc::new(Stage::Ended { code }));
+                exec.stage.store(Stage::ended(code));
                 exec.hub.end();
                 let _ = told.send(Err(error));
             }
@@ -332,7 +336,7 @@ impl Run {
             tracing::warn!(exec = self.exec.id, %error, "deleting an exec");
         }
         // Ended before its streams end: who reads to the end finds the exit code.
-        self.exec.stage.store(Arc::new(Stage::Ended { code }));
+        self.exec.stage.store(Stage::ended(code));
         for error in session.finish().await {
             tracing::warn!(exec = self.exec.id, error, "ending an exec");
         }
@@ -355,4 +359,18 @@ fn failure(error: berth_ctrd::Error) -> (Error, i64) {
     let missing = message.contains("executable file not found") || message.contains("no such file or directory");
     let code = if missing { 127 } else { 126 };
     (Error::invalid(message), code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_exec_can_be_asked_for_its_exit_code_for_a_while() {
+        let ended = Stage::ended(3);
+        let now = Instant::now();
+        assert!(!ended.is_forgettable(now));
+        assert!(ended.is_forgettable(now + REMEMBERED + Duration::from_secs(1)));
+        assert!(!Stage::Created.is_forgettable(now + 2 * REMEMBERED));
+    }
 }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::Live;
-use berth_ctrd::{FifoSet, Status as TaskStatus, TaskInfo};
-use berth_logs::{LogConfig, Logger};
+use berth_ctrd::{FifoSet, Status as TaskStatus, Streams, TaskInfo};
+use berth_errdefs::{Classify, Kind};
+use berth_logs::Logger;
+use berth_store::Durability;
 use jiff::Timestamp;
 
 use crate::container::actor::{Actor, Beginning, UNKNOWN_EXIT};
@@ -37,6 +39,13 @@ struct Found {
     damaged: bool,
 }
 
+/// A container that is back.
+struct Back {
+    handle: Arc<Handle>,
+    /// It was being removed.
+    unwanted: bool,
+}
+
 /// Brings back every container there was.
 pub(crate) async fn recover(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<()> {
     let found = {
@@ -45,22 +54,22 @@ pub(crate) async fn recover(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<()
     };
     let tasks = tasks(shared).await?;
     let mut running = HashSet::new();
-    let mut auto_remove = Vec::new();
+    let mut doomed = Vec::new();
     for found in found {
         let task = tasks.get(found.record.id.as_str());
-        let handle = bring_back(shared, live, found, task).await;
+        let Back { handle, unwanted } = bring_back(shared, live, found, task).await;
         let view = handle.view();
         if view.run.status.is_running() {
             running.insert(view.record.id.clone());
-        } else if view.record.host.auto_remove {
-            auto_remove.push(handle);
+        } else if unwanted || (view.record.host.auto_remove && view.run.generation > 0) {
+            doomed.push(handle);
         }
     }
     sweep(shared, running).await;
-    for handle in auto_remove {
+    for handle in doomed {
         tokio::spawn(async move {
             if let Err(error) = handle.ask(Wish::Remove { force: false }).await {
-                tracing::warn!(id = %handle.id(), %error, "removing a container that was to be removed at its end");
+                tracing::warn!(id = %handle.id(), %error, "removing a container that was to be removed");
             }
         });
     }
@@ -76,9 +85,13 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
     for (id, mut record) in records {
         record.id.clone_from(&id);
         let run = shared.records.load(&id, STATE).unwrap_or_else(|error| {
+            if error.kind() == Kind::NotFound {
+                // The daemon died between the two files: it was just made.
+                return RunState::default();
+            }
             tracing::warn!(%id, %error, "the container's state cannot be read: taken as exited");
             let exit_code = UNKNOWN_EXIT;
-            RunState { status: Status::Exited, exit_code, exits: 1, generation: 1, ..RunState::default() }
+            RunState { status: Status::Exited, exit_code, exits: 1, generation: 1, unsettled: true, ..RunState::default() }
         });
         found.push(Found { record, run, damaged: false });
     }
@@ -108,50 +121,52 @@ async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
 }
 
 /// Puts one container back into the table, with what runs of it.
-async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: Option<&TaskInfo>) -> Arc<Handle> {
+async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: Option<&TaskInfo>) -> Back {
     let Found { mut record, mut run, damaged } = found;
     name(shared, &mut record);
     let record = Arc::new(record);
     let hub = Hub::new();
     let expected = run.status.is_running();
-    let mut strays = damaged;
+    let removed = matches!(run.status, Status::Removing | Status::Dead);
     let mut running = None;
-    match task {
-        Some(task) if expected && matches!(task.status, TaskStatus::Running | TaskStatus::Paused | TaskStatus::Unknown) => {
-            match adopt(shared, &record, &run, task, &hub).await {
-                Ok(started) => {
-                    run.status = if task.status == TaskStatus::Paused { Status::Paused } else { Status::Running };
-                    run.pid = task.pid;
-                    running = Some(started);
-                }
-                Err(error) => {
-                    tracing::error!(id = %record.id, %error, "a running container could not be taken over");
-                    strays = true;
-                }
+    if let Some(task) = task.filter(|task| expected && runs(task)) {
+        match adopt(shared, &record, &run, task, &hub).await {
+            Ok(started) => {
+                let paused = task.status == TaskStatus::Paused;
+                run.status = if paused { Status::Paused } else { Status::Running };
+                run.pid = task.pid;
+                running = Some(started);
+            }
+            Err(error) => {
+                tracing::error!(id = %record.id, %error, "a running container could not be taken over");
             }
         }
-        Some(_) => strays = true,
-        None => strays |= expected,
     }
-    if running.is_none() && strays {
-        ended(shared, &record, &mut run, task, expected).await;
+    let mut strays = damaged || removed;
+    if running.is_none() && (strays || expected || run.unsettled || task.is_some()) {
+        strays |= ended(shared, &record, &mut run, task, expected).await;
+    }
+    if damaged || removed {
+        run.status = Status::Dead;
     }
     let phase = match run.status {
         Status::Running | Status::Paused => State::running(run.status == Status::Paused),
-        _ if damaged => Phase::Dead,
         Status::Created => Phase::Created,
-        Status::Exited | Status::Removing | Status::Dead => State::exited(true),
+        Status::Exited => State::exited(true),
+        Status::Removing | Status::Dead => Phase::Dead,
     };
-    if damaged {
-        run.status = Status::Dead;
-    }
     let task = running.as_ref().map(|started: &Started| started.task.clone());
     let view = View::new(record.clone(), run.clone(), task);
     let (handle, mailbox) = Handle::new(view, hub);
     shared.table.insert(handle.clone());
     let beginning = Beginning { record, run, phase, running, strays, live: live.clone() };
     Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
-    handle
+    Back { handle, unwanted: removed && !damaged }
+}
+
+/// A shim that does not answer may well have a process.
+fn runs(task: &TaskInfo) -> bool {
+    matches!(task.status, TaskStatus::Running | TaskStatus::Paused | TaskStatus::Unknown)
 }
 
 /// Takes the container's name; after a crash in the middle of a rename two may claim one.
@@ -172,20 +187,14 @@ async fn adopt(
     task: &TaskInfo,
     hub: &Arc<Hub>,
 ) -> Result<Started> {
-    let directory = shared.io_dir(&record.id);
-    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
-    let streams = fifos.open().map_err(Error::from_lower)?;
-    let logger: Option<Logger> = {
+    let (streams, logger) = {
         let (shared, record) = (shared.clone(), record.clone());
-        blocking(move || {
-            let wanted = &record.host.log_config;
-            LogConfig::parse(&wanted.kind, &wanted.config).map_err(Error::from_lower)?;
-            open_log(&shared.files(&record.id)?, &record)
-        })
-        .await?
+        blocking(move || reopen(&shared, &record)).await?
     };
-    if let Some(endpoint) = &run.endpoint {
-        shared.net.adopt(endpoint).await.map_err(Error::from_lower)?;
+    if let Some(endpoint) = &run.endpoint
+        && let Err(error) = shared.net.adopt(endpoint).await
+    {
+        tracing::error!(id = %record.id, %error, "the network of a running container could not be taken over");
     }
     let task = shared.client.container(record.id.as_str()).task(task.pid);
     let session = hub.begin(streams, (*task).clone(), logger);
@@ -193,20 +202,42 @@ async fn adopt(
         let task = task.clone();
         async move { task.wait().await }
     });
-    Ok(Started { task, endpoint: run.endpoint.clone(), exit, session })
+    let binary = run.runtime.clone();
+    Ok(Started { task, binary, endpoint: run.endpoint.clone(), exit, session })
+}
+
+/// Opens the streams and the log of what runs. It runs on without its log, or with streams that
+/// nobody writes to, rather than be ended for the want of them. Blocks.
+fn reopen(shared: &Shared, record: &Record) -> Result<(Streams, Option<Logger>)> {
+    let directory = shared.io_dir(&record.id);
+    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
+    let streams = fifos.open().or_else(|error| {
+        tracing::error!(id = record.id, %error, "the streams of a running container are lost");
+        let _ = std::fs::create_dir_all(&directory);
+        fifos.create().map_err(Error::from_lower)
+    })?;
+    let logger = open_log(&shared.files(&record.id)?, record).unwrap_or_else(|error| {
+        tracing::error!(id = record.id, %error, "a running container goes on without its log");
+        None
+    });
+    Ok((streams, logger))
 }
 
 /// The container does not run any more, or must not: what containerd has of it goes, and its end
-/// is written down.
-async fn ended(shared: &Shared, record: &Record, run: &mut RunState, task: Option<&TaskInfo>, expected: bool) {
+/// is written down. True when something is left.
+async fn ended(
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
+    run: &mut RunState,
+    task: Option<&TaskInfo>,
+    expected: bool,
+) -> bool {
     let container = shared.client.container(record.id.as_str());
-    let exit = match task {
-        Some(task) if task.status == TaskStatus::Stopped => Some(task.exit),
-        _ => None,
-    };
-    teardown::discard(&container).await;
+    let exit = task.filter(|task| task.status == TaskStatus::Stopped).map(|task| task.exit);
+    let mut errors = teardown::discard(&container).await;
     let netns = teardown::has_netns(record);
-    for error in teardown::release(shared, record, None, netns, true).await {
+    errors.extend(teardown::release(shared, record, None, netns, true).await);
+    for error in &errors {
         tracing::warn!(id = %record.id, error, "clearing away what was left of a run");
     }
     if expected {
@@ -217,9 +248,16 @@ async fn ended(shared: &Shared, record: &Record, run: &mut RunState, task: Optio
     }
     run.pid = 0;
     run.endpoint = None;
-    if let Err(error) = shared.records.save(&record.id, STATE, run, berth_store::Durability::Renamed) {
-        tracing::warn!(id = %record.id, %error, "saving the state");
+    run.unsettled = !errors.is_empty();
+    let (shared, record, run) = (shared.clone(), record.clone(), run.clone());
+    let saved = blocking(move || {
+        let saved = shared.records.save(&record.id, STATE, &run, Durability::Renamed);
+        saved.map_err(Error::from_lower)
+    });
+    if let Err(error) = saved.await {
+        tracing::warn!(%error, "saving the state");
     }
+    !errors.is_empty()
 }
 
 /// Clears away what belongs to no container.

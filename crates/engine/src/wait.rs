@@ -54,3 +54,71 @@ impl Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::container::handle::View;
+    use crate::container::record::{Record, RunState, Status};
+    use crate::stdio::Hub;
+
+    fn view(status: Status, exits: u64, exit_code: i64) -> View {
+        let run = RunState { status, exits, exit_code, ..RunState::default() };
+        View::new(Arc::new(Record::default()), run, None)
+    }
+
+    /// The answers to a wait that begins at the first view, after each of the others.
+    fn answers(condition: WaitCondition, mut views: Vec<View>) -> Vec<Option<(i64, Option<String>)>> {
+        let (handle, _mailbox) = Handle::new(views.remove(0), Hub::new());
+        let mut done = Box::pin(Waiter::new(handle.clone(), condition).done());
+        let mut ask = || {
+            let answer = done.as_mut().now_or_never()?.expect("not lost");
+            Some((answer.status_code, answer.error.map(|error| error.message)))
+        };
+        let mut seen = vec![ask()];
+        for view in views {
+            if seen.last().is_some_and(Option::is_some) {
+                break;
+            }
+            handle.publish(view);
+            seen.push(ask());
+        }
+        seen
+    }
+
+    #[test]
+    fn each_condition_has_its_moment() {
+        use Status::{Created, Exited, Running};
+        let now = answers(WaitCondition::NotRunning, vec![view(Created, 0, 0)]);
+        assert_eq!(now, [Some((0, None))]);
+        let run = || vec![view(Running, 0, 0), view(Exited, 1, 7)];
+        assert_eq!(answers(WaitCondition::NotRunning, run()), [None, Some((7, None))]);
+        let next = vec![view(Exited, 1, 7), view(Running, 1, 0), view(Exited, 2, 9)];
+        assert_eq!(answers(WaitCondition::NextExit, next), [None, None, Some((9, None))]);
+        let gone = View { gone: true, ..view(Status::Removing, 1, 7) };
+        let removed = vec![view(Exited, 1, 7), gone.clone()];
+        assert_eq!(answers(WaitCondition::Removed, removed), [None, Some((7, None))]);
+        assert_eq!(answers(WaitCondition::NextExit, vec![view(Exited, 1, 7), gone]), [None, Some((7, None))]);
+    }
+
+    #[test]
+    fn a_run_that_came_and_went_unseen_is_an_exit() {
+        let views = vec![view(Status::Created, 0, 0), view(Status::Exited, 1, 3)];
+        assert_eq!(answers(WaitCondition::NextExit, views), [None, Some((3, None))]);
+    }
+
+    #[test]
+    fn who_waits_for_a_removal_learns_that_it_failed() {
+        let dead = |nth, reason: &str| View {
+            failed_removals: (nth, reason.into()),
+            ..view(Status::Dead, 1, 7)
+        };
+        let told = answers(WaitCondition::Removed, vec![view(Status::Exited, 1, 7), dead(1, "disk")]);
+        assert_eq!(told, [None, Some((7, Some("disk".to_owned())))]);
+        // One that had failed before the wait began says nothing of the next attempt.
+        let told = answers(WaitCondition::Removed, vec![dead(1, "disk"), dead(2, "again")]);
+        assert_eq!(told, [None, Some((7, Some("again".to_owned())))]);
+    }
+}

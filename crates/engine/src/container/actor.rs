@@ -185,6 +185,7 @@ impl Actor {
                 self.run.error.clear();
                 self.run.oom_killed = false;
                 self.run.endpoint.clone_from(&started.endpoint);
+                self.run.runtime.clone_from(&started.binary);
                 // Whatever there was, this run has taken its place.
                 self.strays = false;
                 self.keep(generation, started);
@@ -202,7 +203,7 @@ impl Actor {
 
     /// Keeps what runs, and waits for its end.
     fn keep(&mut self, generation: Generation, started: Started) {
-        let Started { task, endpoint, exit, session } = started;
+        let Started { task, endpoint, exit, session, .. } = started;
         self.current = Some(Run { task, endpoint, session: Some(session), lost: false });
         self.over = CancellationToken::new();
         self.work.push(Box::pin(async move {
@@ -301,6 +302,9 @@ impl Actor {
         let given_back = matches!(self.state.phase(), Phase::Exited { settled: true, .. });
         if given_back {
             self.run.endpoint = None;
+            if !self.strays {
+                self.run.runtime.clear();
+            }
         }
         if self.run != self.published || matches!(self.state.phase(), Phase::Gone) {
             self.commit().await;
@@ -397,10 +401,14 @@ impl Actor {
     }
 
     fn freeze(&mut self, generation: Generation, pause: bool) {
-        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else { return };
+        let task = self.current.as_ref().map(|run| run.task.clone());
         let id = self.record.id.clone();
         self.work.push(Box::pin(async move {
-            let outcome = if pause { task.pause().await } else { task.resume().await };
+            let outcome = match &task {
+                Some(task) if pause => task.pause().await,
+                Some(task) => task.resume().await,
+                None => Ok(()),
+            };
             let what = if pause { "pause" } else { "unpause" };
             let result = outcome.map_err(|error| {
                 Error::from_lower(error).context(format!("cannot {what} container {id}"))
