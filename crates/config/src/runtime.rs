@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -132,10 +133,7 @@ impl Runtimes {
             .values()
             .filter_map(|runtime| runtime.wrapper.as_ref())
         {
-            wrapper.write().map_err(|source| Error::Io {
-                what: format!("write {}", wrapper.path.display()),
-                source,
-            })?;
+            wrapper.write()?;
         }
         Ok(())
     }
@@ -307,15 +305,27 @@ impl Wrapper {
         })
     }
 
-    fn write(&self) -> io::Result<()> {
+    /// Puts the script in its place. One that is there is never touched. Blocks.
+    ///
+    /// # Errors
+    /// The system's, with what was being done.
+    pub fn write(&self) -> Result<()> {
+        self.place().map_err(|source| Error::Io {
+            what: format!("write {}", self.path.display()),
+            source,
+        })
+    }
+
+    fn place(&self) -> io::Result<()> {
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
         if self.path.exists() {
             return Ok(());
         }
         let dir = self.path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        // Under a name of this process's own, so that nobody runs half a script.
-        let mut new = self.path.clone().into_os_string();
-        new.push(format!(".{}", std::process::id()));
+        // Under a name of this writer's own, so that nobody runs half a script.
+        let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let new = dir.join(format!("{}{serial}", Wrapper::unfinished()));
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(0o700);
         let mut file = options.open(&new)?;
@@ -323,6 +333,11 @@ impl Wrapper {
         file.sync_all()?;
         drop(file);
         std::fs::rename(&new, &self.path)
+    }
+
+    /// How the names of scripts begin that this process is writing. No runtime's name does.
+    pub fn unfinished() -> String {
+        format!(".new-{}-", std::process::id())
     }
 }
 

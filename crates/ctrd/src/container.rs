@@ -8,64 +8,13 @@ use prost_types::Any;
 use crate::client::CALL;
 use crate::content::{Labels, to_labels};
 use crate::io::FifoSet;
+use crate::runtime::{Runtime, RuntimeOptions, binary_of};
 use crate::task::{Status, Task, exit_of};
 use crate::{Client, ExitStatus, Mount, Result};
 
 /// How long a shim may take to set up a task; images on slow disks and loaded hosts included.
 const CREATE_TASK: std::time::Duration = std::time::Duration::from_secs(120);
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-
-/// Which shim runs a container, and with which options.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Runtime {
-    /// The shim's name, e.g. `io.containerd.runc.v2`, or its absolute path.
-    pub name: String,
-    /// Options of the runc shim; `None` for other shims and for runc with its own defaults.
-    pub options: Option<RuncOptions>,
-}
-
-/// `containerd.runc.v1.Options`, as far as Berth sets them
-/// (containerd, `runtime/v2/runc/options/oci.proto`).
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct RuncOptions {
-    /// Use `chroot` and `MS_MOVE` in place of `pivot_root`.
-    #[prost(bool, tag = "1")]
-    pub no_pivot_root: bool,
-    /// Do not make a session keyring for the container.
-    #[prost(bool, tag = "2")]
-    pub no_new_keyring: bool,
-    /// The cgroup to put the shim into.
-    #[prost(string, tag = "3")]
-    pub shim_cgroup: String,
-    /// The owner of the stdio pipes.
-    #[prost(uint32, tag = "4")]
-    pub io_uid: u32,
-    /// The group of the stdio pipes.
-    #[prost(uint32, tag = "5")]
-    pub io_gid: u32,
-    /// The runc binary, by name or path.
-    #[prost(string, tag = "6")]
-    pub binary_name: String,
-    /// runc's state directory.
-    #[prost(string, tag = "7")]
-    pub root: String,
-    /// The criu binary (ignored by current shims).
-    #[prost(string, tag = "8")]
-    pub criu_path: String,
-    /// Cgroups are made by systemd.
-    #[prost(bool, tag = "9")]
-    pub systemd_cgroup: bool,
-}
-
-impl RuncOptions {
-    fn to_any(&self) -> Any {
-        let value = prost::Message::encode_to_vec(self);
-        Any {
-            type_url: "containerd.runc.v1.Options".to_owned(),
-            value,
-        }
-    }
-}
 
 /// What a new container is made of.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +64,7 @@ impl Client {
         let id: Arc<str> = new.id.as_str().into();
         let runtime = svc::container::Runtime {
             name: new.runtime.name,
-            options: new.runtime.options.as_ref().map(RuncOptions::to_any),
+            options: new.runtime.options.as_ref().map(RuntimeOptions::to_any),
         };
         let container = svc::Container {
             id: new.id,
@@ -156,6 +105,19 @@ impl Client {
             .into_iter()
             .map(|container| container.id)
             .collect())
+    }
+
+    /// The OCI runtimes that containers of the namespace were made with, as far as their shims
+    /// are runc's. 1 RPC (`Containers.List`).
+    pub async fn runtimes_in_use(&self) -> Result<Vec<String>> {
+        let mut c = self.containers_client();
+        let call = c.list(self.request(svc::ListContainersRequest::default()));
+        let answer = self.call("Containers.List", CALL, call).await?;
+        let options = answer
+            .containers
+            .iter()
+            .filter_map(|container| container.runtime.as_ref()?.options.as_ref());
+        Ok(options.filter_map(binary_of).collect())
     }
 
     /// Every task of the namespace. 1 RPC (`Tasks.List`).

@@ -22,6 +22,7 @@ mod network;
 mod networks;
 mod options;
 mod recover;
+mod runtimes;
 mod shared;
 mod shm;
 mod signals;

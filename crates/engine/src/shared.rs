@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use berth_config::Live;
 use berth_ctrd::{Client, Snapshots};
 use berth_images::Images;
 use berth_net::Net;
@@ -60,37 +59,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-/// What a start needs of the configuration, resolved while the configuration was at hand.
-pub(crate) fn runtime_of(live: &Live, name: &str) -> Result<berth_ctrd::Runtime> {
-    let runtime = live.runtimes.get(name).map_err(Error::from_lower)?;
-    let options = match &runtime.options {
-        berth_config::ShimOptions::Runc { binary_name, root, systemd_cgroup, more } => {
-            if !more.is_empty() {
-                let names: Vec<_> = more.keys().map(String::as_str).collect();
-                return Err(Error::invalid(format!(
-                    "runtime {}: options not supported yet: {}",
-                    runtime.name,
-                    names.join(", ")
-                )));
-            }
-            Some(berth_ctrd::RuncOptions {
-                binary_name: binary_name.clone(),
-                root: root.to_string_lossy().into_owned(),
-                systemd_cgroup: *systemd_cgroup,
-                ..Default::default()
-            })
-        }
-        berth_config::ShimOptions::None => None,
-        berth_config::ShimOptions::Generic(_) => {
-            return Err(Error::invalid(format!(
-                "runtime {}: options of this runtime type are not supported yet",
-                runtime.name
-            )));
-        }
-    };
-    Ok(berth_ctrd::Runtime { name: runtime.shim.clone(), options })
 }
 
 /// Runs what blocks on a thread where that is allowed.

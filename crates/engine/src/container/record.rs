@@ -109,6 +109,9 @@ pub(crate) struct RunState {
     pub(crate) unsettled: bool,
     /// Its place in the bridge network while it runs.
     pub(crate) endpoint: Option<berth_net::Endpoint>,
+    /// The OCI runtime that the run was started with, a binary or a wrapper script, for as long as
+    /// something of the run may be left; empty where its shim has none.
+    pub(crate) runtime: String,
 }
 
 /// The files of one container, beside its records.

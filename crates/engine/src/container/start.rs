@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::prepare::{self, Prepared, Surroundings};
 use super::record::Record;
 use crate::network::{self, Plan};
-use crate::shared::{Shared, blocking, runtime_of};
+use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, runtimes};
 
 /// What a start works with: everything is captured before it begins.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Starter {
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) task: Task,
+    /// See [`RunState::runtime`](super::record::RunState::runtime).
+    pub(crate) binary: String,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) exit: JoinHandle<berth_ctrd::Result<ExitStatus>>,
     pub(crate) session: Session,
@@ -88,7 +90,8 @@ impl Starter {
         let record = &self.record;
         shared.open_for_change()?;
         let plan = network::plan(shared, record).map_err(|e| e.context("failed to set up container networking"))?;
-        let runtime = runtime_of(&self.live, &record.host.runtime)?;
+        let runtime = runtimes::ready(&self.live, &record.host.runtime).await?;
+        let binary = runtimes::binary(&runtime).to_owned();
         made.netns = plan.has_own_netns();
         let netns = async {
             if made.netns {
@@ -121,7 +124,7 @@ impl Starter {
         }
         let session = made.session.take();
         let session = session.ok_or_else(|| Error::internal("the streams are gone"))?;
-        Ok(Started { task, endpoint: made.endpoint.take(), exit, session })
+        Ok(Started { task, binary, endpoint: made.endpoint.take(), exit, session })
     }
 
     fn check_cancelled(&self) -> Result<()> {
