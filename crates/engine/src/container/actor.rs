@@ -8,7 +8,6 @@ mod effects;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_config::Live;
 use berth_ctrd::ExitStatus;
@@ -22,12 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Handle, Message, View, Wish};
 use super::record::{CONFIG, Record, RunState, STATE, Status};
-use super::start::{Failure, Started, Starter};
-use super::state::{
-    Announcement, Done, Effect, Generation, Input, Phase, State, Ticket, Timer,
-};
-use super::teardown::{self, Run};
-use crate::network::BRIDGE;
+use super::start::{Failure, Started};
+use super::state::{Done, Generation, Input, Phase, State, Ticket};
+use super::teardown::Run;
 use crate::shared::{Shared, blocking};
 use crate::{Error, Result};
 

@@ -1,0 +1,165 @@
+//! What [`State::step`](crate::container::state::State::step) asks for, done: what takes time is begun
+//! here and comes back to the actor as an [`Outcome`].
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Actor, Outcome, failed_part};
+use crate::container::start::{Failure, Starter};
+use crate::container::state::{Announcement, Done, Effect, Generation, Input, Ticket, Timer};
+use crate::container::{remove, teardown};
+use crate::network::BRIDGE;
+use crate::{Error, Result};
+
+impl Actor {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(generation) => self.start(generation),
+            Effect::CancelStart => self.cancel.cancel(),
+            Effect::Signal { signal, frozen, ticket } => self.signal(signal, frozen, ticket),
+            Effect::Freeze { generation, pause } => self.freeze(generation, pause),
+            Effect::Arm(generation, timer, seconds) => self.arm(generation, timer, seconds),
+            Effect::TearDown(generation) => self.tear_down(generation),
+            Effect::RemoveAll => self.remove_all(),
+            Effect::Announce(what) => self.announce(what),
+            Effect::Reply(ticket, answer) => self.reply(ticket, answer),
+        }
+    }
+
+    pub(super) fn reply(&mut self, ticket: Ticket, answer: Result<Done>) {
+        if let Some(reply) = self.tickets.remove(&ticket) {
+            // Whoever asked may have gone away.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn start(&mut self, generation: Generation) {
+        self.cancel = CancellationToken::new();
+        let starter = Starter {
+            shared: self.shared.clone(),
+            record: self.record.clone(),
+            hub: self.handle.hub().clone(),
+            live: self.live.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let task = tokio::spawn(starter.run());
+        self.work.push(Box::pin(async move {
+            let outcome = task.await.unwrap_or_else(|error| {
+                Err(Failure { strays: true, ..failed_part(&error).into() })
+            });
+            Outcome::Started(generation, outcome)
+        }));
+    }
+
+    fn signal(&mut self, signal: u32, frozen: bool, ticket: Option<Ticket>) {
+        let Some(task) = self.current.as_ref().map(|run| run.task.clone()) else {
+            return self.signalled(ticket, signal, Ok(()));
+        };
+        let over = self.over.clone();
+        self.work.push(Box::pin(async move {
+            let send = async {
+                teardown::insist(|| task.kill(signal, false)).await?;
+                if frozen { teardown::insist(|| task.resume()).await } else { Ok(()) }
+            };
+            // Tried for longer it could hit the next run.
+            let outcome = tokio::select! {
+                outcome = send => outcome,
+                () = over.cancelled() => Ok(()),
+            };
+            Outcome::Signalled(ticket, signal, outcome)
+        }));
+    }
+
+    fn freeze(&mut self, generation: Generation, pause: bool) {
+        let task = self.current.as_ref().map(|run| run.task.clone());
+        let id = self.record.id.clone();
+        self.work.push(Box::pin(async move {
+            let outcome = match &task {
+                Some(task) if pause => task.pause().await,
+                Some(task) => task.resume().await,
+                None => Ok(()),
+            };
+            let what = if pause { "pause" } else { "unpause" };
+            let result = outcome.map_err(|error| {
+                Error::from_lower(error).context(format!("cannot {what} container {id}"))
+            });
+            Outcome::Input(Input::FreezeDone { generation, paused: pause, result })
+        }));
+    }
+
+    fn arm(&mut self, generation: Generation, timer: Timer, seconds: u64) {
+        self.work.push(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Outcome::Input(Input::Timer(generation, timer))
+        }));
+    }
+
+    fn tear_down(&mut self, generation: Generation) {
+        let Some(run) = self.current.take() else {
+            self.work.push(Box::pin(async move { Outcome::Input(Input::TornDown(generation)) }));
+            return;
+        };
+        if run.endpoint.is_some() {
+            self.tell_network("disconnect");
+        }
+        let (shared, record) = (self.shared.clone(), self.record.clone());
+        let counted = teardown::Counted::begin(shared.clone());
+        let task = tokio::spawn(async move {
+            let _counted = counted;
+            teardown::tear_down(shared, record, run).await
+        });
+        self.work.push(Box::pin(async move {
+            let errors = task.await.unwrap_or_else(|error| vec![failed_part(&error).to_string()]);
+            Outcome::TornDown(generation, errors)
+        }));
+    }
+
+    fn remove_all(&mut self) {
+        let (shared, record, strays) = (self.shared.clone(), self.record.clone(), self.strays);
+        // The second try looks for everything.
+        self.strays = true;
+        let task = tokio::spawn(remove::remove(shared, record, strays));
+        self.work.push(Box::pin(async move {
+            Outcome::Removed(task.await.unwrap_or_else(|error| Err(failed_part(&error))))
+        }));
+    }
+
+    fn announce(&self, what: Announcement) {
+        let tell = |action: &str, more: &[(&str, String)]| {
+            self.shared.events.container(&self.record, action, more);
+        };
+        match what {
+            Announcement::Start => {
+                if self.run.endpoint.is_some() {
+                    self.tell_network("connect");
+                }
+                tell("start", &[]);
+            }
+            Announcement::Die => {
+                let ran = match (self.run.started_at, self.run.finished_at) {
+                    (Some(from), Some(to)) => to.as_second().saturating_sub(from.as_second()).max(0),
+                    _ => 0,
+                };
+                let exit = self.run.exit_code.to_string();
+                tell("die", &[("execDuration", ran.to_string()), ("exitCode", exit)]);
+            }
+            Announcement::Kill(signal) => tell("kill", &[("signal", signal.to_string())]),
+            Announcement::Stop => tell("stop", &[]),
+            Announcement::Restart => tell("restart", &[]),
+            Announcement::Pause => tell("pause", &[]),
+            Announcement::Unpause => tell("unpause", &[]),
+            Announcement::Destroy => {
+                self.handle.hub().close();
+                self.shared.execs.forget(&self.record.id);
+                tell("destroy", &[]);
+            }
+        }
+    }
+
+    fn tell_network(&self, action: &str) {
+        let Some(endpoint) = &self.run.endpoint else { return };
+        let events = &self.shared.events;
+        events.network(action, &endpoint.network_id, BRIDGE, BRIDGE, &self.record.id);
+    }
+}
