@@ -116,6 +116,17 @@ pub struct Config {
     pub log_opts: BTreeMap<String, String>,
     /// The daemon's own `oom_score_adj`.
     pub oom_score_adjust: i64,
+
+    /// Speak TLS on TCP sockets; `None`: as `tlsverify` has it.
+    pub tls: Option<bool>,
+    /// Ask clients for a certificate; `None`: as `tls` has it. Saying anything turns TLS on.
+    pub tlsverify: Option<bool>,
+    /// The CA that clients' certificates must be of.
+    pub tlscacert: PathBuf,
+    /// The daemon's certificate chain.
+    pub tlscert: PathBuf,
+    /// The daemon's private key.
+    pub tlskey: PathBuf,
 }
 
 impl Default for Config {
@@ -169,6 +180,11 @@ impl Default for Config {
             log_driver: "json-file".into(),
             log_opts: BTreeMap::new(),
             oom_score_adjust: 0,
+            tls: None,
+            tlsverify: None,
+            tlscacert: PathBuf::new(),
+            tlscert: PathBuf::new(),
+            tlskey: PathBuf::new(),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<String> {
     }
 }
 
-fn parse(text: &str) -> Result<Map> {
+pub(crate) fn parse(text: &str) -> Result<Map> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::{Error, Result};
 
-/// The port of a TCP address that names none.
-const DEFAULT_PORT: u16 = 2375;
+/// The ports of a TCP address that names none: without and with TLS.
+const DEFAULT_PORTS: [u16; 2] = [2375, 2376];
 /// The host of a TCP address that names none.
 const DEFAULT_HOST: &str = "localhost";
 
@@ -31,11 +31,12 @@ impl Host {
     /// The Unix socket that Docker clients use by themselves.
     pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
-    /// Parses what `-H` takes. Empty means the default socket; text without a scheme is TCP.
+    /// Parses what `-H` takes. Empty means the default socket; text without a scheme is TCP, whose
+    /// default port depends on `tls`.
     ///
     /// # Errors
     /// `invalid bind address …`.
-    pub fn parse(text: &str) -> Result<Host> {
+    pub fn parse(text: &str, tls: bool) -> Result<Host> {
         let text = text.trim();
         if text.is_empty() {
             return Ok(Host::Unix(Host::DEFAULT_SOCKET.into()));
@@ -44,7 +45,7 @@ impl Host {
         match scheme {
             "fd" => Ok(Host::Fd(rest.to_owned())),
             "unix" => Host::unix(text, rest),
-            "tcp" => Host::tcp(text, rest),
+            "tcp" => Host::tcp(text, rest, DEFAULT_PORTS[usize::from(tls)]),
             _ => Err(Error::invalid(format!(
                 "invalid bind address format: {text}"
             ))),
@@ -61,7 +62,7 @@ impl Host {
         }
     }
 
-    fn tcp(text: &str, address: &str) -> Result<Host> {
+    fn tcp(text: &str, address: &str, default_port: u16) -> Result<Host> {
         let wrong = |why: &str| Error::invalid(format!("invalid bind address ({text}): {why}"));
         if address.contains(['/', '?', '#', '@', ' ']) {
             return Err(wrong("should not contain a path element"));
@@ -85,7 +86,7 @@ impl Host {
             None => address.split_once(':').unwrap_or((address, "")),
         };
         let port = match port {
-            "" => DEFAULT_PORT,
+            "" => default_port,
             port => port.parse().map_err(|_| wrong("invalid port"))?,
         };
         let host = if host.is_empty() { DEFAULT_HOST } else { host };
@@ -126,8 +127,9 @@ mod tests {
             ("fd://", "fd://"),
             ("fd://docker.socket", "fd://docker.socket"),
         ] {
-            assert_eq!(Host::parse(text).unwrap().to_string(), shown, "{text}");
+            assert_eq!(Host::parse(text, false).unwrap().to_string(), shown, "{text}");
         }
+        assert_eq!(Host::parse("tcp://a", true).unwrap().to_string(), "tcp://a:2376");
         for text in [
             "foo://x",
             "unix://run/x",
@@ -137,7 +139,7 @@ mod tests {
             "tcp://[::1",
             "tcp://a:99999",
         ] {
-            let error = Host::parse(text).unwrap_err().to_string();
+            let error = Host::parse(text, false).unwrap_err().to_string();
             assert!(error.starts_with("invalid bind address"), "{text}: {error}");
         }
     }

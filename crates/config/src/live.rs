@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::values::{check_domain, check_label, check_ulimit};
+use crate::tls::{self, Tls};
 use crate::{Bridge, Config, Error, Host, Result, Runtimes, seccomp};
 
 /// What the host is like, as far as defaults depend on it.
@@ -134,10 +135,13 @@ pub struct Live {
     pub pulls: Pulls,
     /// How long containers may take to stop when the daemon ends; `None`: for ever.
     pub shutdown_timeout: Option<Duration>,
+    /// TLS on TCP sockets, where it is on.
+    pub tls: Option<Tls>,
 }
 
 impl Live {
-    /// Validates what the user wrote and derives the rest. Reads the seccomp profile, nothing else.
+    /// Validates what the user wrote and derives the rest. Reads the seccomp profile
+    /// and the certificates, nothing else.
     ///
     /// # Errors
     /// Any value that its option does not take.
@@ -167,6 +171,7 @@ impl Live {
             shutdown_timeout: u64::try_from(user.shutdown_timeout)
                 .ok()
                 .map(Duration::from_secs),
+            tls: Tls::load(&user)?,
             user,
         })
     }
@@ -221,7 +226,7 @@ fn check(user: &Config) -> Result<()> {
 fn hosts(user: &Config) -> Result<Vec<Host>> {
     let mut hosts = Vec::new();
     for text in &user.hosts {
-        let host = Host::parse(text)?;
+        let host = Host::parse(text, tls::is_on(user))?;
         // A host named twice is one listener.
         if !hosts.contains(&host) {
             hosts.push(host);

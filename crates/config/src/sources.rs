@@ -36,6 +36,15 @@ impl Sources {
         self.derive(&self.read()?, facts)
     }
 
+    /// The live configuration with `text` in place of the file's.
+    ///
+    /// # Errors
+    /// As [`Sources::load`].
+    pub fn load_text(&self, text: &str, facts: Facts) -> Result<Live> {
+        let file = file::parse(text).map_err(|error| self.blame_file(error))?;
+        self.derive(&file, facts)
+    }
+
     /// The file's content. A file that is not there and need not be is empty.
     pub(crate) fn read(&self) -> Result<Map> {
         match file::load(&self.file) {
@@ -57,11 +66,19 @@ impl Sources {
         merged.map_err(|error| self.blame_file(Error::Merged(Box::new(error))))
     }
 
+    /// Checks the file without the flags, as far as it can stand alone: what it names (a runtime,
+    /// a certificate) may be the flags'.
     fn check_file(&self, file: &Map, facts: Facts) -> Result<()> {
         known(file)?;
         self.conflicts(file)?;
+        let alone = |config| Config {
+            default_runtime: String::new(),
+            tls: None,
+            tlsverify: None,
+            ..config
+        };
         decode(&[&self.defaults, file])
-            .and_then(|config| Live::derive(config, facts))
+            .and_then(|config| Live::derive(alone(config), facts))
             .map_err(|error| Error::FromFile(Box::new(error)))?;
         Ok(())
     }
@@ -164,7 +181,7 @@ fn show_conflict(key: &str, flag: &Value, file: &Value) -> String {
 }
 
 /// A value as Go prints it: `[a b]`, `map[k:v]`.
-fn show(value: &Value) -> String {
+pub(crate) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "<nil>".to_owned(),

@@ -1,29 +1,37 @@
 //! The one place where the live configuration is held and replaced.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
 use crate::options::OPTIONS;
-use crate::{Facts, Live, Map, Result, Sources};
+use crate::reload::{Side, compare};
+use crate::{Facts, Live, Map, Reloaded, Result, Sources};
 
 /// The live configuration behind one atomic pointer.
 #[derive(Debug)]
 pub struct ConfigStore {
-    live: ArcSwap<Live>,
+    current: ArcSwap<Current>,
     sources: Sources,
     facts: Facts,
-    /// The file's content that `live` was derived from; held by whoever replaces it.
-    file: Mutex<Map>,
+    /// Held by whoever replaces the pointer.
+    replacing: Mutex<()>,
 }
 
-/// What a reload did, by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reloaded {
-    /// Keys whose new value is live.
-    pub applied: Vec<&'static str>,
-    /// Keys whose value in the file is another, and which take a restart.
-    pub needs_restart: Vec<&'static str>,
+/// What is live, and the file's content that it was derived from.
+#[derive(Debug)]
+struct Current {
+    live: Arc<Live>,
+    file: Map,
+}
+
+/// A reload up to the moment that it takes effect; dropped, it never happened.
+#[derive(Debug)]
+pub struct Prepared {
+    base: Arc<Current>,
+    next: Current,
+    reloaded: Reloaded,
 }
 
 impl ConfigStore {
@@ -33,12 +41,12 @@ impl ConfigStore {
     /// See [`Sources::load`].
     pub fn open(sources: Sources, facts: Facts) -> Result<ConfigStore> {
         let file = sources.read()?;
-        let live = sources.derive(&file, facts)?;
+        let live = Arc::new(sources.derive(&file, facts)?);
         Ok(ConfigStore {
-            live: ArcSwap::from_pointee(live),
+            current: ArcSwap::from_pointee(Current { live, file }),
             sources,
             facts,
-            file: Mutex::new(file),
+            replacing: Mutex::new(()),
         })
     }
 
@@ -46,14 +54,37 @@ impl ConfigStore {
     ///
     /// # Errors
     /// The system's, with what was being done.
-    pub fn prepare(&self) -> Result<()> {
-        self.live.load().runtimes.write_wrappers()
+    pub fn write_wrappers(&self) -> Result<()> {
+        self.current.load().live.runtimes.write_wrappers()
     }
 
     /// The configuration as it is now. To be called once, at the edge of an operation: what comes
-    /// after may differ.
+    /// after may differ. Takes no lock.
     pub fn capture(&self) -> Arc<Live> {
-        self.live.load_full()
+        self.current.load().live.clone()
+    }
+
+    /// The first half of a reload: reads the file again, checks all of it, and writes the wrapper
+    /// scripts that are new. Nothing is changed that anybody sees. Blocks on the file and on what
+    /// it refers to.
+    ///
+    /// # Errors
+    /// See [`Sources::load`].
+    pub fn prepare(&self) -> Result<Prepared> {
+        let prepared = self.plan(&self.sources)?;
+        prepared.next.live.runtimes.write_wrappers()?;
+        Ok(prepared)
+    }
+
+    /// The second half: replaces the live configuration in one step. `None` when it was replaced
+    /// since the first half, which then has to be done again. Does not block.
+    pub fn commit(&self, prepared: Prepared) -> Option<Reloaded> {
+        let _one = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&prepared.base, &self.current.load()) {
+            return None;
+        }
+        self.current.store(Arc::new(prepared.next));
+        Some(prepared.reloaded)
     }
 
     /// Reads the file again and replaces the live configuration in one step, or leaves it as it
@@ -62,31 +93,66 @@ impl ConfigStore {
     /// # Errors
     /// See [`Sources::load`]; nothing has changed then.
     pub fn reload(&self) -> Result<Reloaded> {
-        let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = self.sources.read()?;
+        loop {
+            if let Some(reloaded) = self.commit(self.prepare()?) {
+                return Ok(reloaded);
+            }
+        }
+    }
+
+    /// What a reload would do if `file` were the configuration file. Changes nothing. Blocks on
+    /// the file.
+    ///
+    /// # Errors
+    /// See [`Sources::load`].
+    pub fn diff(&self, file: &Path) -> Result<Reloaded> {
+        let sources = Sources {
+            file: file.to_owned(),
+            file_required: true,
+            ..self.sources.clone()
+        };
+        self.plan(&sources).map(|prepared| prepared.reloaded)
+    }
+
+    /// What a reload does; the daemon's own file.
+    pub fn file(&self) -> &Path {
+        &self.sources.file
+    }
+
+    fn plan(&self, sources: &Sources) -> Result<Prepared> {
+        let base = self.current.load_full();
+        let wanted = sources.read()?;
         // The file must be right as a whole, also in what takes a restart.
-        self.sources.derive(&wanted, self.facts)?;
-        let mut next = current.clone();
-        let mut outcome = Reloaded::default();
-        for opt in OPTIONS {
-            if current.get(opt.key) == wanted.get(opt.key) {
-                continue;
-            }
-            if !opt.reloadable {
-                outcome.needs_restart.push(opt.key);
-                continue;
-            }
-            outcome.applied.push(opt.key);
-            match wanted.get(opt.key) {
+        let wanted_live = sources.derive(&wanted, self.facts)?;
+        let mut next = wanted.clone();
+        for opt in OPTIONS.iter().filter(|opt| !opt.reloadable) {
+            match base.file.get(opt.key) {
                 Some(value) => drop(next.insert(opt.key.to_owned(), value.clone())),
                 None => drop(next.remove(opt.key)),
             }
         }
-        let live = self.sources.derive(&next, self.facts)?;
-        live.runtimes.write_wrappers()?;
-        self.live.store(Arc::new(live));
-        *current = next;
-        Ok(outcome)
+        let live = match next == wanted {
+            true => wanted_live.clone(),
+            false => sources.derive(&next, self.facts)?,
+        };
+        let now = Side {
+            file: &base.file,
+            live: &base.live,
+        };
+        let then = Side {
+            file: &wanted,
+            live: &wanted_live,
+        };
+        let changes = compare(sources, now, then, &live);
+        let live = Arc::new(live);
+        Ok(Prepared {
+            next: Current {
+                live: live.clone(),
+                file: next,
+            },
+            reloaded: Reloaded { changes, live },
+            base,
+        })
     }
 }
 
