@@ -144,7 +144,7 @@ impl Spool<'_> {
         };
         let mut sum = sha2::Sha256::new();
         let mut head = Vec::new();
-        while let Some(Part::Data(data)) = parts.recv().await {
+        while let Some(data) = data(parts).await? {
             sum.update(&data);
             if head.len() < 6 {
                 head.extend_from_slice(&data[..data.len().min(6 - head.len())]);
@@ -185,10 +185,20 @@ impl Spool<'_> {
             )));
         }
         let mut all = BytesMut::new();
-        while let Some(Part::Data(data)) = parts.recv().await {
+        while let Some(data) = data(parts).await? {
             all.extend_from_slice(&data);
         }
         Ok(Node::Memory(all.freeze()))
+    }
+}
+
+/// The next piece of a file; `None` at its end. A client that hung up leaves half a file.
+async fn data(parts: &mut mpsc::Receiver<Part>) -> Result<Option<Bytes>> {
+    match parts.recv().await {
+        Some(Part::Data(data)) => Ok(Some(data)),
+        Some(Part::End) => Ok(None),
+        // Why shows in the reader's error.
+        _ => Err(Error::Cancelled),
     }
 }
 

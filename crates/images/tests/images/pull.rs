@@ -67,6 +67,8 @@ async fn a_pull_resumes_where_the_connection_broke() {
         assert!(texts.iter().any(|t| t == text), "{text}: {texts:?}");
     }
 
+    // The deletion of its lease is not waited for.
+    host.assert_settled().await;
     let before = host.calls();
     let (progress, messages) = Messages::new();
     host.images
