@@ -17,12 +17,20 @@ export BERTHD=${BERTHD:-$target/debug/berthd}
 # for each other's disk writes; still, more of them at once than cores makes time limits fail.
 export RUST_TEST_THREADS=${TEST_THREADS:-$(nproc)}
 
-# What a test starts ends with the test's process, so ending those is enough.
-set +e
-timeout --kill-after=30 "${TEST_MINUTES:-20}m" cargo test --locked --workspace --no-fail-fast 2>&1 | awk '
+# What a test starts ends with the test's process, so ending those is enough. `timeout` makes a
+# process group of them all, so a Ctrl-C is passed on by hand.
+exec {count}> >(trap '' INT; exec awk '
   { print; fflush() }
   /^test result: / { passed += $4; failed += $6; skipped += $8 }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }'
-status=${PIPESTATUS[0]}
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }')
+counter=$!
+timeout --kill-after=30 "${TEST_MINUTES:-20}m" cargo test --locked --workspace --no-fail-fast >&"$count" 2>&1 {count}>&- &
+tests=$!
+exec {count}>&-
+trap 'kill "$tests"' HUP INT TERM
+status=0
+wait "$tests" || status=$?
+trap - HUP INT TERM
+wait "$counter" || true
 [ "$status" != 124 ] || say "the tests were still running after ${TEST_MINUTES:-20} minutes and were ended"
 exit "$status"
