@@ -18,6 +18,7 @@ use crate::attach::{self, Attachment};
 use crate::container::handle::{Handle, Wish};
 use crate::container::state::{Done, SIGKILL, StopHow};
 use crate::events::{EventStream, Events};
+use crate::features::Features;
 use crate::info::About;
 use crate::logs::{self, LogStream};
 use crate::options::{
@@ -56,6 +57,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     config: Arc<ConfigStore>,
     about: About,
+    features: Arc<Features>,
 }
 
 impl Engine {
@@ -88,7 +90,9 @@ impl Engine {
         recover::recover(&shared, &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());
-        Ok(Arc::new(Engine { shared, config, about }))
+        let features = Arc::new(Features::default());
+        features.look(&live);
+        Ok(Arc::new(Engine { shared, config, about, features }))
     }
 
     /// Ends the engine: stops every container within `timeout` (`None`: however long they take)
@@ -325,7 +329,15 @@ impl Engine {
 
     /// The daemon and its host as they are.
     pub fn info(&self) -> wire::Info {
-        info::info(&self.shared, &self.config.capture(), &self.about)
+        let live = self.config.capture();
+        self.features.look(&live);
+        info::info(&self.shared, &live, &self.about, &self.features)
+    }
+
+    /// The configuration has been replaced: what the engine knows of it is brought up to date, in
+    /// the background. Nothing depends on it but how soon `/info` is complete.
+    pub fn reconfigured(&self) {
+        self.features.look(&self.config.capture());
     }
 
     /// The versions of the daemon and its parts.

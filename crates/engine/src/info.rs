@@ -12,6 +12,7 @@ use berth_wire as wire;
 use jiff::Timestamp;
 
 use crate::container::record::Status;
+use crate::features::{self, Features};
 use crate::shared::{Shared, blocking};
 
 /// The Docker Engine whose behaviour this is, for clients that compare versions, with our own
@@ -95,7 +96,7 @@ async fn runc_version() -> Option<(String, String)> {
     Some((after("runc version ")?, after("commit:").unwrap_or_default()))
 }
 
-pub(crate) fn info(shared: &Shared, live: &Live, about: &About) -> wire::Info {
+pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Features) -> wire::Info {
     let (running, paused, stopped) = counts(shared);
     let facts = &shared.facts;
     let cgroup = &facts.cgroup;
@@ -142,7 +143,7 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About) -> wire::Info {
         name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         labels: live.labels.clone(),
         server_version: SERVER_VERSION.to_owned(),
-        runtimes: runtimes(live),
+        runtimes: runtimes(live, features),
         default_runtime: live.runtimes.default_runtime().name.clone(),
         swarm: wire::SwarmInfo { local_node_state: "inactive".to_owned(), ..Default::default() },
         live_restore_enabled: live.user.live_restore,
@@ -229,13 +230,15 @@ fn masked(address: String) -> String {
     }
 }
 
-fn runtimes(live: &Live) -> BTreeMap<String, wire::Runtime> {
+fn runtimes(live: &Live, features: &Features) -> BTreeMap<String, wire::Runtime> {
     let show = |runtime: &Arc<berth_config::Runtime>| {
+        let status = features.of(runtime).map(|text| (features::KEY.to_owned(), text.to_string()));
         let shim = if runtime.path.is_empty() { runtime.shim.clone() } else { String::new() };
         let shown = wire::Runtime {
             path: runtime.path.clone(),
             runtime_args: runtime.args.clone(),
             kind: shim,
+            status: status.into_iter().collect(),
             ..Default::default()
         };
         (runtime.name.clone(), shown)
