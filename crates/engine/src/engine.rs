@@ -327,6 +327,13 @@ impl Engine {
         self.shared.events.stream(since, until, filters)
     }
 
+    /// Tells that the configuration was reloaded or, with an attribute `error`, was not.
+    pub fn tell_reload(&self, mut attributes: std::collections::BTreeMap<String, String>) {
+        let wire::Info { id, name, .. } = self.info();
+        attributes.insert("name".to_owned(), name);
+        self.shared.events.tell("daemon", "reload".to_owned(), id, attributes);
+    }
+
     /// The daemon and its host as they are.
     pub fn info(&self) -> wire::Info {
         let live = self.config.capture();
