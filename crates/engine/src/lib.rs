@@ -30,6 +30,7 @@ mod signals;
 mod stdio;
 mod table;
 mod wait;
+mod wrappers;
 
 pub use attach::{Attachment, Flow, Input, Output};
 pub use engine::{Engine, Setup};

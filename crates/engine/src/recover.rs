@@ -18,15 +18,15 @@ use jiff::Timestamp;
 
 use crate::container::actor::{Actor, Beginning, UNKNOWN_EXIT};
 use crate::container::handle::{Handle, View, Wish};
-use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
 use crate::container::prepare::open_log;
+use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
 use crate::container::start::Started;
 use crate::container::state::{Phase, State};
 use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, shm};
+use crate::{Error, Result, shm, wrappers};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -42,7 +42,8 @@ struct Found {
 /// A container that is back.
 struct Back {
     handle: Arc<Handle>,
-    /// It was being removed.
+    /// It was being removed: who asked for that got no answer, and finds it dead. Only what was to
+    /// go by itself is taken up again.
     unwanted: bool,
 }
 
@@ -61,11 +62,12 @@ pub(crate) async fn recover(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<()
         let view = handle.view();
         if view.run.status.is_running() {
             running.insert(view.record.id.clone());
-        } else if unwanted || (view.record.host.auto_remove && view.run.generation > 0) {
+        } else if view.record.host.auto_remove && (unwanted || view.run.generation > 0) {
             doomed.push(handle);
         }
     }
     sweep(shared, running).await;
+    wrappers::sweep(shared, live).await;
     for handle in doomed {
         tokio::spawn(async move {
             if let Err(error) = handle.ask(Wish::Remove { force: false }).await {
@@ -80,7 +82,10 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
     for error in shared.records.sweep() {
         tracing::warn!(%error, "clearing away removed containers");
     }
-    let (records, damaged) = shared.records.load_all::<Record>(CONFIG).map_err(Error::from_lower)?;
+    let (records, damaged) = shared
+        .records
+        .load_all::<Record>(CONFIG)
+        .map_err(Error::from_lower)?;
     let mut found = Vec::with_capacity(records.len());
     for (id, mut record) in records {
         record.id.clone_from(&id);
@@ -91,18 +96,40 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
             }
             tracing::warn!(%id, %error, "the container's state cannot be read: taken as exited");
             let exit_code = UNKNOWN_EXIT;
-            RunState { status: Status::Exited, exit_code, exits: 1, generation: 1, unsettled: true, ..RunState::default() }
+            RunState {
+                status: Status::Exited,
+                exit_code,
+                exits: 1,
+                generation: 1,
+                unsettled: true,
+                ..RunState::default()
+            }
         });
-        found.push(Found { record, run, damaged: false });
+        found.push(Found {
+            record,
+            run,
+            damaged: false,
+        });
     }
     for damaged in damaged {
         tracing::error!(id = damaged.id, error = %damaged.reason, "a container's record cannot be read: it can only be removed");
-        let mut record = Record { id: damaged.id, snapshotter: shared.snapshots.name().to_owned(), ..Record::default() };
+        let mut record = Record {
+            id: damaged.id,
+            snapshotter: shared.snapshots.name().to_owned(),
+            ..Record::default()
+        };
         record.name = record.short_id().to_owned();
         // So that its snapshot is looked for when it is removed.
         record.rootfs = vec![berth_ctrd::Mount::default()];
         let error = format!("the container's record cannot be read: {}", damaged.reason);
-        found.push(Found { record, run: RunState { error, ..RunState::default() }, damaged: true });
+        found.push(Found {
+            record,
+            run: RunState {
+                error,
+                ..RunState::default()
+            },
+            damaged: true,
+        });
     }
     Ok(found)
 }
@@ -111,7 +138,12 @@ async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
     let deadline = tokio::time::Instant::now() + CONTAINERD;
     loop {
         match shared.client.list_tasks().await {
-            Ok(list) => return Ok(list.into_iter().map(|task| (task.container.clone(), task)).collect()),
+            Ok(list) => {
+                return Ok(list
+                    .into_iter()
+                    .map(|task| (task.container.clone(), task))
+                    .collect());
+            }
             Err(error) if error.is_unreachable() && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -121,8 +153,17 @@ async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
 }
 
 /// Puts one container back into the table, with what runs of it.
-async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: Option<&TaskInfo>) -> Back {
-    let Found { mut record, mut run, damaged } = found;
+async fn bring_back(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    found: Found,
+    task: Option<&TaskInfo>,
+) -> Back {
+    let Found {
+        mut record,
+        mut run,
+        damaged,
+    } = found;
     name(shared, &mut record);
     let record = Arc::new(record);
     let hub = Hub::new();
@@ -133,7 +174,11 @@ async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: 
         match adopt(shared, &record, &run, task, &hub).await {
             Ok(started) => {
                 let paused = task.status == TaskStatus::Paused;
-                run.status = if paused { Status::Paused } else { Status::Running };
+                run.status = if paused {
+                    Status::Paused
+                } else {
+                    Status::Running
+                };
                 run.pid = task.pid;
                 running = Some(started);
             }
@@ -155,18 +200,33 @@ async fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, found: Found, task: 
         Status::Exited => State::exited(true),
         Status::Removing | Status::Dead => Phase::Dead,
     };
-    let task = running.as_ref().map(|started: &Started| started.task.clone());
+    let task = running
+        .as_ref()
+        .map(|started: &Started| started.task.clone());
     let view = View::new(record.clone(), run.clone(), task);
     let (handle, mailbox) = Handle::new(view, hub);
     shared.table.insert(handle.clone());
-    let beginning = Beginning { record, run, phase, running, strays, live: live.clone() };
+    let beginning = Beginning {
+        record,
+        run,
+        phase,
+        running,
+        strays,
+        live: live.clone(),
+    };
     Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
-    Back { handle, unwanted: removed && !damaged }
+    Back {
+        handle,
+        unwanted: removed && !damaged,
+    }
 }
 
 /// A shim that does not answer may well have a process.
 fn runs(task: &TaskInfo) -> bool {
-    matches!(task.status, TaskStatus::Running | TaskStatus::Paused | TaskStatus::Unknown)
+    matches!(
+        task.status,
+        TaskStatus::Running | TaskStatus::Paused | TaskStatus::Unknown
+    )
 }
 
 /// Takes the container's name; after a crash in the middle of a rename two may claim one.
@@ -203,14 +263,25 @@ async fn adopt(
         async move { task.wait().await }
     });
     let binary = run.runtime.clone();
-    Ok(Started { task, binary, endpoint: run.endpoint.clone(), exit, session })
+    Ok(Started {
+        task,
+        binary,
+        endpoint: run.endpoint.clone(),
+        exit,
+        session,
+    })
 }
 
 /// Opens the streams and the log of what runs. It runs on without its log, or with streams that
 /// nobody writes to, rather than be ended for the want of them. Blocks.
 fn reopen(shared: &Shared, record: &Record) -> Result<(Streams, Option<Logger>)> {
     let directory = shared.io_dir(&record.id);
-    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
+    let fifos = FifoSet::new(
+        &directory,
+        "init",
+        record.config.open_stdin,
+        record.config.tty,
+    );
     let streams = fifos.open().or_else(|error| {
         tracing::error!(id = record.id, %error, "the streams of a running container are lost");
         let _ = std::fs::create_dir_all(&directory);
@@ -233,7 +304,9 @@ async fn ended(
     expected: bool,
 ) -> bool {
     let container = shared.client.container(record.id.as_str());
-    let exit = task.filter(|task| task.status == TaskStatus::Stopped).map(|task| task.exit);
+    let exit = task
+        .filter(|task| task.status == TaskStatus::Stopped)
+        .map(|task| task.exit);
     let mut errors = teardown::discard(&container).await;
     let netns = teardown::has_netns(record);
     errors.extend(teardown::release(shared, record, None, netns, true).await);
@@ -251,7 +324,9 @@ async fn ended(
     run.unsettled = !errors.is_empty();
     let (shared, record, run) = (shared.clone(), record.clone(), run.clone());
     let saved = blocking(move || {
-        let saved = shared.records.save(&record.id, STATE, &run, Durability::Renamed);
+        let saved = shared
+            .records
+            .save(&record.id, STATE, &run, Durability::Renamed);
         saved.map_err(Error::from_lower)
     });
     if let Err(error) = saved.await {
@@ -279,7 +354,9 @@ async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
     match shared.snapshots.list(Some(&owned)).await {
         Ok(snapshots) => {
             let known = shared.table.load();
-            let orphans = snapshots.iter().filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
+            let orphans = snapshots
+                .iter()
+                .filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
             for snapshot in orphans {
                 if let Err(error) = shared.snapshots.remove(&snapshot.key).await {
                     tracing::warn!(key = snapshot.key, %error, "removing a snapshot without a container");
@@ -293,7 +370,12 @@ async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
 fn sweep_files(shared: &Shared, running: &HashSet<String>) {
     let stale = |root: &std::path::Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-        let stale = entries.filter(|entry| !entry.file_name().to_str().is_some_and(|name| running.contains(name)));
+        let stale = entries.filter(|entry| {
+            !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| running.contains(name))
+        });
         stale.map(|entry| entry.path()).collect()
     };
     for path in stale(&shared.io_root) {
