@@ -29,11 +29,19 @@ pub struct Output {
 
 impl Output {
     pub(crate) fn live(present: mpsc::Receiver<Chunk>) -> Output {
-        Output { past: None, just: None, present: Some(present) }
+        Output {
+            past: None,
+            just: None,
+            present: Some(present),
+        }
     }
 
     pub(crate) fn just(chunk: Chunk) -> Output {
-        Output { past: None, just: Some(chunk), present: None }
+        Output {
+            past: None,
+            just: Some(chunk),
+            present: None,
+        }
     }
 
     /// The next piece; `None` at the end. Dropping the future loses nothing.
@@ -41,7 +49,10 @@ impl Output {
         if let Some(reader) = &mut self.past {
             match reader.next().await {
                 Some(Ok(line)) => {
-                    return Some(Chunk { stream: logs::stream(line.stream), bytes: line.bytes });
+                    return Some(Chunk {
+                        stream: logs::stream(line.stream),
+                        bytes: line.bytes,
+                    });
                 }
                 Some(Err(error)) => tracing::warn!(%error, "reading a log for attach"),
                 None => {}
@@ -77,7 +88,11 @@ pub struct Input {
 
 impl Input {
     pub(crate) fn new(keyboard: Keyboard, detach: Option<DetachKeys>, ends: bool) -> Input {
-        Input { keyboard, detach: detach.map(Scanner::new), ends }
+        Input {
+            keyboard,
+            detach: detach.map(Scanner::new),
+            ends,
+        }
     }
 
     /// Types; waits while the process does not read.
@@ -107,7 +122,9 @@ impl Input {
 impl Drop for Input {
     fn drop(&mut self) {
         // A client that is gone types no more; outside a runtime everything is over anyway.
-        if self.ends && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        if self.ends
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let keyboard = self.keyboard.clone();
             runtime.spawn(async move { keyboard.close().await });
         }
@@ -126,7 +143,11 @@ pub struct Attachment {
 }
 
 /// Attaches a client.
-pub(crate) fn attach(shared: &Shared, handle: &Arc<Handle>, options: &AttachOptions) -> Result<Attachment> {
+pub(crate) fn attach(
+    shared: &Shared,
+    handle: &Arc<Handle>,
+    options: &AttachOptions,
+) -> Result<Attachment> {
     let view = handle.view();
     let record = &view.record;
     let keys = DetachKeys::parse(options.detach_keys.as_deref())?;
@@ -146,13 +167,27 @@ pub(crate) fn attach(shared: &Shared, handle: &Arc<Handle>, options: &AttachOpti
         }
         false => (None, None),
     };
-    let past = if options.logs { past(shared, handle, options)? } else { None };
-    let input = keyboard.filter(|_| options.stdin && record.config.open_stdin).map(|keyboard| {
-        let ends = record.config.stdin_once && !tty;
-        Input::new(keyboard, tty.then_some(keys), ends)
-    });
+    let past = if options.logs {
+        past(shared, handle, options)?
+    } else {
+        None
+    };
+    let input = keyboard
+        .filter(|_| options.stdin && record.config.open_stdin)
+        .map(|keyboard| {
+            let ends = record.config.stdin_once && !tty;
+            Input::new(keyboard, tty.then_some(keys), ends)
+        });
     shared.events.container(record, "attach", &[]);
-    Ok(Attachment { tty, output: Output { past, just: None, present }, input })
+    Ok(Attachment {
+        tty,
+        output: Output {
+            past,
+            just: None,
+            present,
+        },
+        input,
+    })
 }
 
 fn past(shared: &Shared, handle: &Handle, options: &AttachOptions) -> Result<Option<Reader>> {
@@ -204,7 +239,10 @@ impl DetachKeys {
                 }
             }
         };
-        text.split(',').map(|part| key(part).ok_or_else(invalid)).collect::<Result<_>>().map(DetachKeys)
+        text.split(',')
+            .map(|part| key(part).ok_or_else(invalid))
+            .collect::<Result<_>>()
+            .map(DetachKeys)
     }
 }
 
@@ -218,7 +256,10 @@ struct Scanner {
 
 impl Scanner {
     fn new(keys: DetachKeys) -> Scanner {
-        Scanner { keys: keys.0, matched: 0 }
+        Scanner {
+            keys: keys.0,
+            matched: 0,
+        }
     }
 
     /// What is to be passed on, and whether the keys were typed.
@@ -251,8 +292,13 @@ mod tests {
     #[test]
     fn keys_are_read_as_the_cli_writes_them() {
         assert_eq!(DetachKeys::parse(None).expect("default").0, [16, 17]);
-        assert_eq!(DetachKeys::parse(Some("ctrl-a,x,ctrl-@")).expect("keys").0, [1, b'x', 0]);
-        let error = DetachKeys::parse(Some("ctrl-p,ctrl-")).expect_err("bad").to_string();
+        assert_eq!(
+            DetachKeys::parse(Some("ctrl-a,x,ctrl-@")).expect("keys").0,
+            [1, b'x', 0]
+        );
+        let error = DetachKeys::parse(Some("ctrl-p,ctrl-"))
+            .expect_err("bad")
+            .to_string();
         assert_eq!(error, "Invalid detach keys (ctrl-p,ctrl-) provided");
     }
 

@@ -80,7 +80,13 @@ struct Audience {
 impl Audience {
     fn of(epoch: u64, subscribers: Vec<Arc<Subscriber>>, closed: bool) -> Audience {
         let (keyboard, typed) = mpsc::channel(TYPED_AHEAD);
-        Audience { epoch, subscribers, keyboard, typed: Arc::new(Mutex::new(typed)), closed }
+        Audience {
+            epoch,
+            subscribers,
+            keyboard,
+            typed: Arc::new(Mutex::new(typed)),
+            closed,
+        }
     }
 
     /// The same people, but who comes now waits for the next run.
@@ -99,7 +105,10 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new() -> Arc<Hub> {
         let audience = ArcSwap::from_pointee(Audience::of(0, Vec::new(), false));
-        Arc::new(Hub { audience, logger: ArcSwapOption::empty() })
+        Arc::new(Hub {
+            audience,
+            logger: ArcSwapOption::empty(),
+        })
     }
 
     /// What is written from now on, up to the end of the run (of the next one, if none is on),
@@ -110,11 +119,21 @@ impl Hub {
             let mut audience = Audience::clone(audience);
             if !audience.closed {
                 let (epoch, chunks) = (audience.epoch, chunks.clone());
-                audience.subscribers.push(Arc::new(Subscriber { epoch, stdout, stderr, chunks }));
+                audience.subscribers.push(Arc::new(Subscriber {
+                    epoch,
+                    stdout,
+                    stderr,
+                    chunks,
+                }));
             }
             audience
         });
-        (receiver, Keyboard { keys: before.keyboard.clone() })
+        (
+            receiver,
+            Keyboard {
+                keys: before.keyboard.clone(),
+            },
+        )
     }
 
     /// The log of the present run.
@@ -135,13 +154,31 @@ impl Hub {
         let hurry = CancellationToken::new();
         let pump = |receiver, stream| {
             let (hub, logger, hurry) = (self.clone(), logger.clone(), hurry.clone());
-            tokio::spawn(Pump { hub, epoch: audience.epoch, stream, logger, hurry }.run(receiver))
+            tokio::spawn(
+                Pump {
+                    hub,
+                    epoch: audience.epoch,
+                    stream,
+                    logger,
+                    hurry,
+                }
+                .run(receiver),
+            )
         };
         let mut pumps = vec![pump(streams.stdout, Stream::Stdout)];
         pumps.extend(streams.stderr.map(|stderr| pump(stderr, Stream::Stderr)));
         let typed = audience.typed.clone();
-        let feed = streams.stdin.map(|stdin| tokio::spawn(feed(stdin, typed, process)));
-        Session { hub: self.clone(), epoch: audience.epoch, pumps, feed, logger, hurry }
+        let feed = streams
+            .stdin
+            .map(|stdin| tokio::spawn(feed(stdin, typed, process)));
+        Session {
+            hub: self.clone(),
+            epoch: audience.epoch,
+            pumps,
+            feed,
+            logger,
+            hurry,
+        }
     }
 
     /// The end of the present run is known: who attaches from now on waits for the next.
@@ -160,8 +197,14 @@ impl Hub {
         self.logger.store(None);
         self.audience.rcu(|audience| {
             let sealed = audience.epoch > epoch;
-            let mut audience = if sealed { Audience::clone(audience) } else { audience.sealed() };
-            audience.subscribers.retain(|subscriber| subscriber.epoch > epoch);
+            let mut audience = if sealed {
+                Audience::clone(audience)
+            } else {
+                audience.sealed()
+            };
+            audience
+                .subscribers
+                .retain(|subscriber| subscriber.epoch > epoch);
             audience
         });
     }
@@ -169,7 +212,8 @@ impl Hub {
     /// There will be no other run: nobody is left waiting for one.
     pub(crate) fn close(&self) {
         self.logger.store(None);
-        self.audience.rcu(|audience| Audience::of(audience.epoch + 1, Vec::new(), true));
+        self.audience
+            .rcu(|audience| Audience::of(audience.epoch + 1, Vec::new(), true));
     }
 
     /// Passes a piece on to everybody of the run; waits for the slowest of them until `hurry`.
@@ -195,7 +239,9 @@ impl Hub {
         if left {
             self.audience.rcu(|audience| {
                 let mut audience = Audience::clone(audience);
-                audience.subscribers.retain(|subscriber| !subscriber.chunks.is_closed());
+                audience
+                    .subscribers
+                    .retain(|subscriber| !subscriber.chunks.is_closed());
                 audience
             });
         }
@@ -241,11 +287,17 @@ impl Session {
         if let Some(feed) = self.feed.take() {
             feed.abort();
         }
-        if tokio::time::timeout(DRAIN, join_all(&mut self.pumps)).await.is_err() {
+        if tokio::time::timeout(DRAIN, join_all(&mut self.pumps))
+            .await
+            .is_err()
+        {
             // A client that does not read loses the rest; the log must not.
             self.hurry.cancel();
             let unfinished = self.pumps.iter_mut().filter(|pump| !pump.is_finished());
-            if tokio::time::timeout(LAST, join_all(unfinished)).await.is_err() {
+            if tokio::time::timeout(LAST, join_all(unfinished))
+                .await
+                .is_err()
+            {
                 errors.push("something holds the container's output open".to_owned());
             }
             for pump in &self.pumps {
@@ -296,7 +348,9 @@ impl Pump {
                     if let Some(logger) = &self.logger {
                         logger.write(log_stream, &bytes, Timestamp::now()).await;
                     }
-                    self.hub.deliver(self.epoch, Chunk { stream, bytes }, &self.hurry).await;
+                    self.hub
+                        .deliver(self.epoch, Chunk { stream, bytes }, &self.hurry)
+                        .await;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => break,

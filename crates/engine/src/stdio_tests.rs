@@ -16,14 +16,21 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 /// A process of a containerd that nobody runs.
 fn process() -> Process {
-    let endpoint = Endpoint { socket: "/nonexistent/containerd.sock".into(), namespace: "t".into() };
+    let endpoint = Endpoint {
+        socket: "/nonexistent/containerd.sock".into(),
+        namespace: "t".into(),
+    };
     let client = Client::new(endpoint).expect("client");
     (*client.container("c").task(1)).clone()
 }
 
 fn begin(hub: &Arc<Hub>, directory: &std::path::Path, stdin: bool) -> (Session, pipe::Sender) {
-    let streams = FifoSet::new(directory, "init", stdin, true).create().expect("FIFOs");
-    let shim = pipe::OpenOptions::new().open_sender(directory.join("init-stdout")).expect("shim");
+    let streams = FifoSet::new(directory, "init", stdin, true)
+        .create()
+        .expect("FIFOs");
+    let shim = pipe::OpenOptions::new()
+        .open_sender(directory.join("init-stdout"))
+        .expect("shim");
     (hub.begin(streams, process(), None), shim)
 }
 
@@ -41,7 +48,10 @@ async fn who_attaches_after_the_end_of_a_run_sees_the_next() {
     assert_eq!(soon(session.finish()).await, Vec::<String>::new());
     assert_eq!(soon(early.recv()).await.expect("chunk").bytes, "last words");
     assert!(soon(early.recv()).await.is_none());
-    assert!(late.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Empty));
+    assert!(
+        late.try_recv()
+            .is_err_and(|error| error == mpsc::error::TryRecvError::Empty)
+    );
 
     let (session, mut shim) = begin(&hub, directory.path(), false);
     shim.write_all(b"again").await.expect("written");
@@ -90,7 +100,10 @@ async fn what_is_typed_for_the_next_run_is_not_swallowed_by_the_last() {
 async fn a_client_that_does_not_read_holds_nobody_up_once_there_is_a_hurry() {
     let hub = Hub::new();
     let (mut stuck, _keys) = hub.attach(true, true);
-    let chunk = || Chunk { stream: Stream::Stdout, bytes: Bytes::from("x") };
+    let chunk = || Chunk {
+        stream: Stream::Stdout,
+        bytes: Bytes::from("x"),
+    };
     let hurry = CancellationToken::new();
     for _ in 0..BACKLOG {
         hub.deliver(0, chunk(), &hurry).await;

@@ -25,7 +25,13 @@ impl Waiter {
         let changes = handle.changes();
         let view = handle.view();
         let (exits, failed) = (view.run.exits, view.failed_removals.0);
-        Waiter { handle, changes, condition, exits, failed }
+        Waiter {
+            handle,
+            changes,
+            condition,
+            exits,
+            failed,
+        }
     }
 
     /// The exit code, once the condition is met; with a message when the removal that was waited
@@ -45,9 +51,14 @@ impl Waiter {
             let failed = self.condition == WaitCondition::Removed && *failures > self.failed;
             // What is gone will never exit again.
             if met || view.gone || failed {
-                let error = failed.then(|| wire::WaitError { message: reason.to_string() });
+                let error = failed.then(|| wire::WaitError {
+                    message: reason.to_string(),
+                });
                 let error = error.filter(|_| !view.gone);
-                return Ok(wire::WaitResponse { status_code: view.run.exit_code, error });
+                return Ok(wire::WaitResponse {
+                    status_code: view.run.exit_code,
+                    error,
+                });
             }
             let lost = |_| Error::internal(format!("container {} is lost", self.handle.id()));
             self.changes.changed().await.map_err(lost)?;
@@ -65,12 +76,20 @@ mod tests {
     use crate::stdio::Hub;
 
     fn view(status: Status, exits: u64, exit_code: i64) -> View {
-        let run = RunState { status, exits, exit_code, ..RunState::default() };
+        let run = RunState {
+            status,
+            exits,
+            exit_code,
+            ..RunState::default()
+        };
         View::new(Arc::new(Record::default()), run, None)
     }
 
     /// The answers to a wait that begins at the first view, after each of the others.
-    fn answers(condition: WaitCondition, mut views: Vec<View>) -> Vec<Option<(i64, Option<String>)>> {
+    fn answers(
+        condition: WaitCondition,
+        mut views: Vec<View>,
+    ) -> Vec<Option<(i64, Option<String>)>> {
         let (handle, _mailbox) = Handle::new(views.remove(0), Hub::new());
         let mut done = Box::pin(Waiter::new(handle.clone(), condition).done());
         let mut ask = || {
@@ -94,19 +113,37 @@ mod tests {
         let now = answers(WaitCondition::NotRunning, vec![view(Created, 0, 0)]);
         assert_eq!(now, [Some((0, None))]);
         let run = || vec![view(Running, 0, 0), view(Exited, 1, 7)];
-        assert_eq!(answers(WaitCondition::NotRunning, run()), [None, Some((7, None))]);
+        assert_eq!(
+            answers(WaitCondition::NotRunning, run()),
+            [None, Some((7, None))]
+        );
         let next = vec![view(Exited, 1, 7), view(Running, 1, 0), view(Exited, 2, 9)];
-        assert_eq!(answers(WaitCondition::NextExit, next), [None, None, Some((9, None))]);
-        let gone = View { gone: true, ..view(Status::Removing, 1, 7) };
+        assert_eq!(
+            answers(WaitCondition::NextExit, next),
+            [None, None, Some((9, None))]
+        );
+        let gone = View {
+            gone: true,
+            ..view(Status::Removing, 1, 7)
+        };
         let removed = vec![view(Exited, 1, 7), gone.clone()];
-        assert_eq!(answers(WaitCondition::Removed, removed), [None, Some((7, None))]);
-        assert_eq!(answers(WaitCondition::NextExit, vec![view(Exited, 1, 7), gone]), [None, Some((7, None))]);
+        assert_eq!(
+            answers(WaitCondition::Removed, removed),
+            [None, Some((7, None))]
+        );
+        assert_eq!(
+            answers(WaitCondition::NextExit, vec![view(Exited, 1, 7), gone]),
+            [None, Some((7, None))]
+        );
     }
 
     #[test]
     fn a_run_that_came_and_went_unseen_is_an_exit() {
         let views = vec![view(Status::Created, 0, 0), view(Status::Exited, 1, 3)];
-        assert_eq!(answers(WaitCondition::NextExit, views), [None, Some((3, None))]);
+        assert_eq!(
+            answers(WaitCondition::NextExit, views),
+            [None, Some((3, None))]
+        );
     }
 
     #[test]
@@ -115,10 +152,16 @@ mod tests {
             failed_removals: (nth, reason.into()),
             ..view(Status::Dead, 1, 7)
         };
-        let told = answers(WaitCondition::Removed, vec![view(Status::Exited, 1, 7), dead(1, "disk")]);
+        let told = answers(
+            WaitCondition::Removed,
+            vec![view(Status::Exited, 1, 7), dead(1, "disk")],
+        );
         assert_eq!(told, [None, Some((7, Some("disk".to_owned())))]);
         // One that had failed before the wait began says nothing of the next attempt.
-        let told = answers(WaitCondition::Removed, vec![dead(1, "disk"), dead(2, "again")]);
+        let told = answers(
+            WaitCondition::Removed,
+            vec![dead(1, "disk"), dead(2, "again")],
+        );
         assert_eq!(told, [None, Some((7, Some("again".to_owned())))]);
     }
 }

@@ -83,8 +83,21 @@ impl Actor {
         mailbox: mpsc::Receiver<Message>,
         beginning: Beginning,
     ) {
-        let Beginning { record, run, phase, running, strays, live } = beginning;
-        let state = State::new(&record.id, &record.name, phase, run.generation, record.host.auto_remove);
+        let Beginning {
+            record,
+            run,
+            phase,
+            running,
+            strays,
+            live,
+        } = beginning;
+        let state = State::new(
+            &record.id,
+            &record.name,
+            phase,
+            run.generation,
+            record.host.auto_remove,
+        );
         let mut actor = Actor {
             shared,
             handle,
@@ -189,7 +202,11 @@ impl Actor {
                 self.keep(generation, started);
                 Ok(())
             }
-            Err(Failure { error, code, strays }) => {
+            Err(Failure {
+                error,
+                code,
+                strays,
+            }) => {
                 self.strays |= strays;
                 self.run.exit_code = code;
                 self.run.error = error.to_string();
@@ -201,8 +218,19 @@ impl Actor {
 
     /// Keeps what runs, and waits for its end.
     fn keep(&mut self, generation: Generation, started: Started) {
-        let Started { task, endpoint, exit, session, .. } = started;
-        self.current = Some(Run { task, endpoint, session: Some(session), lost: false });
+        let Started {
+            task,
+            endpoint,
+            exit,
+            session,
+            ..
+        } = started;
+        self.current = Some(Run {
+            task,
+            endpoint,
+            session: Some(session),
+            lost: false,
+        });
         self.over = CancellationToken::new();
         self.work.push(Box::pin(async move {
             let exit = match exit.await {
@@ -218,9 +246,11 @@ impl Actor {
     }
 
     async fn exited(&mut self, generation: Generation, exit: Option<ExitStatus>) {
-        if generation == self.state.generation() && matches!(self.state.phase(), Phase::Running(_)) {
+        if generation == self.state.generation() && matches!(self.state.phase(), Phase::Running(_))
+        {
             self.run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
-            self.run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
+            self.run.finished_at =
+                Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
             self.run.exits += 1;
             self.shared.execs.end_all(&self.record.id);
             // Who attaches from now on waits for the next run.
@@ -233,7 +263,12 @@ impl Actor {
         self.apply(Input::Exited(generation)).await;
     }
 
-    fn signalled(&mut self, ticket: Option<Ticket>, signal: u32, outcome: Result<(), berth_ctrd::Error>) {
+    fn signalled(
+        &mut self,
+        ticket: Option<Ticket>,
+        signal: u32,
+        outcome: Result<(), berth_ctrd::Error>,
+    ) {
         let id = &self.record.id;
         match (ticket, outcome) {
             (Some(ticket), outcome) => {
@@ -260,12 +295,19 @@ impl Actor {
     }
 
     async fn rename(&mut self, name: &str) -> Result<Done> {
-        if matches!(self.state.phase(), Phase::Removing(_) | Phase::Dead | Phase::Gone) {
-            return Err(Error::conflict("container is marked for removal and cannot be renamed"));
+        if matches!(
+            self.state.phase(),
+            Phase::Removing(_) | Phase::Dead | Phase::Gone
+        ) {
+            return Err(Error::conflict(
+                "container is marked for removal and cannot be renamed",
+            ));
         }
         let old = self.record.name.clone();
         if old == name {
-            return Err(Error::invalid("Renaming a container with the same name as its current name"));
+            return Err(Error::invalid(
+                "Renaming a container with the same name as its current name",
+            ));
         }
         self.shared.table.reserve(name, &self.record.id)?;
         let mut record = Record::clone(&self.record);
@@ -279,7 +321,9 @@ impl Actor {
         self.state.rename(name);
         self.publish();
         self.shared.table.release(&old, &self.record.id);
-        self.shared.events.container(&self.record, "rename", &[("oldName", format!("/{old}"))]);
+        self.shared
+            .events
+            .container(&self.record, "rename", &[("oldName", format!("/{old}"))]);
         Ok(Done::Changed)
     }
 
@@ -316,9 +360,16 @@ impl Actor {
     /// happening anyway: what could not be written is told, and made good with the next change.
     async fn commit(&mut self) {
         if !matches!(self.state.phase(), Phase::Gone) {
-            let (shared, run, id) = (self.shared.clone(), self.run.clone(), self.record.id.clone());
+            let (shared, run, id) = (
+                self.shared.clone(),
+                self.run.clone(),
+                self.record.id.clone(),
+            );
             let saved = blocking(move || {
-                shared.records.save(&id, STATE, &run, Durability::Renamed).map_err(Error::from_lower)
+                shared
+                    .records
+                    .save(&id, STATE, &run, Durability::Renamed)
+                    .map_err(Error::from_lower)
             });
             if let Err(error) = saved.await {
                 tracing::error!(id = %self.record.id, %error, "the container's state could not be saved");
@@ -334,10 +385,18 @@ impl Actor {
             self.shared.table.remove(&self.record.id);
         }
         let running = self.run.status.is_running();
-        let task = self.current.as_ref().filter(|_| running).map(|run| run.task.clone());
+        let task = self
+            .current
+            .as_ref()
+            .filter(|_| running)
+            .map(|run| run.task.clone());
         let view = View::new(self.record.clone(), self.run.clone(), task);
         let failed_removals = self.failed_removals.clone();
-        self.handle.publish(View { gone, failed_removals, ..view });
+        self.handle.publish(View {
+            gone,
+            failed_removals,
+            ..view
+        });
     }
 }
 
@@ -345,7 +404,9 @@ impl Actor {
 pub(crate) async fn save(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
     let (shared, record) = (shared.clone(), record.clone());
     blocking(move || {
-        let saved = shared.records.save(&record.id, CONFIG, &*record, Durability::Synced);
+        let saved = shared
+            .records
+            .save(&record.id, CONFIG, &*record, Durability::Synced);
         saved.map_err(Error::from_lower)
     })
     .await

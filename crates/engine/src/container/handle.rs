@@ -31,14 +31,23 @@ pub(crate) struct View {
 impl View {
     /// A container that nobody has tried to remove.
     pub(crate) fn new(record: Arc<Record>, run: RunState, task: Option<Task>) -> View {
-        View { record, run, task, gone: false, failed_removals: (0, "".into()) }
+        View {
+            record,
+            run,
+            task,
+            gone: false,
+            failed_removals: (0, "".into()),
+        }
     }
 }
 
 impl View {
     /// Its place in the bridge network, while it runs: afterwards it is only being given back.
     pub(crate) fn endpoint(&self) -> Option<&berth_net::Endpoint> {
-        self.run.endpoint.as_ref().filter(|_| self.run.status.is_running())
+        self.run
+            .endpoint
+            .as_ref()
+            .filter(|_| self.run.status.is_running())
     }
 }
 
@@ -52,7 +61,9 @@ pub(crate) enum Wish {
     Kill(u32),
     Pause,
     Unpause,
-    Remove { force: bool },
+    Remove {
+        force: bool,
+    },
     Rename(String),
 }
 
@@ -116,7 +127,10 @@ impl Handle {
     pub(crate) async fn ask(&self, wish: Wish) -> Result<Done> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::not_found(format!("No such container: {}", self.id));
-        self.mailbox.send(Message::Wish(wish, reply)).await.map_err(|_| gone())?;
+        self.mailbox
+            .send(Message::Wish(wish, reply))
+            .await
+            .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

@@ -52,7 +52,8 @@ impl Surroundings {
     /// # Errors
     /// Docker's words for a container that there is not, does not run, or does not share.
     pub(crate) fn of(plan: &Plan, shared: &Shared, record: &Record) -> Result<Surroundings> {
-        let namespace = |pid: u32, kind: &str| Some(PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
+        let namespace =
+            |pid: u32, kind: &str| Some(PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
         let netns = match plan {
             Plan::Host => None,
             Plan::Joined { netns, .. } => Some(netns.clone()),
@@ -73,16 +74,27 @@ impl Surroundings {
                         donor.record.id
                     )));
                 }
-                (namespace(donor.run.pid, "ipc"), Some(shm::path(shared, &donor.record.id)))
+                (
+                    namespace(donor.run.pid, "ipc"),
+                    Some(shm::path(shared, &donor.record.id)),
+                )
             }
             Mode::Named(shm::SHAREABLE) => (None, Some(shm::path(shared, &record.id))),
             _ => (None, None),
         };
         let files = match plan {
             Plan::Joined { of, .. } => FileSources::Of(shared.files(&of.record.id)?),
-            plan => FileSources::Own { host_network: matches!(plan, Plan::Host) },
+            plan => FileSources::Own {
+                host_network: matches!(plan, Plan::Host),
+            },
         };
-        Ok(Surroundings { files, netns, pidns, ipcns, shm })
+        Ok(Surroundings {
+            files,
+            netns,
+            pidns,
+            ipcns,
+            shm,
+        })
     }
 }
 
@@ -108,11 +120,24 @@ pub(crate) fn prepare(
         berth_spec::encode(&spec).map_err(Error::from_lower)
     })?;
     let directory = shared.io_dir(&record.id);
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory);
     made.map_err(|error| Error::internal(format!("mkdir {}: {error}", directory.display())))?;
-    let fifos = FifoSet::new(&directory, "init", record.config.open_stdin, record.config.tty);
+    let fifos = FifoSet::new(
+        &directory,
+        "init",
+        record.config.open_stdin,
+        record.config.tty,
+    );
     let streams = fifos.create().map_err(Error::from_lower)?;
-    Ok(Prepared { spec, fifos, streams, logger: open_log(&files, record)? })
+    Ok(Prepared {
+        spec,
+        fifos,
+        streams,
+        logger: open_log(&files, record)?,
+    })
 }
 
 /// The process of an exec in a running container, as JSON. Blocks.
@@ -137,7 +162,9 @@ pub(crate) fn exec_process(
         privileged: request.privileged,
     };
     let surroundings = Surroundings {
-        files: FileSources::Own { host_network: false },
+        files: FileSources::Own {
+            host_network: false,
+        },
         netns: None,
         pidns: None,
         ipcns: None,
@@ -164,7 +191,11 @@ fn all_mounts(own: &Files, record: &Record, sources: &FileSources) -> Result<Vec
     ];
     for (source, destination) in places {
         // A client's own mount in that place wins.
-        if source.exists() && !all.iter().any(|bind| bind.destination == Path::new(destination)) {
+        if source.exists()
+            && !all
+                .iter()
+                .any(|bind| bind.destination == Path::new(destination))
+        {
             all.push(BindMount {
                 source,
                 destination: destination.into(),
@@ -224,7 +255,11 @@ fn resolve_user(record: &Record, name: &str) -> Result<User> {
     let layers: Vec<_> = record
         .rootfs
         .iter()
-        .map(|mount| SnapshotMount { kind: &mount.kind, source: &mount.source, options: &mount.options })
+        .map(|mount| SnapshotMount {
+            kind: &mount.kind,
+            source: &mount.source,
+            options: &mount.options,
+        })
         .collect();
     let root = LayeredRoot::new(&layers).map_err(Error::from_lower)?;
     User::resolve(name, &record.host.group_add, &root).map_err(Error::from_lower)

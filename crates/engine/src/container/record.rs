@@ -53,7 +53,12 @@ impl Record {
     /// What it runs: entrypoint and command in one.
     pub(crate) fn command(&self) -> Vec<&str> {
         let parts = [&self.config.entrypoint, &self.config.cmd];
-        parts.into_iter().flatten().flatten().map(String::as_str).collect()
+        parts
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(String::as_str)
+            .collect()
     }
 }
 

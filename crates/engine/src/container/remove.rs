@@ -28,7 +28,11 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, strays: boo
         }
     }
     if !errors.is_empty() {
-        let message = format!("cannot remove container \"/{}\": {}", record.name, errors.join("; "));
+        let message = format!(
+            "cannot remove container \"/{}\": {}",
+            record.name,
+            errors.join("; ")
+        );
         return Err(Error::internal(message));
     }
     let gone = shared.clone();

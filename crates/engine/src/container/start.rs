@@ -58,7 +58,11 @@ pub(crate) struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, code: 128, strays: false }
+        Failure {
+            error,
+            code: 128,
+            strays: false,
+        }
     }
 }
 
@@ -89,19 +93,29 @@ impl Starter {
         let shared = &self.shared;
         let record = &self.record;
         shared.open_for_change()?;
-        let plan = network::plan(shared, record).map_err(|e| e.context("failed to set up container networking"))?;
+        let plan = network::plan(shared, record)
+            .map_err(|e| e.context("failed to set up container networking"))?;
         let runtime = runtimes::ready(&self.live, &record.host.runtime).await?;
         let binary = runtimes::binary(&runtime).to_owned();
         made.netns = plan.has_own_netns();
         let netns = async {
             if made.netns {
-                shared.net.create_netns(&record.id).await.map_err(Error::from_lower)?;
+                shared
+                    .net
+                    .create_netns(&record.id)
+                    .await
+                    .map_err(Error::from_lower)?;
             }
             Ok::<_, Error>(())
         };
         let prepared = self.prepare(&plan);
         let (netns, prepared) = tokio::join!(netns, prepared);
-        let Prepared { spec, fifos, streams, logger } = prepared?;
+        let Prepared {
+            spec,
+            fifos,
+            streams,
+            logger,
+        } = prepared?;
         netns?;
         self.check_cancelled()?;
 
@@ -124,7 +138,13 @@ impl Starter {
         }
         let session = made.session.take();
         let session = session.ok_or_else(|| Error::internal("the streams are gone"))?;
-        Ok(Started { task, binary, endpoint: made.endpoint.take(), exit, session })
+        Ok(Started {
+            task,
+            binary,
+            endpoint: made.endpoint.take(),
+            exit,
+            session,
+        })
     }
 
     fn check_cancelled(&self) -> Result<()> {
@@ -157,10 +177,17 @@ impl Starter {
     async fn create_task(&self, new: NewContainer, fifos: &FifoSet) -> Result<Task, Failure> {
         let client = &self.shared.client;
         let mut created = client.create_container(new.clone()).await;
-        if created.as_ref().is_err_and(berth_ctrd::Error::is_already_exists) {
+        if created
+            .as_ref()
+            .is_err_and(berth_ctrd::Error::is_already_exists)
+        {
             // What a crash left behind: its task is not ours, so nothing of it is wanted.
             for error in super::teardown::discard(&client.container(new.id.as_str())).await {
-                tracing::warn!(id = new.id, error, "discarding what was left of a container");
+                tracing::warn!(
+                    id = new.id,
+                    error,
+                    "discarding what was left of a container"
+                );
             }
             created = client.create_container(new).await;
         }
@@ -170,7 +197,9 @@ impl Starter {
     }
 
     async fn connect(&self, plan: &Plan) -> Result<Option<Endpoint>> {
-        let Plan::Bridge(wanted) = plan else { return Ok(None) };
+        let Plan::Bridge(wanted) = plan else {
+            return Ok(None);
+        };
         let net = &self.shared.net;
         let request = || EndpointRequest {
             id: self.record.id.clone(),
@@ -180,7 +209,9 @@ impl Starter {
             publish: wanted.publish.clone(),
         };
         let mut outcome = net.connect(request()).await;
-        if matches!(outcome, Err(berth_net::Error::PortAllocated { .. })) && self.others_torn_down().await {
+        if matches!(outcome, Err(berth_net::Error::PortAllocated { .. }))
+            && self.others_torn_down().await
+        {
             outcome = net.connect(request()).await;
         }
         outcome.map(Some).map_err(|error| {
@@ -194,7 +225,9 @@ impl Starter {
             let error = if publishing {
                 let name = &self.record.name;
                 let id = &self.record.id;
-                error.context(format!("driver failed programming external connectivity on endpoint {name} ({id})"))
+                error.context(format!(
+                    "driver failed programming external connectivity on endpoint {name} ({id})"
+                ))
             } else {
                 error
             };
@@ -216,7 +249,9 @@ impl Starter {
 
     /// Completes `/etc/hosts` with the address, in place: the file is mounted already.
     async fn write_hosts(&self, plan: &Plan, endpoint: Option<&Endpoint>) -> Result<()> {
-        let (Plan::Bridge(_), Some(endpoint)) = (plan, endpoint) else { return Ok(()) };
+        let (Plan::Bridge(_), Some(endpoint)) = (plan, endpoint) else {
+            return Ok(());
+        };
         let ip = endpoint.ip;
         let (shared, record, live) = (self.shared.clone(), self.record.clone(), self.live.clone());
         blocking(move || {
@@ -251,21 +286,39 @@ impl Starter {
 fn runtime_failure(error: berth_ctrd::Error, what: &str) -> Failure {
     let message = error.to_string();
     let has = |words: &str| message.to_lowercase().contains(words);
-    let code = if has("executable file not found") || has("no such file or directory") || has("system cannot find the file specified") {
+    let code = if has("executable file not found")
+        || has("no such file or directory")
+        || has("system cannot find the file specified")
+    {
         127
-    } else if has("permission denied") || has("not a directory") || has("is a directory") || has("exec format error") {
+    } else if has("permission denied")
+        || has("not a directory")
+        || has("is a directory")
+        || has("exec format error")
+    {
         126
     } else {
         128
     };
     let lower = Error::from_lower(error);
-    let error = if code == 128 { lower } else { Error::invalid(lower.to_string()) };
+    let error = if code == 128 {
+        lower
+    } else {
+        Error::invalid(lower.to_string())
+    };
     let mut error = error.context(what);
     if has("not a directory") {
-        error = Error::new(error.kind(), format!(
-            "{error}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the \
+        error = Error::new(
+            error.kind(),
+            format!(
+                "{error}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the \
              specified host path exists and is the expected type"
-        ));
+            ),
+        );
     }
-    Failure { error, code, strays: false }
+    Failure {
+        error,
+        code,
+        strays: false,
+    }
 }

@@ -98,22 +98,37 @@ pub(crate) struct Ending {
 impl Ending {
     /// Whether anybody waits.
     fn awaited(&self) -> bool {
-        [&self.stop, &self.kill, &self.restart, &self.remove].iter().any(|who| !who.is_empty())
+        [&self.stop, &self.kill, &self.restart, &self.remove]
+            .iter()
+            .any(|who| !who.is_empty())
     }
 
     /// Answers everybody that the end has not come.
     fn give_up(&mut self, name: &str, effects: &mut Vec<Effect>) {
         const WHAT: &str = "tried to kill container, but did not receive an exit event";
-        let Ending { stop, kill, restart, remove, .. } = mem::take(self);
+        let Ending {
+            stop,
+            kill,
+            restart,
+            remove,
+            ..
+        } = mem::take(self);
         let failed = [
             (stop, format!("cannot stop container: {name}: {WHAT}")),
             (kill, WHAT.to_owned()),
             (restart, format!("Cannot restart container {name}: {WHAT}")),
-            (remove, format!("cannot remove container \"/{name}\": could not kill: {WHAT}")),
+            (
+                remove,
+                format!("cannot remove container \"/{name}\": could not kill: {WHAT}"),
+            ),
         ];
         for (tickets, message) in failed {
             let error = Error::internal(message);
-            effects.extend(tickets.into_iter().map(|ticket| Effect::Reply(ticket, Err(error.clone()))));
+            effects.extend(
+                tickets
+                    .into_iter()
+                    .map(|ticket| Effect::Reply(ticket, Err(error.clone()))),
+            );
         }
     }
 }
@@ -133,7 +148,13 @@ pub(crate) struct State {
 
 impl State {
     /// A container in a phase that a record can hold: created, exited or dead.
-    pub(crate) fn new(id: &str, name: &str, phase: Phase, generation: Generation, auto_remove: bool) -> State {
+    pub(crate) fn new(
+        id: &str,
+        name: &str,
+        phase: Phase,
+        generation: Generation,
+        auto_remove: bool,
+    ) -> State {
         State {
             phase,
             generation,
@@ -146,12 +167,18 @@ impl State {
 
     /// The phase of a container that was found running after a restart of the daemon.
     pub(crate) fn running(paused: bool) -> Phase {
-        Phase::Running(Running { paused, ..Running::default() })
+        Phase::Running(Running {
+            paused,
+            ..Running::default()
+        })
     }
 
     /// The phase of a container whose run has ended; `settled` when nothing of it is left.
     pub(crate) fn exited(settled: bool) -> Phase {
-        Phase::Exited { settled, ending: Ending::default() }
+        Phase::Exited {
+            settled,
+            ending: Ending::default(),
+        }
     }
 
     /// Where it stands.
@@ -176,7 +203,9 @@ impl State {
         // What waited is looked at again each time the state has come to rest.
         let mut waiting = self.deferred.len();
         while waiting > 0 && self.at_rest() {
-            let Some(input) = self.deferred.pop_front() else { break };
+            let Some(input) = self.deferred.pop_front() else {
+                break;
+            };
             self.handle(input, &mut effects);
             waiting -= 1;
         }
@@ -188,7 +217,9 @@ impl State {
         match &self.phase {
             Phase::Starting(_) | Phase::Exited { settled: false, .. } | Phase::Removing(_) => false,
             Phase::Running(running) => running.freezing.is_none(),
-            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead | Phase::Gone => true,
+            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead | Phase::Gone => {
+                true
+            }
         }
     }
 
@@ -201,7 +232,11 @@ impl State {
             Input::Kill(ticket, signal) => self.kill(ticket, signal, effects),
             Input::Pause(ticket) => self.freeze(ticket, true, effects),
             Input::Unpause(ticket) => self.freeze(ticket, false, effects),
-            Input::FreezeDone { generation, paused, result } => {
+            Input::FreezeDone {
+                generation,
+                paused,
+                result,
+            } => {
                 self.freeze_done(generation, paused, result, effects);
             }
             Input::Exited(generation) => self.has_exited(generation, effects),
@@ -221,9 +256,9 @@ impl State {
                 return self.deferred.push_back(Input::Start(ticket));
             }
             Phase::Running(Running { paused: false, .. }) => Ok(Done::Unchanged),
-            Phase::Running(_) => {
-                Err(Error::conflict("cannot start a paused container, try unpause instead"))
-            }
+            Phase::Running(_) => Err(Error::conflict(
+                "cannot start a paused container, try unpause instead",
+            )),
             Phase::Removing(_) | Phase::Dead | Phase::Gone => Err(Error::conflict(
                 "container is marked for removal and cannot be started",
             )),
@@ -234,19 +269,38 @@ impl State {
     fn begin_start(&mut self, tickets: Vec<Ticket>, restart: bool, effects: &mut Vec<Effect>) {
         let ran_before = !matches!(self.phase, Phase::Created);
         self.generation += 1;
-        self.phase = Phase::Starting(Starting { tickets, ran_before, restart });
+        self.phase = Phase::Starting(Starting {
+            tickets,
+            ran_before,
+            restart,
+        });
         effects.push(Effect::Start(self.generation));
     }
 
-    fn start_done(&mut self, generation: Generation, result: Result<(), Error>, effects: &mut Vec<Effect>) {
-        let Phase::Starting(starting) = &mut self.phase else { return };
+    fn start_done(
+        &mut self,
+        generation: Generation,
+        result: Result<(), Error>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Starting(starting) = &mut self.phase else {
+            return;
+        };
         if generation != self.generation {
             return;
         }
-        let Starting { tickets, ran_before, restart } = mem::take(starting);
+        let Starting {
+            tickets,
+            ran_before,
+            restart,
+        } = mem::take(starting);
         let failed = result.is_err();
         if failed {
-            self.phase = if ran_before { State::exited(true) } else { Phase::Created };
+            self.phase = if ran_before {
+                State::exited(true)
+            } else {
+                Phase::Created
+            };
         } else {
             self.phase = State::running(false);
             effects.push(Effect::Announce(Announcement::Start));
@@ -263,7 +317,9 @@ impl State {
     }
 
     fn removal_waits(&self) -> bool {
-        self.deferred.iter().any(|input| matches!(input, Input::Remove { .. }))
+        self.deferred
+            .iter()
+            .any(|input| matches!(input, Input::Remove { .. }))
     }
 
     fn stop(&mut self, ticket: Ticket, how: StopHow, restart: bool, effects: &mut Vec<Effect>) {
@@ -276,14 +332,22 @@ impl State {
                     running.ending.stop.push(ticket);
                 }
                 effects.push(Effect::Announce(Announcement::Kill(how.signal)));
-                effects.push(Effect::Signal { signal: how.signal, frozen, ticket: None });
+                effects.push(Effect::Signal {
+                    signal: how.signal,
+                    frozen,
+                    ticket: None,
+                });
                 if let Some(seconds) = how.timeout {
                     effects.push(Effect::Arm(self.generation, Timer::Kill, seconds));
                 }
             }
             // It ended by itself: there is nothing to stop, only to wait for.
             Phase::Starting(_) | Phase::Exited { settled: false, .. } => {
-                let input = if restart { Input::Restart(ticket, how) } else { Input::Stop(ticket, how) };
+                let input = if restart {
+                    Input::Restart(ticket, how)
+                } else {
+                    Input::Stop(ticket, how)
+                };
                 self.deferred.push_back(input);
             }
             Phase::Created | Phase::Exited { settled: true, .. } if restart => {
@@ -310,7 +374,11 @@ impl State {
                     effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
                     direct = None;
                 }
-                effects.push(Effect::Signal { signal, frozen, ticket: direct });
+                effects.push(Effect::Signal {
+                    signal,
+                    frozen,
+                    ticket: direct,
+                });
             }
             Phase::Starting(_) => self.deferred.push_back(Input::Kill(ticket, signal)),
             _ => effects.push(Effect::Reply(ticket, Err(self.not_running()))),
@@ -328,23 +396,41 @@ impl State {
                 return self.defer_freeze(ticket, pause);
             }
             Phase::Running(running) if running.paused == pause => {
-                let state = if pause { "already paused" } else { "not paused" };
+                let state = if pause {
+                    "already paused"
+                } else {
+                    "not paused"
+                };
                 let message = format!("Container {} is {state}", self.id);
-                let kind = if pause { Kind::Conflict } else { Kind::Internal };
+                let kind = if pause {
+                    Kind::Conflict
+                } else {
+                    Kind::Internal
+                };
                 Error::new(kind, message)
             }
             Phase::Running(running) => {
                 running.freezing = Some(ticket);
-                return effects.push(Effect::Freeze { generation: self.generation, pause });
+                return effects.push(Effect::Freeze {
+                    generation: self.generation,
+                    pause,
+                });
             }
             _ if pause => self.not_running(),
-            _ => Error::new(Kind::Internal, format!("Container {} is not paused", self.id)),
+            _ => Error::new(
+                Kind::Internal,
+                format!("Container {} is not paused", self.id),
+            ),
         };
         effects.push(Effect::Reply(ticket, Err(refused)));
     }
 
     fn defer_freeze(&mut self, ticket: Ticket, pause: bool) {
-        let input = if pause { Input::Pause(ticket) } else { Input::Unpause(ticket) };
+        let input = if pause {
+            Input::Pause(ticket)
+        } else {
+            Input::Unpause(ticket)
+        };
         self.deferred.push_back(input);
     }
 
@@ -355,31 +441,49 @@ impl State {
         result: Result<(), Error>,
         effects: &mut Vec<Effect>,
     ) {
-        let Phase::Running(running) = &mut self.phase else { return };
+        let Phase::Running(running) = &mut self.phase else {
+            return;
+        };
         if generation != self.generation {
             return;
         }
-        let Some(ticket) = running.freezing.take() else { return };
+        let Some(ticket) = running.freezing.take() else {
+            return;
+        };
         if result.is_ok() {
             running.paused = paused;
-            let what = if paused { Announcement::Pause } else { Announcement::Unpause };
+            let what = if paused {
+                Announcement::Pause
+            } else {
+                Announcement::Unpause
+            };
             effects.push(Effect::Announce(what));
             // A signal that came first must find it awake.
             if paused && running.ending.awaited() {
                 running.paused = false;
-                effects.push(Effect::Freeze { generation, pause: false });
+                effects.push(Effect::Freeze {
+                    generation,
+                    pause: false,
+                });
             }
         }
         effects.push(Effect::Reply(ticket, result.map(|()| Done::Changed)));
     }
 
     fn has_exited(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
-        let Phase::Running(running) = &mut self.phase else { return };
+        let Phase::Running(running) = &mut self.phase else {
+            return;
+        };
         if generation != self.generation {
             return;
         }
-        let Running { freezing, ending, .. } = mem::take(running);
-        self.phase = Phase::Exited { settled: false, ending };
+        let Running {
+            freezing, ending, ..
+        } = mem::take(running);
+        self.phase = Phase::Exited {
+            settled: false,
+            ending,
+        };
         effects.push(Effect::Announce(Announcement::Die));
         if let Some(ticket) = freezing {
             effects.push(Effect::Reply(ticket, Err(self.not_running())));
@@ -388,19 +492,39 @@ impl State {
     }
 
     fn torn_down(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
-        let Phase::Exited { settled, ending } = &mut self.phase else { return };
+        let Phase::Exited { settled, ending } = &mut self.phase else {
+            return;
+        };
         if generation != self.generation || *settled {
             return;
         }
         *settled = true;
-        let Ending { stop, kill, restart, remove, .. } = mem::take(ending);
+        let Ending {
+            stop,
+            kill,
+            restart,
+            remove,
+            ..
+        } = mem::take(ending);
         if !stop.is_empty() || !restart.is_empty() {
             effects.push(Effect::Announce(Announcement::Stop));
         }
-        effects.extend(stop.into_iter().chain(kill).map(|ticket| Effect::Reply(ticket, Ok(Done::Changed))));
+        effects.extend(
+            stop.into_iter()
+                .chain(kill)
+                .map(|ticket| Effect::Reply(ticket, Ok(Done::Changed))),
+        );
         if !remove.is_empty() {
-            let error = || Err(Error::conflict("container is marked for removal and cannot be started"));
-            effects.extend(restart.into_iter().map(|ticket| Effect::Reply(ticket, error())));
+            let error = || {
+                Err(Error::conflict(
+                    "container is marked for removal and cannot be started",
+                ))
+            };
+            effects.extend(
+                restart
+                    .into_iter()
+                    .map(|ticket| Effect::Reply(ticket, error())),
+            );
             self.begin_removal(remove, effects);
         } else if !restart.is_empty() {
             self.begin_start(restart, true, effects);
@@ -410,7 +534,9 @@ impl State {
     }
 
     fn timer(&mut self, generation: Generation, timer: Timer, effects: &mut Vec<Effect>) {
-        let Phase::Running(running) = &mut self.phase else { return };
+        let Phase::Running(running) = &mut self.phase else {
+            return;
+        };
         if generation != self.generation {
             return;
         }
@@ -419,7 +545,11 @@ impl State {
                 running.ending.killed = true;
                 let frozen = mem::take(&mut running.paused);
                 effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
-                effects.push(Effect::Signal { signal: SIGKILL, frozen, ticket: None });
+                effects.push(Effect::Signal {
+                    signal: SIGKILL,
+                    frozen,
+                    ticket: None,
+                });
                 effects.push(Effect::Arm(generation, Timer::GiveUp, GIVE_UP));
             }
             Timer::Kill => {}
@@ -435,7 +565,10 @@ impl State {
             Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead => {
                 return self.begin_removal(vec![ticket], effects);
             }
-            Phase::Exited { settled: false, ending } => {
+            Phase::Exited {
+                settled: false,
+                ending,
+            } => {
                 return ending.remove.push(ticket);
             }
             Phase::Starting(_) => {
@@ -449,22 +582,25 @@ impl State {
                 running.ending.remove.push(ticket);
                 running.ending.killed = true;
                 effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
-                effects.push(Effect::Signal { signal: SIGKILL, frozen, ticket: None });
+                effects.push(Effect::Signal {
+                    signal: SIGKILL,
+                    frozen,
+                    ticket: None,
+                });
                 return effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
             }
-            Phase::Running(Running { paused: true, .. }) => {
-                Error::conflict(format!(
-                    "cannot remove container \"/{}\": container is paused and must be unpaused first",
-                    self.name
-                ))
-            }
+            Phase::Running(Running { paused: true, .. }) => Error::conflict(format!(
+                "cannot remove container \"/{}\": container is paused and must be unpaused first",
+                self.name
+            )),
             Phase::Running(_) => Error::conflict(format!(
                 "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
                 self.name
             )),
-            Phase::Removing(_) => {
-                Error::conflict(format!("removal of container {} is already in progress", self.name))
-            }
+            Phase::Removing(_) => Error::conflict(format!(
+                "removal of container {} is already in progress",
+                self.name
+            )),
             Phase::Gone => Error::not_found(format!("No such container: {}", self.id)),
         };
         effects.push(Effect::Reply(ticket, Err(refused)));
@@ -476,7 +612,9 @@ impl State {
     }
 
     fn remove_done(&mut self, result: Result<(), Error>, effects: &mut Vec<Effect>) {
-        let Phase::Removing(tickets) = &mut self.phase else { return };
+        let Phase::Removing(tickets) = &mut self.phase else {
+            return;
+        };
         let tickets = mem::take(tickets);
         self.phase = match &result {
             Ok(()) => Phase::Gone,

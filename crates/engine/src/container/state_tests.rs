@@ -1,4 +1,4 @@
-//! Properties of [`State::step`] over arbitrary histories, and the rules one by one.
+//! Properties of [`State::step`] over arbitrary histories.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const HOW: StopHow = StopHow { signal: 15, timeout: Some(10) };
+const HOW: StopHow = StopHow {
+    signal: 15,
+    timeout: Some(10),
+};
 
 /// What the world outside may do next: callers' wishes, and results of effects that are open.
 #[derive(Clone, Debug)]
@@ -83,7 +86,10 @@ impl World {
                 assert_eq!(self.starts, 0, "one start at a time");
                 assert_eq!(self.alive, None, "nothing runs when a start begins");
                 self.starts += 1;
-                self.open.push(Input::StartDone { generation, result: Ok(()) });
+                self.open.push(Input::StartDone {
+                    generation,
+                    result: Ok(()),
+                });
             }
             Effect::CancelStart => assert_eq!(self.starts, 1, "there is a start to cancel"),
             Effect::Signal { ticket, .. } => {
@@ -93,7 +99,11 @@ impl World {
                 }
             }
             Effect::Freeze { generation, pause } => {
-                self.open.push(Input::FreezeDone { generation, paused: pause, result: Ok(()) });
+                self.open.push(Input::FreezeDone {
+                    generation,
+                    paused: pause,
+                    result: Ok(()),
+                });
             }
             Effect::Arm(generation, timer, _) => self.open.push(Input::Timer(generation, timer)),
             Effect::TearDown(generation) => {
@@ -104,7 +114,10 @@ impl World {
             }
             Effect::RemoveAll => {
                 assert_eq!(self.alive, None, "nothing runs when it is removed");
-                assert!(!self.tearing_down(), "nothing is being torn down when it is removed");
+                assert!(
+                    !self.tearing_down(),
+                    "nothing is being torn down when it is removed"
+                );
                 self.open.push(Input::RemoveDone(Ok(())));
             }
             Effect::Announce(_) => {}
@@ -113,13 +126,18 @@ impl World {
     }
 
     fn answer(&mut self, ticket: Ticket) {
-        let count = self.answers.get_mut(&ticket).expect("a ticket that was given out");
+        let count = self
+            .answers
+            .get_mut(&ticket)
+            .expect("a ticket that was given out");
         *count += 1;
         assert_eq!(*count, 1, "answered once");
     }
 
     fn tearing_down(&self) -> bool {
-        self.open.iter().any(|input| matches!(input, Input::TornDown(_)))
+        self.open
+            .iter()
+            .any(|input| matches!(input, Input::TornDown(_)))
     }
 
     fn complete(&mut self, index: usize, ok: bool) {
@@ -129,13 +147,27 @@ impl World {
         let input = match self.open.remove(index % self.open.len()) {
             Input::StartDone { generation, .. } => {
                 self.starts -= 1;
-                let result = if ok { Ok(()) } else { Err(Error::internal("start")) };
+                let result = if ok {
+                    Ok(())
+                } else {
+                    Err(Error::internal("start"))
+                };
                 self.alive = ok.then_some(generation);
                 Input::StartDone { generation, result }
             }
-            Input::FreezeDone { generation, paused, .. } => {
-                let result = if ok { Ok(()) } else { Err(Error::internal("freeze")) };
-                Input::FreezeDone { generation, paused, result }
+            Input::FreezeDone {
+                generation, paused, ..
+            } => {
+                let result = if ok {
+                    Ok(())
+                } else {
+                    Err(Error::internal("freeze"))
+                };
+                Input::FreezeDone {
+                    generation,
+                    paused,
+                    result,
+                }
             }
             Input::RemoveDone(_) if !ok => Input::RemoveDone(Err(Error::internal("remove"))),
             other => other,
@@ -184,15 +216,23 @@ impl World {
     }
 
     fn stale(&mut self, what: u8) {
-        let Some(generation) = self.state.generation().checked_sub(1) else { return };
+        let Some(generation) = self.state.generation().checked_sub(1) else {
+            return;
+        };
         let before = self.state.phase().clone();
         let effects = self.state.step(match what % 4 {
             0 => Input::Exited(generation),
             1 => Input::TornDown(generation),
-            2 => Input::StartDone { generation, result: Ok(()) },
+            2 => Input::StartDone {
+                generation,
+                result: Ok(()),
+            },
             _ => Input::Timer(generation, Timer::Kill),
         });
-        assert!(effects.is_empty(), "a stale result does nothing: {effects:?}");
+        assert!(
+            effects.is_empty(),
+            "a stale result does nothing: {effects:?}"
+        );
         assert_eq!(self.state.phase(), &before);
     }
 
@@ -236,169 +276,5 @@ proptest! {
     }
 }
 
-fn running() -> World {
-    let mut world = World::new(false);
-    world.play(Move::Start);
-    world.complete(0, true);
-    assert!(matches!(world.state.phase(), Phase::Running(_)));
-    world
-}
-
-fn replies(effects: &[Effect]) -> Vec<String> {
-    let text = |effect: &Effect| match effect {
-        Effect::Reply(_, Ok(done)) => Some(format!("{done:?}")),
-        Effect::Reply(_, Err(error)) => Some(error.to_string()),
-        _ => None,
-    };
-    effects.iter().filter_map(text).collect()
-}
-
-#[test]
-fn starting_what_runs_changes_nothing() {
-    let mut world = running();
-    assert_eq!(replies(&world.state.step(Input::Start(Ticket(7)))), ["Unchanged"]);
-}
-
-#[test]
-fn a_start_waits_for_the_teardown_of_the_last_run() {
-    let mut world = running();
-    world.play(Move::Exit);
-    assert!(replies(&world.state.step(Input::Start(Ticket(7)))).is_empty());
-    let effects = world.state.step(Input::TornDown(1));
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Start(2))), "{effects:?}");
-}
-
-#[test]
-fn a_stop_is_answered_when_everything_is_released() {
-    let mut world = running();
-    let effects = world.state.step(Input::Stop(Ticket(7), HOW));
-    assert!(matches!(effects[1], Effect::Signal { signal: 15, .. }));
-    assert!(matches!(effects[2], Effect::Arm(1, Timer::Kill, 10)));
-    assert!(replies(&world.state.step(Input::Exited(1))).is_empty());
-    assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
-}
-
-#[test]
-fn kill_gets_through_during_a_long_stop() {
-    let mut world = running();
-    world.state.step(Input::Stop(Ticket(7), StopHow { signal: 15, timeout: None }));
-    let effects = world.state.step(Input::Kill(Ticket(8), SIGKILL));
-    assert!(effects.iter().any(|e| matches!(e, Effect::Signal { signal: SIGKILL, .. })));
-    world.state.step(Input::Exited(1));
-    assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed", "Changed"]);
-}
-
-#[test]
-fn a_passed_grace_period_kills_and_then_gives_up() {
-    let mut world = running();
-    world.state.step(Input::Stop(Ticket(7), HOW));
-    let effects = world.state.step(Input::Timer(1, Timer::Kill));
-    assert!(effects.iter().any(|e| matches!(e, Effect::Signal { signal: SIGKILL, .. })));
-    assert!(world.state.step(Input::Timer(1, Timer::Kill)).is_empty(), "killed once");
-    let told = replies(&world.state.step(Input::Timer(1, Timer::GiveUp)));
-    assert_eq!(told.len(), 1);
-    assert!(told[0].contains("did not receive an exit event"), "{told:?}");
-}
-
-#[test]
-fn a_stopped_frozen_container_is_woken() {
-    let mut world = running();
-    world.play(Move::Pause);
-    world.complete(0, true);
-    let effects = world.state.step(Input::Stop(Ticket(7), HOW));
-    assert!(matches!(effects[1], Effect::Signal { frozen: true, .. }), "{effects:?}");
-}
-
-#[test]
-fn removal_of_what_runs_needs_force() {
-    let mut world = running();
-    let told = replies(&world.state.step(Input::Remove { ticket: Ticket(7), force: false }));
-    assert_eq!(told, [
-        "cannot remove container \"/name\": container is running: stop the container before removing or force remove"
-    ]);
-    let effects = world.state.step(Input::Remove { ticket: Ticket(8), force: true });
-    assert!(effects.iter().any(|e| matches!(e, Effect::Signal { signal: SIGKILL, .. })));
-    world.state.step(Input::Exited(1));
-    let effects = world.state.step(Input::TornDown(1));
-    assert!(matches!(effects[..], [Effect::RemoveAll]), "{effects:?}");
-    let told = replies(&world.state.step(Input::Remove { ticket: Ticket(9), force: true }));
-    assert_eq!(told, ["removal of container name is already in progress"]);
-}
-
-#[test]
-fn a_failed_removal_can_be_tried_again() {
-    let mut world = World::new(false);
-    world.state.step(Input::Remove { ticket: Ticket(7), force: false });
-    world.state.step(Input::RemoveDone(Err(Error::internal("disk"))));
-    assert_eq!(world.state.phase(), &Phase::Dead);
-    let effects = world.state.step(Input::Remove { ticket: Ticket(8), force: false });
-    assert!(matches!(effects[..], [Effect::RemoveAll]));
-    assert_eq!(replies(&world.state.step(Input::RemoveDone(Ok(())))), ["Changed"]);
-    assert_eq!(world.state.phase(), &Phase::Gone);
-}
-
-#[test]
-fn a_failed_first_start_leaves_it_created_and_auto_remove_removes_it() {
-    let failed = || Input::StartDone { generation: 1, result: Err(Error::internal("no")) };
-    let mut plain = World::new(false);
-    plain.play(Move::Start);
-    assert_eq!(replies(&plain.state.step(failed())), ["no"]);
-    assert_eq!(plain.state.phase(), &Phase::Created);
-    let mut auto = World::new(true);
-    auto.play(Move::Start);
-    assert!(matches!(auto.state.step(failed())[..], [Effect::Reply(..), Effect::RemoveAll]));
-}
-
-#[test]
-fn killing_what_does_not_run_is_a_conflict_in_dockers_words() {
-    let mut world = World::new(false);
-    let told = replies(&world.state.step(Input::Kill(Ticket(7), 15)));
-    assert_eq!(told, ["container id is not running"]);
-}
-
-#[test]
-fn stopping_what_has_just_ended_waits_and_changes_nothing() {
-    let mut world = running();
-    world.play(Move::Exit);
-    assert!(world.state.step(Input::Stop(Ticket(7), HOW)).is_empty());
-    let effects = world.state.step(Input::TornDown(1));
-    assert!(matches!(effects[..], [Effect::Reply(Ticket(7), Ok(Done::Unchanged))]), "{effects:?}");
-}
-
-#[test]
-fn restarting_what_has_just_ended_starts_it_again() {
-    let mut world = running();
-    world.play(Move::Exit);
-    assert!(world.state.step(Input::Restart(Ticket(7), HOW)).is_empty());
-    let effects = world.state.step(Input::TornDown(1));
-    assert!(matches!(effects[..], [Effect::Start(2)]), "{effects:?}");
-}
-
-#[test]
-fn a_pause_that_comes_between_a_stop_and_its_end_is_undone() {
-    let mut world = running();
-    world.state.step(Input::Pause(Ticket(7)));
-    world.state.step(Input::Stop(Ticket(8), HOW));
-    let done = Input::FreezeDone { generation: 1, paused: true, result: Ok(()) };
-    let effects = world.state.step(done);
-    assert!(effects.iter().any(|e| matches!(e, Effect::Freeze { pause: false, .. })), "{effects:?}");
-    assert_eq!(replies(&effects), ["Changed"]);
-    let thawed = Input::FreezeDone { generation: 1, paused: false, result: Ok(()) };
-    assert!(world.state.step(thawed).is_empty(), "nobody asked for that");
-    world.state.step(Input::Exited(1));
-    assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
-}
-
-#[test]
-fn who_waits_in_vain_for_the_end_is_told_in_dockers_words() {
-    let mut world = running();
-    world.state.step(Input::Stop(Ticket(7), HOW));
-    world.state.step(Input::Restart(Ticket(8), HOW));
-    world.state.step(Input::Remove { ticket: Ticket(9), force: true });
-    let what = "tried to kill container, but did not receive an exit event";
-    assert_eq!(replies(&world.state.step(Input::Timer(1, Timer::GiveUp))), [
-        format!("cannot stop container: name: {what}"),
-        format!("Cannot restart container name: {what}"),
-        format!("cannot remove container \"/name\": could not kill: {what}"),
-    ]);
-}
+#[path = "state_rules.rs"]
+mod rules;

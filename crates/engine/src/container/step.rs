@@ -25,17 +25,27 @@ pub(crate) struct StopHow {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     Start(Ticket),
-    StartDone { generation: Generation, result: Result<(), Error> },
+    StartDone {
+        generation: Generation,
+        result: Result<(), Error>,
+    },
     Stop(Ticket, StopHow),
     Restart(Ticket, StopHow),
     Kill(Ticket, u32),
     Pause(Ticket),
     Unpause(Ticket),
-    FreezeDone { generation: Generation, paused: bool, result: Result<(), Error> },
+    FreezeDone {
+        generation: Generation,
+        paused: bool,
+        result: Result<(), Error>,
+    },
     Exited(Generation),
     TornDown(Generation),
     Timer(Generation, Timer),
-    Remove { ticket: Ticket, force: bool },
+    Remove {
+        ticket: Ticket,
+        force: bool,
+    },
     RemoveDone(Result<(), Error>),
 }
 
@@ -56,7 +66,11 @@ pub(crate) enum Effect {
     /// Stop the start pipeline as soon as it can be.
     CancelStart,
     /// Signal the init, waking it first where it is `frozen`; the ticket gets the RPC's outcome.
-    Signal { signal: u32, frozen: bool, ticket: Option<Ticket> },
+    Signal {
+        signal: u32,
+        frozen: bool,
+        ticket: Option<Ticket>,
+    },
     /// Freeze or thaw; answer with [`Input::FreezeDone`].
     Freeze { generation: Generation, pause: bool },
     /// Answer with [`Input::Timer`] after so many seconds.

@@ -49,7 +49,12 @@ impl Drop for Counted {
 
 /// Takes a run down whose init has ended; returns what went wrong.
 pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run) -> Vec<String> {
-    let Run { task, endpoint, session, lost } = run;
+    let Run {
+        task,
+        endpoint,
+        session,
+        lost,
+    } = run;
     let in_containerd = async {
         // The shim copies what is left of the output before it answers.
         let mut errors = match lost {
@@ -129,7 +134,9 @@ async fn delete(task: &Task) -> Vec<String> {
 /// Deleting what is gone already is no error.
 fn gone(what: &str, outcome: berth_ctrd::Result<()>) -> Result<(), String> {
     match outcome {
-        Err(error) if !error.is_not_found() => Err(format!("deleting containerd's {what}: {error}")),
+        Err(error) if !error.is_not_found() => {
+            Err(format!("deleting containerd's {what}: {error}"))
+        }
         _ => Ok(()),
     }
 }

@@ -17,7 +17,11 @@ impl Actor {
         match effect {
             Effect::Start(generation) => self.start(generation),
             Effect::CancelStart => self.cancel.cancel(),
-            Effect::Signal { signal, frozen, ticket } => self.signal(signal, frozen, ticket),
+            Effect::Signal {
+                signal,
+                frozen,
+                ticket,
+            } => self.signal(signal, frozen, ticket),
             Effect::Freeze { generation, pause } => self.freeze(generation, pause),
             Effect::Arm(generation, timer, seconds) => self.arm(generation, timer, seconds),
             Effect::TearDown(generation) => self.tear_down(generation),
@@ -46,7 +50,10 @@ impl Actor {
         let task = tokio::spawn(starter.run());
         self.work.push(Box::pin(async move {
             let outcome = task.await.unwrap_or_else(|error| {
-                Err(Failure { strays: true, ..failed_part(&error).into() })
+                Err(Failure {
+                    strays: true,
+                    ..failed_part(&error).into()
+                })
             });
             Outcome::Started(generation, outcome)
         }));
@@ -60,7 +67,11 @@ impl Actor {
         self.work.push(Box::pin(async move {
             let send = async {
                 teardown::insist(|| task.kill(signal, false)).await?;
-                if frozen { teardown::insist(|| task.resume()).await } else { Ok(()) }
+                if frozen {
+                    teardown::insist(|| task.resume()).await
+                } else {
+                    Ok(())
+                }
             };
             // Tried for longer it could hit the next run.
             let outcome = tokio::select! {
@@ -84,7 +95,11 @@ impl Actor {
             let result = outcome.map_err(|error| {
                 Error::from_lower(error).context(format!("cannot {what} container {id}"))
             });
-            Outcome::Input(Input::FreezeDone { generation, paused: pause, result })
+            Outcome::Input(Input::FreezeDone {
+                generation,
+                paused: pause,
+                result,
+            })
         }));
     }
 
@@ -97,7 +112,9 @@ impl Actor {
 
     fn tear_down(&mut self, generation: Generation) {
         let Some(run) = self.current.take() else {
-            self.work.push(Box::pin(async move { Outcome::Input(Input::TornDown(generation)) }));
+            self.work.push(Box::pin(async move {
+                Outcome::Input(Input::TornDown(generation))
+            }));
             return;
         };
         if run.endpoint.is_some() {
@@ -110,7 +127,9 @@ impl Actor {
             teardown::tear_down(shared, record, run).await
         });
         self.work.push(Box::pin(async move {
-            let errors = task.await.unwrap_or_else(|error| vec![failed_part(&error).to_string()]);
+            let errors = task
+                .await
+                .unwrap_or_else(|error| vec![failed_part(&error).to_string()]);
             Outcome::TornDown(generation, errors)
         }));
     }
@@ -138,11 +157,16 @@ impl Actor {
             }
             Announcement::Die => {
                 let ran = match (self.run.started_at, self.run.finished_at) {
-                    (Some(from), Some(to)) => to.as_second().saturating_sub(from.as_second()).max(0),
+                    (Some(from), Some(to)) => {
+                        to.as_second().saturating_sub(from.as_second()).max(0)
+                    }
                     _ => 0,
                 };
                 let exit = self.run.exit_code.to_string();
-                tell("die", &[("execDuration", ran.to_string()), ("exitCode", exit)]);
+                tell(
+                    "die",
+                    &[("execDuration", ran.to_string()), ("exitCode", exit)],
+                );
             }
             Announcement::Kill(signal) => tell("kill", &[("signal", signal.to_string())]),
             Announcement::Stop => tell("stop", &[]),
@@ -158,8 +182,16 @@ impl Actor {
     }
 
     fn tell_network(&self, action: &str) {
-        let Some(endpoint) = &self.run.endpoint else { return };
+        let Some(endpoint) = &self.run.endpoint else {
+            return;
+        };
         let events = &self.shared.events;
-        events.network(action, &endpoint.network_id, BRIDGE, BRIDGE, &self.record.id);
+        events.network(
+            action,
+            &endpoint.network_id,
+            BRIDGE,
+            BRIDGE,
+            &self.record.id,
+        );
     }
 }
