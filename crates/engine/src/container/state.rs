@@ -21,11 +21,16 @@
 //!
 //! Callers are known by [`Ticket`]s; each ticket is answered exactly once.
 
+mod phase;
+mod removal;
+
 use std::collections::VecDeque;
 use std::mem;
 
 use berth_errdefs::Kind;
 
+pub(crate) use self::phase::Phase;
+use self::phase::{Ending, Running, Starting};
 pub(crate) use super::step::{
     Announcement, Done, Effect, Generation, Input, SIGKILL, StopHow, Ticket, Timer,
 };
@@ -33,105 +38,6 @@ use crate::Error;
 
 /// The seconds between SIGKILL and giving up waiting for the exit.
 const GIVE_UP: u64 = 10;
-
-/// Where the container stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Never ran.
-    Created,
-    /// The start pipeline is at work.
-    Starting(Starting),
-    /// Its init runs.
-    Running(Running),
-    /// Its init has ended; `settled` once nothing of the run is left to be cleaned up.
-    Exited { settled: bool, ending: Ending },
-    /// Being removed, for these callers.
-    Removing(Vec<Ticket>),
-    /// Removal failed half-way; it can be tried again.
-    Dead,
-    /// Removed: the actor ends.
-    Gone,
-}
-
-/// A start under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Starting {
-    tickets: Vec<Ticket>,
-    /// It ran before, so a failed start leaves it exited, not created.
-    ran_before: bool,
-    /// A restart asked for it.
-    restart: bool,
-}
-
-impl Starting {
-    /// Whether this is not its first run.
-    pub(crate) fn ran_before(&self) -> bool {
-        self.ran_before
-    }
-}
-
-/// What runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Running {
-    /// Frozen.
-    pub(crate) paused: bool,
-    /// A pause or unpause is under way.
-    freezing: Option<Ticket>,
-    ending: Ending,
-}
-
-/// Who waits for the end of the run, and what shall follow it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// Callers of stop.
-    stop: Vec<Ticket>,
-    /// Callers of kill with SIGKILL.
-    kill: Vec<Ticket>,
-    /// Callers of restart.
-    restart: Vec<Ticket>,
-    /// Callers of a forced removal.
-    remove: Vec<Ticket>,
-    /// SIGKILL was sent because a time-out passed or a caller asked.
-    killed: bool,
-}
-
-impl Ending {
-    /// Whether anybody waits.
-    fn awaited(&self) -> bool {
-        [&self.stop, &self.kill, &self.restart, &self.remove]
-            .iter()
-            .any(|who| !who.is_empty())
-    }
-
-    /// Answers everybody that the end has not come.
-    fn give_up(&mut self, name: &str, effects: &mut Vec<Effect>) {
-        const WHAT: &str = "tried to kill container, but did not receive an exit event";
-        let Ending {
-            stop,
-            kill,
-            restart,
-            remove,
-            ..
-        } = mem::take(self);
-        let failed = [
-            (stop, format!("cannot stop container: {name}: {WHAT}")),
-            (kill, WHAT.to_owned()),
-            (restart, format!("Cannot restart container {name}: {WHAT}")),
-            (
-                remove,
-                format!("cannot remove container \"/{name}\": could not kill: {WHAT}"),
-            ),
-        ];
-        for (tickets, message) in failed {
-            let error = Error::internal(message);
-            effects.extend(
-                tickets
-                    .into_iter()
-                    .map(|ticket| Effect::Reply(ticket, Err(error.clone()))),
-            );
-        }
-    }
-}
 
 /// A container's state: what the actor owns.
 #[derive(Clone, Debug)]
@@ -558,73 +464,6 @@ impl State {
                 running.ending.give_up(&self.name, effects);
             }
         }
-    }
-
-    fn remove(&mut self, ticket: Ticket, force: bool, effects: &mut Vec<Effect>) {
-        let refused = match &mut self.phase {
-            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead => {
-                return self.begin_removal(vec![ticket], effects);
-            }
-            Phase::Exited {
-                settled: false,
-                ending,
-            } => {
-                return ending.remove.push(ticket);
-            }
-            Phase::Starting(_) => {
-                if force {
-                    effects.push(Effect::CancelStart);
-                }
-                return self.deferred.push_back(Input::Remove { ticket, force });
-            }
-            Phase::Running(running) if force => {
-                let frozen = mem::take(&mut running.paused);
-                running.ending.remove.push(ticket);
-                running.ending.killed = true;
-                effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
-                effects.push(Effect::Signal {
-                    signal: SIGKILL,
-                    frozen,
-                    ticket: None,
-                });
-                return effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
-            }
-            Phase::Running(Running { paused: true, .. }) => Error::conflict(format!(
-                "cannot remove container \"/{}\": container is paused and must be unpaused first",
-                self.name
-            )),
-            Phase::Running(_) => Error::conflict(format!(
-                "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
-                self.name
-            )),
-            Phase::Removing(_) => Error::conflict(format!(
-                "removal of container {} is already in progress",
-                self.name
-            )),
-            Phase::Gone => Error::not_found(format!("No such container: {}", self.id)),
-        };
-        effects.push(Effect::Reply(ticket, Err(refused)));
-    }
-
-    fn begin_removal(&mut self, tickets: Vec<Ticket>, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Removing(tickets);
-        effects.push(Effect::RemoveAll);
-    }
-
-    fn remove_done(&mut self, result: Result<(), Error>, effects: &mut Vec<Effect>) {
-        let Phase::Removing(tickets) = &mut self.phase else {
-            return;
-        };
-        let tickets = mem::take(tickets);
-        self.phase = match &result {
-            Ok(()) => Phase::Gone,
-            Err(_) => Phase::Dead,
-        };
-        if result.is_ok() {
-            effects.push(Effect::Announce(Announcement::Destroy));
-        }
-        let reply = |ticket| Effect::Reply(ticket, result.clone().map(|()| Done::Changed));
-        effects.extend(tickets.into_iter().map(reply));
     }
 }
 

@@ -10,7 +10,7 @@ use berth_net::Endpoint;
 use super::record::Record;
 use super::state::SIGKILL;
 use crate::shared::{Shared, blocking};
-use crate::shm;
+use crate::{fault, shm};
 use crate::stdio::Session;
 
 /// How long containerd may be away before what it was to do is given up.
@@ -55,6 +55,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
         session,
         lost,
     } = run;
+    fault::point("teardown");
     let in_containerd = async {
         // The shim copies what is left of the output before it answers.
         let mut errors = match lost {
@@ -64,6 +65,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
         if let Some(session) = session {
             errors.extend(session.finish().await);
         }
+        fault::point("teardown:streams");
         errors
     };
     let (mut errors, released) = tokio::join!(
@@ -72,6 +74,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
     );
     errors.extend(released);
     errors.extend(remove_fifos(&shared, &record).await);
+    fault::point("teardown:fifos");
     errors
 }
 
@@ -95,9 +98,11 @@ pub(crate) async fn release(
     {
         errors.push(format!("disconnecting from the network: {error}"));
     }
+    fault::point("teardown:endpoint");
     if netns && let Err(error) = shared.net.remove_netns(&record.id).await {
         errors.push(format!("removing the network namespace: {error}"));
     }
+    fault::point("teardown:netns");
     if fifos {
         errors.extend(remove_fifos(shared, record).await);
     }
@@ -125,7 +130,10 @@ async fn delete(task: &Task) -> Vec<String> {
     let mut errors = Vec::new();
     let deletions = async {
         gone("task", insist(|| task.delete()).await.map(drop))?;
-        gone("container", insist(|| task.container().delete()).await)
+        fault::point("teardown:task");
+        gone("container", insist(|| task.container().delete()).await)?;
+        fault::point("teardown:container");
+        Ok(())
     };
     errors.extend(deletions.await.err());
     errors

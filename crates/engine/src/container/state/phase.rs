@@ -1,0 +1,105 @@
+//! Where a container stands, and who waits for what.
+
+use std::mem;
+
+use super::{Effect, Ticket};
+use crate::Error;
+
+/// Where the container stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Never ran.
+    Created,
+    /// The start pipeline is at work.
+    Starting(Starting),
+    /// Its init runs.
+    Running(Running),
+    /// Its init has ended; `settled` once nothing of the run is left to be cleaned up.
+    Exited { settled: bool, ending: Ending },
+    /// Being removed, for these callers.
+    Removing(Vec<Ticket>),
+    /// Removal failed half-way; it can be tried again.
+    Dead,
+    /// Removed: the actor ends.
+    Gone,
+}
+
+/// A start under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Starting {
+    pub(super) tickets: Vec<Ticket>,
+    /// It ran before, so a failed start leaves it exited, not created.
+    pub(super) ran_before: bool,
+    /// A restart asked for it.
+    pub(super) restart: bool,
+}
+
+impl Starting {
+    /// Whether this is not its first run.
+    pub(crate) fn ran_before(&self) -> bool {
+        self.ran_before
+    }
+}
+
+/// What runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Frozen.
+    pub(crate) paused: bool,
+    /// A pause or unpause is under way.
+    pub(super) freezing: Option<Ticket>,
+    pub(super) ending: Ending,
+}
+
+/// Who waits for the end of the run, and what shall follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Callers of stop.
+    pub(super) stop: Vec<Ticket>,
+    /// Callers of kill with SIGKILL.
+    pub(super) kill: Vec<Ticket>,
+    /// Callers of restart.
+    pub(super) restart: Vec<Ticket>,
+    /// Callers of a forced removal.
+    pub(super) remove: Vec<Ticket>,
+    /// SIGKILL was sent because a time-out passed or a caller asked.
+    pub(super) killed: bool,
+}
+
+impl Ending {
+    /// Whether anybody waits.
+    pub(super) fn awaited(&self) -> bool {
+        [&self.stop, &self.kill, &self.restart, &self.remove]
+            .iter()
+            .any(|who| !who.is_empty())
+    }
+
+    /// Answers everybody that the end has not come.
+    pub(super) fn give_up(&mut self, name: &str, effects: &mut Vec<Effect>) {
+        const WHAT: &str = "tried to kill container, but did not receive an exit event";
+        let Ending {
+            stop,
+            kill,
+            restart,
+            remove,
+            ..
+        } = mem::take(self);
+        let failed = [
+            (stop, format!("cannot stop container: {name}: {WHAT}")),
+            (kill, WHAT.to_owned()),
+            (restart, format!("Cannot restart container {name}: {WHAT}")),
+            (
+                remove,
+                format!("cannot remove container \"/{name}\": could not kill: {WHAT}"),
+            ),
+        ];
+        for (tickets, message) in failed {
+            let error = Error::internal(message);
+            effects.extend(
+                tickets
+                    .into_iter()
+                    .map(|ticket| Effect::Reply(ticket, Err(error.clone()))),
+            );
+        }
+    }
+}
