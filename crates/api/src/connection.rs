@@ -215,7 +215,7 @@ where
     let mut raw = Raw::new(parts.read_buf, parts.io.into_inner().into_inner());
     match outcome {
         Ok(Some(Takeover { head, run })) => {
-            if raw.write_all(&head).await.is_ok() {
+            if raw.write_all(&head).await.is_ok() && raw.flush().await.is_ok() {
                 run(raw).await;
             }
         }

@@ -227,7 +227,8 @@ async fn copy_out<S: Source>(
 ) -> OutEnd {
     while let Some(Chunk { stream, bytes }) = output.next().await {
         let mut frame = framing.header(stream, bytes.len()).chain(bytes);
-        if writer.write_all_buf(&mut frame).await.is_err() {
+        // With TLS a part may still be in our own buffer.
+        if writer.write_all_buf(&mut frame).await.is_err() || writer.flush().await.is_err() {
             return OutEnd::ClientGone;
         }
     }

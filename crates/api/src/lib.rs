@@ -23,6 +23,7 @@ mod exec;
 mod framing;
 mod hijack;
 mod images;
+mod listener;
 mod networks;
 mod pattern;
 mod query;
@@ -36,4 +37,5 @@ mod time;
 mod version;
 
 pub use error::{Error, Result};
-pub use server::{Listener, serve};
+pub use listener::{Listener, Secure};
+pub use server::serve;

@@ -14,17 +14,16 @@ use http::{HeaderValue, Method, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, Session};
 use crate::context::Ctx;
+use crate::listener::{Accept, Listener};
 use crate::query::Query;
 use crate::reply::{self, Response};
 use crate::routes::{Handler, Table};
 use crate::status::status;
-use crate::stream::Stream;
 use crate::{Result, version};
 
 /// How long requests under way may take after the server was told to end.
@@ -32,9 +31,6 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The first and the longest pause after a failed `accept`.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-
-/// How long a TCP peer may be silent before it is probed, and between probes.
-const PROBE_PAUSE: Duration = Duration::from_secs(15);
 
 /// What every answer of a known endpoint carries.
 pub(crate) const FIXED_HEADERS: [(&str, &str); 4] = [
@@ -46,46 +42,6 @@ pub(crate) const FIXED_HEADERS: [(&str, &str); 4] = [
         concat!("Berth/", env!("CARGO_PKG_VERSION"), " (linux)"),
     ),
 ];
-
-/// A socket to serve on.
-#[derive(Debug)]
-pub enum Listener {
-    /// A Unix socket.
-    Unix(UnixListener),
-    /// A TCP socket.
-    Tcp(TcpListener),
-}
-
-/// Where connections come from.
-pub(crate) trait Accept: Send + Sync + 'static {
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Stream>> + Send;
-}
-
-impl Accept for Listener {
-    async fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
-            Listener::Tcp(listener) => {
-                let stream = listener.accept().await?.0;
-                // Interactive bytes must not wait, and a client whose host vanished must not
-                // stay for ever. Neither failing is a reason to refuse it.
-                let _ = stream.set_nodelay(true);
-                let _ = keep_alive(&stream);
-                Ok(Stream::Tcp(stream))
-            }
-        }
-    }
-}
-
-/// Probes a silent peer: after a minute or so without an answer the connection breaks.
-fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
-    use rustix::net::sockopt;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, PROBE_PAUSE)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_PAUSE)?;
-    sockopt::set_tcp_keepcnt(stream, 4)
-}
 
 /// Serves the API on `listener` until `cancel`; then lets requests under way finish for at most
 /// ten seconds. Open-ended streams (`events`, `logs` with follow, attach, `wait`) end at once.
@@ -117,9 +73,15 @@ where
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => {
+            Ok(arrival) => {
                 pause = ACCEPT_PAUSE.0;
-                connections.spawn(connection::drive(stream, answer.clone(), cancel.clone()));
+                let (answer, cancel) = (answer.clone(), cancel.clone());
+                // A client that is slow with its handshake keeps nobody else waiting.
+                connections.spawn(async move {
+                    if let Some(stream) = arrival.stream().await {
+                        connection::drive(stream, answer, cancel).await;
+                    }
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {

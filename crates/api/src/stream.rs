@@ -1,4 +1,4 @@
-//! One client's socket, Unix or TCP.
+//! One client's socket: Unix, TCP, or TLS over TCP.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over TCP, encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -30,7 +33,7 @@ impl Stream {
         let copy = rustix::io::fcntl_dupfd_cloexec(self.as_fd(), 3)?;
         let stream = match self {
             Stream::Unix(_) => Stream::Unix(UnixStream::from_std(copy.into())?),
-            Stream::Tcp(_) => Stream::Tcp(TcpStream::from_std(copy.into())?),
+            Stream::Tcp(_) | Stream::Tls(_) => Stream::Tcp(TcpStream::from_std(copy.into())?),
         };
         Ok(Hangup { stream })
     }
@@ -39,6 +42,7 @@ impl Stream {
         match self {
             Stream::Unix(s) => s.ready(Interest::WRITABLE).await,
             Stream::Tcp(s) => s.ready(Interest::WRITABLE).await,
+            Stream::Tls(s) => s.get_ref().0.ready(Interest::WRITABLE).await,
         }
     }
 
@@ -48,6 +52,7 @@ impl Stream {
         let _ = match self {
             Stream::Unix(s) => s.try_io(Interest::WRITABLE, blocked),
             Stream::Tcp(s) => s.try_io(Interest::WRITABLE, blocked),
+            Stream::Tls(s) => s.get_ref().0.try_io(Interest::WRITABLE, blocked),
         };
     }
 }
@@ -57,6 +62,7 @@ impl AsFd for Stream {
         match self {
             Stream::Unix(s) => s.as_fd(),
             Stream::Tcp(s) => s.as_fd(),
+            Stream::Tls(s) => s.get_ref().0.as_fd(),
         }
     }
 }
@@ -92,6 +98,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -105,6 +112,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -116,6 +124,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -123,14 +132,19 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // The kernel has it already.
+            Stream::Unix(_) | Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -75,10 +75,8 @@ impl Fetch<'_> {
     pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
         let id = layer.digest.short();
         let _flight = self.images.inner.flights.join(layer.digest.as_str()).await;
-        let _permit = self
-            .images
-            .inner
-            .downloads
+        let downloads = self.images.inner.downloads.load_full();
+        let _permit = downloads
             .acquire()
             .await
             .map_err(|_| Error::Cancelled)?;

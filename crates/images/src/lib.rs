@@ -105,7 +105,8 @@ struct Inner {
     /// Held by whoever changes image records, so that what is persisted and what is published
     /// are the same.
     writing: tokio::sync::Mutex<()>,
-    downloads: tokio::sync::Semaphore,
+    /// Replaced whole when the limit changes; what holds the former one's permits runs on.
+    downloads: ArcSwap<tokio::sync::Semaphore>,
     flights: fetch::Flights,
 }
 
@@ -115,6 +116,10 @@ impl std::fmt::Debug for Images {
             .field("snapshotter", &self.inner.snapshotter)
             .finish_non_exhaustive()
     }
+}
+
+fn permits(downloads: usize) -> tokio::sync::Semaphore {
+    tokio::sync::Semaphore::new(downloads.clamp(1, tokio::sync::Semaphore::MAX_PERMITS))
 }
 
 impl Images {
@@ -128,10 +133,16 @@ impl Images {
                 events: options.events,
                 table: ArcSwap::default(),
                 writing: tokio::sync::Mutex::default(),
-                downloads: tokio::sync::Semaphore::new(options.downloads.max(1)),
+                downloads: ArcSwap::from_pointee(permits(options.downloads)),
                 flights: fetch::Flights::default(),
             }),
         }
+    }
+
+    /// Sets how many layers are downloaded at a time. Downloads that run or wait already are not
+    /// counted.
+    pub fn set_downloads(&self, downloads: usize) {
+        self.inner.downloads.store(Arc::new(permits(downloads)));
     }
 
     /// The snapshotter's name.

@@ -4,12 +4,14 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::Error;
+use crate::listener::Arrival;
+use crate::stream::Stream;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -339,10 +341,10 @@ async fn a_panic_in_a_stream_ends_that_connection_only() {
 struct Failing(Mutex<Vec<io::Result<Stream>>>);
 
 impl Accept for Failing {
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<Arrival> {
         let next = self.0.lock().unwrap().pop();
         match next {
-            Some(outcome) => outcome,
+            Some(outcome) => outcome.map(Arrival::Ready),
             None => std::future::pending().await,
         }
     }
