@@ -329,6 +329,7 @@ impl Engine {
 
     /// Tells that the configuration was reloaded or, with an attribute `error`, was not.
     pub fn tell_reload(&self, mut attributes: std::collections::BTreeMap<String, String>) {
+        // Which also has the new runtimes asked for their features.
         let wire::Info { id, name, .. } = self.info();
         attributes.insert("name".to_owned(), name);
         self.shared.events.tell("daemon", "reload".to_owned(), id, attributes);
@@ -339,12 +340,6 @@ impl Engine {
         let live = self.config.capture();
         self.features.look(&live);
         info::info(&self.shared, &live, &self.about, &self.features)
-    }
-
-    /// The configuration has been replaced: what the engine knows of it is brought up to date, in
-    /// the background. Nothing depends on it but how soon `/info` is complete.
-    pub fn reconfigured(&self) {
-        self.features.look(&self.config.capture());
     }
 
     /// The versions of the daemon and its parts.

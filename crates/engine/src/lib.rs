@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod events;
 mod exec;
+mod fault;
 mod features;
 mod files;
 mod info;
