@@ -95,9 +95,16 @@ fn draft(
     id: String,
     request: wire::CreateRequest,
 ) -> Result<(Record, Vec<String>)> {
-    let wire::CreateRequest { mut config, mut host_config, networking_config } = request;
+    let wire::CreateRequest { mut config, mut host_config, mut networking_config } = request;
     let mut warnings = merge(&mut config, image.config());
     fill(&mut host_config, live, shared);
+    if host_config.network_mode == network::BRIDGE && !live.bridge.enabled {
+        // What is asked of the default network is asked of none.
+        host_config.network_mode = "none".to_owned();
+        for name in [network::BRIDGE, "default"] {
+            networking_config.endpoints_config.remove(name);
+        }
+    }
     // A published port counts as exposed.
     config.exposed_ports.extend(host_config.port_bindings.keys().cloned());
     warnings.extend(
@@ -207,9 +214,6 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
 fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
     if matches!(host.network_mode.as_str(), "" | "default") {
         host.network_mode = network::BRIDGE.to_owned();
-    }
-    if host.network_mode == network::BRIDGE && !live.bridge.enabled {
-        host.network_mode = "none".to_owned();
     }
     for list in [&mut host.cap_add, &mut host.cap_drop] {
         for capability in list {

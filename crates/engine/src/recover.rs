@@ -267,6 +267,7 @@ async fn adopt(
         task,
         binary,
         endpoint: run.endpoint.clone(),
+        at: run.started_at.unwrap_or_else(Timestamp::now),
         exit,
         session,
     })

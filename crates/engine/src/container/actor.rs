@@ -191,7 +191,7 @@ impl Actor {
         let result = match outcome {
             Ok(started) => {
                 self.run.pid = started.task.pid();
-                self.run.started_at = Some(Timestamp::now());
+                self.run.started_at = Some(started.at);
                 self.run.exit_code = 0;
                 self.run.error.clear();
                 self.run.oom_killed = false;

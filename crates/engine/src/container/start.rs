@@ -15,6 +15,7 @@ use berth_config::Live;
 use berth_ctrd::{Container, ExitStatus, FifoSet, NewContainer, Task};
 use berth_errdefs::Classify;
 use berth_net::{Endpoint, EndpointRequest};
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,8 @@ pub(crate) struct Started {
     /// See [`RunState::runtime`](super::record::RunState::runtime).
     pub(crate) binary: String,
     pub(crate) endpoint: Option<Endpoint>,
+    /// When it was let run: never later than its end.
+    pub(crate) at: Timestamp,
     pub(crate) exit: JoinHandle<berth_ctrd::Result<ExitStatus>>,
     pub(crate) session: Session,
 }
@@ -132,6 +135,7 @@ impl Starter {
             let task = task.clone();
             async move { task.wait().await }
         });
+        let at = Timestamp::now();
         if let Err(error) = task.start().await {
             exit.abort();
             return Err(runtime_failure(error, "failed to start task for container"));
@@ -141,6 +145,7 @@ impl Starter {
         Ok(Started {
             task,
             binary,
+            at,
             endpoint: made.endpoint.take(),
             exit,
             session,
