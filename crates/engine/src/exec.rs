@@ -330,13 +330,14 @@ impl Run {
                 crate::container::actor::UNKNOWN_EXIT
             }
         };
+        // Ended before its streams end: who reads to the end finds the exit code. And before the
+        // shim has deleted it: nobody has to wait for that.
+        self.exec.stage.store(Stage::ended(code));
         if let Err(error) = process.delete().await
             && !error.is_not_found()
         {
             tracing::warn!(exec = self.exec.id, %error, "deleting an exec");
         }
-        // Ended before its streams end: who reads to the end finds the exit code.
-        self.exec.stage.store(Stage::ended(code));
         for error in session.finish().await {
             tracing::warn!(exec = self.exec.id, error, "ending an exec");
         }

@@ -1,6 +1,6 @@
 //! `docker ps`: containers, filtered and in short.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use berth_spec::modes::Mode;
@@ -33,15 +33,16 @@ pub(crate) fn list(shared: &Shared, options: &ListOptions) -> Result<Vec<wire::C
         .iter()
         .filter(|view| !view.gone && (all || view.run.status.is_running()) && choice.takes(shared, view))
         .take(limit.unwrap_or(usize::MAX));
+    let mut images = ImageNames::default();
     if !options.size {
-        return Ok(chosen.map(|view| summary(shared, view, now)).collect());
+        return Ok(chosen.map(|view| summary(shared, view, now, &mut images)).collect());
     }
     // Adding up files blocks; other tasks go on meanwhile.
     Ok(tokio::task::block_in_place(|| {
         chosen
             .map(|view| {
                 let sizes = inspect::sizes(shared, &view.record);
-                let summary = summary(shared, view, now);
+                let summary = summary(shared, view, now, &mut images);
                 wire::ContainerSummary { size_rw: sizes.rw, size_root_fs: sizes.root_fs, ..summary }
             })
             .collect()
@@ -118,8 +119,8 @@ impl<'a> Choice<'a> {
             && !matches!(filters.flag("is-task"), Ok(Some(true)))
             && self.in_network(shared, view)
             && self.has_mount(view)
-            && self.has_port("publish", &published(view))
-            && self.has_port("expose", &exposed(view))
+            && self.has_port("publish", || published(view))
+            && self.has_port("expose", || exposed(view))
     }
 
     fn in_network(&self, shared: &Shared, view: &View) -> bool {
@@ -142,14 +143,17 @@ impl<'a> Choice<'a> {
             })
     }
 
-    fn has_port(&self, name: &str, has: &[(u16, String)]) -> bool {
+    fn has_port(&self, name: &str, has: impl FnOnce() -> Vec<(u16, String)>) -> bool {
         let wanted = self.filters.get(name);
-        wanted.is_empty()
-            || wanted.iter().any(|value| {
-                ports_of(value).is_ok_and(|(range, proto)| {
-                    has.iter().any(|(port, of)| range.contains(port) && *of == proto)
-                })
+        if wanted.is_empty() {
+            return true;
+        }
+        let has = has();
+        wanted.iter().any(|value| {
+            ports_of(value).is_ok_and(|(range, proto)| {
+                has.iter().any(|(port, of)| range.contains(port) && *of == proto)
             })
+        })
     }
 }
 
@@ -187,12 +191,17 @@ fn exposed(view: &View) -> Vec<(u16, String)> {
     ports.filter_map(|port| port_proto(port).ok()).map(|(port, proto)| (port, proto.to_string())).collect()
 }
 
-fn summary(shared: &Shared, view: &View, now: Timestamp) -> wire::ContainerSummary {
+fn summary<'v>(
+    shared: &Shared,
+    view: &'v View,
+    now: Timestamp,
+    images: &mut ImageNames<'v>,
+) -> wire::ContainerSummary {
     let record = &view.record;
     wire::ContainerSummary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
-        image: image_name(shared, view),
+        image: images.of(shared, view),
         image_id: record.image.clone(),
         command: command(view),
         created: record.created.as_second(),
@@ -207,6 +216,18 @@ fn summary(shared: &Shared, view: &View, now: Timestamp) -> wire::ContainerSumma
         network_settings: wire::NetworkSettingsSummary { networks: inspect::networks(shared, view) },
         mounts: mounts::shown(&record.host),
         ..Default::default()
+    }
+}
+
+/// What images are called, by what the user called them and their IDs. Many containers are of one
+/// image, and looking its name up is a good part of the work for a container in a list.
+#[derive(Default)]
+struct ImageNames<'v>(HashMap<(&'v str, &'v str), String>);
+
+impl<'v> ImageNames<'v> {
+    fn of(&mut self, shared: &Shared, view: &'v View) -> String {
+        let key = (view.record.config.image.as_str(), view.record.image.as_str());
+        self.0.entry(key).or_insert_with(|| image_name(shared, view)).clone()
     }
 }
 
