@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-use crate::listeners::{Bound, Socket, warn_about_tcp};
+use crate::listeners::{Bound, Socket};
 
 /// The sockets that `fd://name` means: all of them when it is empty or `*`, else those of that
 /// name, or the one of that number.
@@ -52,9 +52,7 @@ fn socket(number: i32, name: &str) -> Result<Bound, String> {
     let socket = match sockopt::socket_domain(fd.as_fd()).map_err(failed)? {
         AddressFamily::UNIX => Socket::Unix(UnixListener::from(fd)),
         AddressFamily::INET | AddressFamily::INET6 => {
-            let listener = TcpListener::from(fd);
-            warn_about_tcp(&listener, &name);
-            Socket::Tcp(listener)
+            Socket::Tcp(TcpListener::from(fd))
         }
         _ => {
             return Err(format!(

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containerd::{self, Containerd};
 use crate::flags::Run;
+use crate::control::{self, Control};
 use crate::listeners::{self, Bound};
-use crate::logging::{self, Levels};
+use crate::logging;
 use crate::pidfile::{self, Pidfile};
 use crate::privileges::{self, OpenFiles};
+use crate::reload::Reloader;
 use crate::signals::{Signals, notify};
 use crate::wiring;
 
@@ -64,8 +66,10 @@ pub(crate) fn run(run: Run) -> Result<(), Error> {
     let open_files = privileges::raise_open_files();
     // In the order of their ends, last one first: what is dropped last is held longest.
     let held = Held::take(&config.user)?;
-    store.prepare()?;
+    store.write_wrappers()?;
     let sockets = listeners::bind(&config.hosts, &config.user.group)?;
+    listeners::warn_about_tcp(&sockets, config.tls.as_ref());
+    let control = Control::bind(&control::socket(&config.user.exec_root))?;
     tracing::info!(
         version = crate::VERSION,
         commit = crate::COMMIT,
@@ -79,7 +83,8 @@ pub(crate) fn run(run: Run) -> Result<(), Error> {
         .enable_all()
         .build()?;
     let settings = containerd_settings(&config, open_files, run.containerd_metrics);
-    let outcome = runtime.block_on(live(store, levels, settings, sockets));
+    let reloader = Arc::new(Reloader::new(store.clone(), levels));
+    let outcome = runtime.block_on(live(store, reloader, control, settings, sockets));
     runtime.shutdown_timeout(LAST);
     drop(held);
     outcome
@@ -157,12 +162,14 @@ fn containerd_settings(
 /// Everything that needs the runtime.
 async fn live(
     store: Arc<ConfigStore>,
-    levels: Levels,
+    reloader: Arc<Reloader>,
+    control: Control,
     settings: containerd::Settings,
     sockets: Vec<Bound>,
 ) -> Result<(), Error> {
     let stop = CancellationToken::new();
-    tokio::spawn(Signals::catch()?.act(stop.clone(), store.clone(), levels));
+    tokio::spawn(Signals::catch()?.act(stop.clone(), reloader.clone()));
+    tokio::spawn(control.serve(store.clone(), reloader.clone())?);
     let config = store.capture();
     let containerd = match config.user.containerd.as_str() {
         "" => Containerd::own(settings).await?,
@@ -171,7 +178,7 @@ async fn live(
             Containerd::foreign(Path::new(socket), &config.user.containerd_namespace).await?
         }
     };
-    let outcome = serve(store, &containerd, sockets, stop).await;
+    let outcome = serve(store, &reloader, &containerd, sockets, stop).await;
     containerd.stop().await;
     if outcome.is_ok() {
         tracing::info!("Daemon shutdown complete");
@@ -182,6 +189,7 @@ async fn live(
 /// Serves the API until `stop`, then ends what runs.
 async fn serve(
     store: Arc<ConfigStore>,
+    reloader: &Reloader,
     containerd: &Containerd,
     sockets: Vec<Bound>,
     stop: CancellationToken,
@@ -190,13 +198,15 @@ async fn serve(
     // Their files go when the daemon has ended, not before: clients wait meanwhile.
     let mut files = Vec::new();
     let mut servers = tokio::task::JoinSet::new();
+    let secure = wiring::secure(&store);
     for bound in sockets {
         files.extend(bound.file);
-        let server = wiring::server(&engine, bound.socket, stop.clone())?;
+        let server = wiring::server(&engine, bound.socket, secure.clone(), stop.clone())?;
         servers.spawn(server);
         tracing::info!("API listen on {}", bound.name);
     }
     tracing::info!("Daemon has completed initialization");
+    reloader.ready(engine.clone());
     notify(&[NotifyState::Ready]);
     stop.cancelled().await;
     notify(&[NotifyState::Stopping]);

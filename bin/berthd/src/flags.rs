@@ -9,6 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::Value;
 
+use crate::ask::{self, Ask};
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -18,6 +20,8 @@ pub(crate) enum Command {
     Version,
     /// Check the configuration.
     Validate(Sources),
+    /// Ask the running daemon.
+    Ask(Ask),
     /// Be the daemon.
     Run(Box<Run>),
 }
@@ -82,10 +86,19 @@ impl Persona {
             ("exec-root", self.exec_root),
             ("pidfile", self.pidfile),
         ];
-        pairs
+        let mut defaults: Map = pairs
             .into_iter()
             .map(|(key, value)| (key.to_owned(), Value::from(value)))
-            .collect()
+            .collect();
+        // Where dockerd looks for certificates that nobody names.
+        let certificates = std::env::var("DOCKER_CERT_PATH").ok().filter(|path| !path.is_empty());
+        let home = || Some(format!("{}/.docker", std::env::var("HOME").ok()?));
+        if let Some(folder) = certificates.or_else(home) {
+            for (key, file) in [("tlscacert", "ca"), ("tlscert", "cert"), ("tlskey", "key")] {
+                defaults.insert(key.to_owned(), Value::from(format!("{folder}/{file}.pem")));
+            }
+        }
+        defaults
     }
 
     fn default_of(&self, key: &str) -> Option<&'static str> {
@@ -107,6 +120,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         message,
         program: persona.program,
     };
+    let args: Vec<_> = args.collect();
+    if args.get(1).is_some_and(|word| word == "config") {
+        let defaults = ask::Defaults {
+            exec_root: persona.exec_root,
+            config_file: persona.config_file,
+        };
+        return match Ask::parse(persona.program, defaults, args) {
+            Ok(ask) => Ok(Command::Ask(ask)),
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                Ok(Command::Help(error.to_string()))
+            }
+            Err(error) => Err(fail(reword(&error))),
+        };
+    }
     let matches = match command(persona).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
@@ -163,7 +190,10 @@ fn command(persona: &'static Persona) -> clap::Command {
     let mut command = clap::Command::new(persona.program)
         .about("A container engine for Docker's clients, on containerd")
         .disable_version_flag(true)
-        .override_usage(format!("{} [OPTIONS]", persona.program))
+        .override_usage(format!(
+            "{0} [OPTIONS]\n       {0} config reload|diff [OPTIONS]",
+            persona.program
+        ))
         .arg(
             Arg::new("config-file")
                 .long("config-file")

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use berth_config::Host;
+use berth_config::{Host, Tls};
 use rustix::fs::Mode;
 
 use crate::{activation, group};
@@ -69,7 +69,6 @@ fn tcp(host: &str, port: u16) -> Result<Bound, Error> {
     let name = listener
         .local_addr()
         .map_or_else(|_| format!("{host}:{port}"), |a| a.to_string());
-    warn_about_tcp(&listener, &name);
     Ok(Bound {
         socket: Socket::Tcp(listener),
         name,
@@ -77,20 +76,23 @@ fn tcp(host: &str, port: u16) -> Result<Bound, Error> {
     })
 }
 
-pub(crate) fn warn_about_tcp(listener: &TcpListener, name: &str) {
-    let loopback = match listener.local_addr().map(|address| address.ip()) {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback(),
-        Err(_) => false,
-    };
-    if loopback {
-        tracing::warn!(
-            "API is accessible on http://{name} without encryption: every user of this host who can connect to it is root"
-        );
-    } else {
-        tracing::warn!(
-            "API is accessible on http://{name} without encryption or authentication: access to it is root access on this host"
-        );
+/// Tells of TCP sockets that let in whom they should not.
+pub(crate) fn warn_about_tcp(bound: &[Bound], tls: Option<&Tls>) {
+    for Bound { socket, name, .. } in bound {
+        let Socket::Tcp(listener) = socket else { continue };
+        let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        match tls {
+            Some(tls) if tls.verify => {}
+            Some(_) => tracing::warn!(
+                "API is accessible on https://{name} without client verification: access to it is root access on this host"
+            ),
+            None if loopback => tracing::warn!(
+                "API is accessible on http://{name} without encryption: every user of this host who can connect to it is root"
+            ),
+            None => tracing::warn!(
+                "API is accessible on http://{name} without encryption or authentication: access to it is root access on this host"
+            ),
+        }
     }
 }
 
@@ -113,13 +115,7 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
         }
         None => return Err(failed(format!("group {group} not found"))),
     };
-    make_way(path).map_err(failed)?;
-    // Nobody gets in before the socket has its owner.
-    let umask = rustix::process::umask(Mode::from_raw_mode(0o777));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(umask);
-    let listener = listener.map_err(|error| failed(format!("bind: {}", plain(&error))))?;
-    let file = SocketFile::of(path).map_err(|error| failed(plain(&error)))?;
+    let (listener, file) = closed(path).map_err(failed)?;
     std::os::unix::fs::chown(path, Some(0), Some(gid))
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)))
         .map_err(|error| failed(plain(&error)))?;
@@ -128,6 +124,27 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
         name: path.display().to_string(),
         file: Some(file),
     })
+}
+
+/// Binds a socket for root alone.
+pub(crate) fn private(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+    let failed =
+        |why: String| Error(format!("can't create unix socket {}: {why}", path.display()));
+    let (listener, file) = closed(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|error| failed(plain(&error)))?;
+    Ok((listener, file))
+}
+
+/// Binds a socket that nobody gets into before it has its owner and mode.
+fn closed(path: &Path) -> Result<(UnixListener, SocketFile), String> {
+    make_way(path)?;
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o777));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    let listener = listener.map_err(|error| format!("bind: {}", plain(&error)))?;
+    let file = SocketFile::of(path).map_err(|error| plain(&error))?;
+    Ok((listener, file))
 }
 
 /// Removes a socket that nobody listens on any more.
@@ -180,7 +197,7 @@ impl Drop for SocketFile {
 }
 
 /// The system's words without Rust's error number, in lower case as Go has them.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
         .next()

@@ -10,7 +10,9 @@
 //! Whatever goes wrong on the way up is one line on stderr and exit status 1.
 
 mod activation;
+mod ask;
 mod containerd;
+mod control;
 mod daemon;
 mod flags;
 mod group;
@@ -19,6 +21,7 @@ mod lock;
 mod logging;
 mod pidfile;
 mod privileges;
+mod reload;
 mod signals;
 mod wiring;
 
@@ -45,6 +48,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             sources.load(berth_config::Facts::detect())?;
             eprintln!("configuration OK");
         }
+        Command::Ask(ask) => print!("{}", ask.put()?),
         Command::Run(run) => daemon::run(*run)?,
     }
     Ok(())

@@ -3,12 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use berth_config::ConfigStore;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::logging::Levels;
+use crate::reload::Reloader;
 
 /// The signals that the daemon acts on, caught from the moment this exists.
 #[derive(Debug)]
@@ -32,18 +31,16 @@ impl Signals {
 
     /// Acts on them for ever: SIGTERM and SIGINT cancel `stop`, and the second one ends the
     /// process at once; SIGHUP reloads the configuration.
-    pub(crate) async fn act(
-        mut self,
-        stop: CancellationToken,
-        config: Arc<ConfigStore>,
-        levels: Levels,
-    ) {
+    pub(crate) async fn act(mut self, stop: CancellationToken, reloader: Arc<Reloader>) {
         loop {
             let (name, number) = tokio::select! {
                 _ = self.interrupt.recv() => ("interrupt", 2),
                 _ = self.terminate.recv() => ("terminated", 15),
                 _ = self.hangup.recv() => {
-                    reload(&config, &levels).await;
+                    tracing::info!("got signal to reload configuration");
+                    let reloader = reloader.clone();
+                    // Not awaited: another signal may end the daemon meanwhile.
+                    tokio::spawn(async move { drop(reloader.reload().await) });
                     continue;
                 }
                 _ = self.user.recv() => {
@@ -60,31 +57,6 @@ impl Signals {
             stop.cancel();
         }
     }
-}
-
-async fn reload(config: &Arc<ConfigStore>, levels: &Levels) {
-    tracing::info!("got signal to reload configuration");
-    let mut states = vec![NotifyState::Reloading];
-    states.extend(NotifyState::monotonic_usec_now());
-    notify(&states);
-    let store = config.clone();
-    // The file may be on a file system that hangs.
-    match tokio::task::spawn_blocking(move || store.reload()).await {
-        Ok(Ok(outcome)) => {
-            levels.apply(&config.capture().user);
-            let (applied, restart) = (outcome.applied.join(","), outcome.needs_restart.join(","));
-            tracing::info!(applied, "reloaded configuration");
-            if !restart.is_empty() {
-                tracing::warn!(
-                    keys = restart,
-                    "these options of the configuration file take a restart"
-                );
-            }
-        }
-        Ok(Err(error)) => tracing::error!(%error, "configuration not reloaded"),
-        Err(error) => tracing::error!(%error, "configuration not reloaded"),
-    }
-    notify(&[NotifyState::Ready]);
 }
 
 /// Tells systemd, where it wants to know.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use berth_api::Listener;
+use berth_api::{Listener, Secure};
 use berth_config::{ConfigStore, Live};
 use berth_engine::{Engine, Events, Setup};
 use berth_images::Images;
@@ -86,10 +86,18 @@ fn table(live: &Live) -> String {
     }
 }
 
+/// TLS for TCP sockets, where the daemon was started with it: the certificates that are live.
+pub(crate) fn secure(config: &Arc<ConfigStore>) -> Option<Secure> {
+    config.capture().tls.as_ref()?;
+    let config = config.clone();
+    Some(Secure::new(move || config.capture().tls.as_ref().map(|tls| tls.server.clone())))
+}
+
 /// What serves the API on one socket until `stop`.
 pub(crate) fn server(
     engine: &Arc<Engine>,
     socket: Socket,
+    secure: Option<Secure>,
     stop: CancellationToken,
 ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
     let listener = match socket {
@@ -99,7 +107,11 @@ pub(crate) fn server(
         }
         Socket::Tcp(listener) => {
             listener.set_nonblocking(true)?;
-            Listener::Tcp(TcpListener::from_std(listener)?)
+            let listener = TcpListener::from_std(listener)?;
+            match secure {
+                Some(secure) => Listener::Tls(listener, secure),
+                None => Listener::Tcp(listener),
+            }
         }
     };
     Ok(berth_api::serve(engine.clone(), listener, stop))

@@ -98,8 +98,8 @@ fn a_bad_configuration_is_one_line() {
             "invalid JSON: EOF while parsing an object at line 2 column 0",
         ),
         (
-            r#"{"tlsverify": true, "labels": ["a=b"]}"#,
-            "configuration validation from file failed (the option \"tlsverify\" is not supported: TLS is not there yet; listen on a Unix socket, or put a TLS proxy before a loopback address)",
+            r#"{"userns-remap": "default", "labels": ["a=b"]}"#,
+            "configuration validation from file failed (the option \"userns-remap\" is not supported: user namespaces are not there yet)",
         ),
     ] {
         fs::write(&file, text).unwrap();

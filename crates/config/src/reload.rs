@@ -51,26 +51,29 @@ impl Reloaded {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.write_str(&self.line(false))
+    }
+}
+
+impl Change {
+    /// The change in one line; `dry` for one that is not made.
+    pub fn line(&self, dry: bool) -> String {
+        let word = match self.outcome {
+            Outcome::Applied if dry => "to be applied",
             Outcome::Applied => "applied",
             Outcome::Unchanged => "unchanged",
             Outcome::NeedsRestart => "needs restart",
             Outcome::WithoutEffect(_) => "no effect",
-        })
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<26} {:<13}", self.key, self.outcome)?;
-        match (&self.outcome, &self.values) {
-            (Outcome::WithoutEffect(why), _) => write!(f, " {why}"),
-            (_, Some((before, after))) => write!(f, " {} -> {}", said(before), said(after)),
-            (Outcome::Applied | Outcome::NeedsRestart, None) => write!(f, " (new content)"),
-            (Outcome::Unchanged, None) => Ok(()),
-        }
+        };
+        let more = match (&self.outcome, &self.values) {
+            (Outcome::WithoutEffect(why), _) => (*why).to_owned(),
+            (_, Some((before, after))) => format!("{} -> {}", said(before), said(after)),
+            (Outcome::Unchanged, None) => String::new(),
+            (_, None) => "(new content)".to_owned(),
+        };
+        format!("{:<26} {word:<13} {more}", self.key).trim_end().to_owned()
     }
 }
 

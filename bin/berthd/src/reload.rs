@@ -1,0 +1,111 @@
+//! A reload: the configuration's transaction, and what follows from it in the daemon.
+//!
+//! ```text
+//! SIGHUP ────────────┐                       ┌─ failed ──> log, event with `error`
+//!                    ├─> prepare (blocks, ───┤
+//! config reload ─────┘   time-limited)       └─ commit ──> log levels, downloads ──> log, event
+//! ```
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use berth_config::{ConfigStore, Outcome, Reloaded};
+use berth_engine::Engine;
+use sd_notify::NotifyState;
+
+use crate::logging::Levels;
+use crate::signals::notify;
+
+/// How long the file, and what it refers to, may take to be read: it may be on a file system that
+/// hangs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Reloads the configuration, one at a time.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    store: Arc<ConfigStore>,
+    levels: Levels,
+    /// There once the daemon is ready.
+    engine: OnceLock<Arc<Engine>>,
+    one: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    pub(crate) fn new(store: Arc<ConfigStore>, levels: Levels) -> Reloader {
+        Reloader {
+            store,
+            levels,
+            engine: OnceLock::new(),
+            one: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// From now on reloads are told as events and to systemd.
+    pub(crate) fn ready(&self, engine: Arc<Engine>) {
+        let _ = self.engine.set(engine);
+        // A reload may have gone by while the engine opened.
+        self.follow(&self.store.capture());
+    }
+
+    /// Reloads, or changes nothing and tells why: as the error, once in the log, and as an event.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, String> {
+        let _one = self.one.lock().await;
+        let engine = self.engine.get();
+        if engine.is_some() {
+            let mut states = vec![NotifyState::Reloading];
+            states.extend(NotifyState::monotonic_usec_now());
+            notify(&states);
+        }
+        let outcome = self.transact().await;
+        let attributes = match &outcome {
+            Ok(reloaded) => {
+                self.follow(&reloaded.live);
+                log(reloaded);
+                reloaded.live.reload_attributes()
+            }
+            Err(error) => {
+                tracing::error!(error, "configuration not reloaded, the former one stays");
+                [("error".to_owned(), error.clone())].into()
+            }
+        };
+        if let Some(engine) = engine {
+            engine.tell_reload(attributes);
+            notify(&[NotifyState::Ready]);
+        }
+        outcome
+    }
+
+    async fn transact(&self) -> Result<Reloaded, String> {
+        let store = self.store.clone();
+        let preparing = tokio::task::spawn_blocking(move || store.prepare());
+        let prepared = match tokio::time::timeout(LIMIT, preparing).await {
+            Ok(Ok(prepared)) => prepared.map_err(|error| error.to_string())?,
+            Ok(Err(error)) => return Err(format!("a part of the daemon failed: {error}")),
+            Err(_) => {
+                let file = self.store.file().display();
+                return Err(format!("reading {file} takes longer than {} s", LIMIT.as_secs()));
+            }
+        };
+        // Nobody else commits.
+        let lost = || "the configuration was replaced meanwhile".to_owned();
+        self.store.commit(prepared).ok_or_else(lost)
+    }
+
+    /// Brings what keeps a setting of its own up to date.
+    fn follow(&self, live: &berth_config::Live) {
+        self.levels.apply(&live.user);
+        if let Some(engine) = self.engine.get() {
+            engine.images().set_downloads(live.pulls.downloads);
+        }
+    }
+}
+
+fn log(reloaded: &Reloaded) {
+    let applied = reloaded.keys(Outcome::Applied).join(",");
+    let restart = reloaded.keys(Outcome::NeedsRestart).join(",");
+    tracing::info!(applied, "reloaded configuration");
+    if !restart.is_empty() {
+        let keys = restart;
+        tracing::warn!(keys, "these options of the configuration file take a restart");
+    }
+}
