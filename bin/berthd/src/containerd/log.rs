@@ -15,6 +15,8 @@ use tokio::io::unix::AsyncFd;
 const MOST: u64 = 1 << 20;
 /// A line longer than this is cut.
 const LONGEST: usize = 64 << 10;
+/// How containerd 1.6's warnings begin that it gives at every container's end, with nothing wrong.
+const ROUTINE: [&str; 2] = ["cleaning up after shim disconnected", "cleanup warnings "];
 
 /// Repeats each line of the file after the first `at` bytes in our log, for ever.
 pub(super) async fn follow(path: PathBuf, at: u64) {
@@ -114,11 +116,14 @@ fn read(line: &str) -> Option<(Level, String)> {
         return Some((Level::of(level), text.to_owned()));
     }
     let mut map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
-    let level = Level::of(map.remove("level")?.as_str()?);
+    let mut level = Level::of(map.remove("level")?.as_str()?);
     map.remove("time");
     let message = map.remove("msg");
     let message = message.as_ref().and_then(|message| message.as_str());
     let mut text = message.unwrap_or_default().to_owned();
+    if ROUTINE.iter().any(|routine| text.starts_with(routine)) {
+        level = Level::Fine;
+    }
     for (key, value) in &map {
         let value = value
             .as_str()
@@ -155,6 +160,14 @@ mod tests {
         let wanted = r#"msg="starting signal loop" pid=3"#;
         assert_eq!(read(line), Some((Level::Fine, wanted.to_owned())));
         assert_eq!(read("panic: oh"), None);
+        for (message, level) in [
+            ("cleaning up after shim disconnected", Level::Fine),
+            ("cleanup warnings time=\\\"2026\\\" level=info", Level::Fine),
+            ("failed to clean up after shim disconnected", Level::Bad),
+        ] {
+            let line = format!(r#"{{"level":"warning","msg":"{message}"}}"#);
+            assert_eq!(read(&line).map(|(level, _)| level), Some(level), "{line}");
+        }
     }
 
     #[test]
