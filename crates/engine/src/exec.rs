@@ -333,12 +333,13 @@ impl Run {
         // Ended before its streams end: who reads to the end finds the exit code. And before the
         // shim has deleted it: nobody has to wait for that.
         self.exec.stage.store(Stage::ended(code));
-        if let Err(error) = process.delete().await
+        let (deleted, errors) = tokio::join!(process.delete(), session.finish());
+        if let Err(error) = deleted
             && !error.is_not_found()
         {
             tracing::warn!(exec = self.exec.id, %error, "deleting an exec");
         }
-        for error in session.finish().await {
+        for error in errors {
             tracing::warn!(exec = self.exec.id, error, "ending an exec");
         }
         let exit = [("exitCode", code.to_string())];
