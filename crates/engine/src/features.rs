@@ -69,7 +69,9 @@ impl Features {
     /// What a runtime says of itself, as JSON text; `None` while that is not known. Never waits.
     pub(crate) fn of(&self, runtime: &Runtime) -> Option<Arc<str>> {
         let known = self.known.load();
-        known.get(&program(runtime)?).map(|known| known.answer.clone())
+        known
+            .get(&program(runtime)?)
+            .map(|known| known.answer.clone())
     }
 
     /// Asks the runtimes of a configuration that were not asked yet, in the background.
@@ -78,17 +80,26 @@ impl Features {
         if before.is_some_and(|before| Arc::ptr_eq(&before, live)) {
             return;
         }
-        let programs: HashSet<_> = live.runtimes.iter().filter_map(|runtime| program(runtime)).collect();
+        let programs: HashSet<_> = live
+            .runtimes
+            .iter()
+            .filter_map(|runtime| program(runtime))
+            .collect();
         self.forget(&programs);
         let features = self.clone();
-        tokio::spawn(futures::stream::iter(programs).for_each_concurrent(AT_ONCE, move |program| {
-            let features = features.clone();
-            async move { features.ask(program).await }
-        }));
+        tokio::spawn(futures::stream::iter(programs).for_each_concurrent(
+            AT_ONCE,
+            move |program| {
+                let features = features.clone();
+                async move { features.ask(program).await }
+            },
+        ));
     }
 
     async fn ask(&self, program: Program) {
-        let Some(mut turn) = Turn::take(self, &program) else { return };
+        let Some(mut turn) = Turn::take(self, &program) else {
+            return;
+        };
         loop {
             self.ask_now(&program).await;
             if !turn.again() {
@@ -99,21 +110,45 @@ impl Features {
 
     async fn ask_now(&self, program: &Program) {
         let path = program.path.clone();
-        let Ok(Some(identity)) = blocking(move || Ok(identify(&path))).await else { return };
-        if self.known.load().get(program).is_some_and(|known| known.identity == identity) {
+        let Ok(Some(identity)) = blocking(move || Ok(identify(&path))).await else {
+            return;
+        };
+        if self
+            .known
+            .load()
+            .get(program)
+            .is_some_and(|known| known.identity == identity)
+        {
             return;
         }
-        let answer = match tokio::time::timeout(PATIENCE, run(&identity.path, &program.args)).await {
+        let answer = match tokio::time::timeout(PATIENCE, run(&identity.path, &program.args)).await
+        {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
-                return tracing::debug!(path = program.path, why, "a runtime does not tell its features");
+                return tracing::debug!(
+                    path = program.path,
+                    why,
+                    "a runtime does not tell its features"
+                );
             }
             Err(_) => {
                 let seconds = PATIENCE.as_secs();
-                return tracing::warn!(path = program.path, seconds, "a runtime did not tell its features in time");
+                return tracing::warn!(
+                    path = program.path,
+                    seconds,
+                    "a runtime did not tell its features in time"
+                );
             }
         };
-        self.change(|known| drop(known.insert(program.clone(), Known { identity: identity.clone(), answer: answer.clone() })));
+        self.change(|known| {
+            drop(known.insert(
+                program.clone(),
+                Known {
+                    identity: identity.clone(),
+                    answer: answer.clone(),
+                },
+            ))
+        });
     }
 
     fn forget(&self, wanted: &HashSet<Program>) {
@@ -141,18 +176,29 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// `None` while another asks, who is told to do it again.
     fn take(features: &'a Features, program: &'a Program) -> Option<Turn<'a>> {
-        let mut asked = features.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = features
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(again) = asked.get_mut(program) {
             *again = true;
             return None;
         }
         asked.insert(program.clone(), false);
-        Some(Turn { features, program, over: false })
+        Some(Turn {
+            features,
+            program,
+            over: false,
+        })
     }
 
     /// Whether somebody came meanwhile; if not, the turn is over.
     fn again(&mut self) -> bool {
-        let mut asked = self.features.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self
+            .features
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let again = asked.get_mut(self.program).is_some_and(std::mem::take);
         if !again {
             asked.remove(self.program);
@@ -167,25 +213,38 @@ impl Drop for Turn<'_> {
         if self.over {
             return;
         }
-        let mut asked = self.features.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self
+            .features
+            .asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         asked.remove(self.program);
     }
 }
 
 /// What to ask; `None` for shims, which are no OCI runtimes.
 fn program(runtime: &Runtime) -> Option<Program> {
-    let ShimOptions::Runc { binary_name, .. } = &runtime.options else { return None };
+    let ShimOptions::Runc { binary_name, .. } = &runtime.options else {
+        return None;
+    };
     let path = match runtime.path.as_str() {
         "" => binary_name.clone(),
         path => path.to_owned(),
     };
-    Some(Program { path, args: runtime.args.clone() })
+    Some(Program {
+        path,
+        args: runtime.args.clone(),
+    })
 }
 
 fn identify(program: &str) -> Option<Identity> {
     let path = look_up(program).ok()?;
     let data = std::fs::metadata(&path).ok()?;
-    Some(Identity { path, modified: (data.mtime(), data.mtime_nsec()), size: data.size() })
+    Some(Identity {
+        path,
+        modified: (data.mtime(), data.mtime_nsec()),
+        size: data.size(),
+    })
 }
 
 /// Kills a program with all that it has started, unless it came to its end.
@@ -203,7 +262,10 @@ impl Drop for Group {
 async fn run(path: &std::path::Path, args: &[String]) -> Result<Arc<str>, String> {
     let mut command = tokio::process::Command::new(path);
     command.args(args).arg("features").current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command.process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     let raw = child.id().and_then(|id| i32::try_from(id).ok());
@@ -220,8 +282,8 @@ async fn run(path: &std::path::Path, args: &[String]) -> Result<Arc<str>, String
     if !status.success() {
         return Err(status.to_string());
     }
-    let json: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&text).map_err(|error| format!("its answer is no JSON object: {error}"))?;
+    let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text)
+        .map_err(|error| format!("its answer is no JSON object: {error}"))?;
     let text = serde_json::to_string(&json).map_err(|error| error.to_string())?;
     Ok(text.into())
 }

@@ -74,7 +74,6 @@ pub(crate) fn inspect(shared: &Shared, view: &View, sizes: Option<Sizes>) -> Res
         app_armor_profile: String::new(),
         exec_ids: shared.execs.of(&record.id),
         host_config: record.host.clone(),
-        graph_driver: Some(wire::DriverData { name: record.snapshotter.clone(), ..Default::default() }),
         storage: Some(wire::Storage { root_fs: Some(wire::RootFsStorage { snapshot: Some(snapshot) }) }),
         size_rw: sizes.map(|sizes| sizes.rw),
         size_root_fs: sizes.map(|sizes| sizes.root_fs),

@@ -59,7 +59,12 @@ pub(crate) fn binary(runtime: &berth_ctrd::Runtime) -> &str {
 fn told(runtime: &Runtime) -> Result<berth_ctrd::Runtime> {
     let wrong = |error: String| Error::invalid(format!("runtime {}: {error}", runtime.name));
     let options = match &runtime.options {
-        ShimOptions::Runc { binary_name, root, systemd_cgroup, more } => {
+        ShimOptions::Runc {
+            binary_name,
+            root,
+            systemd_cgroup,
+            more,
+        } => {
             let mut options = RuncOptions {
                 binary_name: binary_name.clone(),
                 root: root.to_string_lossy().into_owned(),
@@ -74,7 +79,10 @@ fn told(runtime: &Runtime) -> Result<berth_ctrd::Runtime> {
         ShimOptions::Generic(more) => Some(RuntimeOptions::Generic(generic(more).map_err(wrong)?)),
         ShimOptions::None => None,
     };
-    Ok(berth_ctrd::Runtime { name: runtime.shim.clone(), options })
+    Ok(berth_ctrd::Runtime {
+        name: runtime.shim.clone(),
+        options,
+    })
 }
 
 /// Sets one of runc's options by the name that dockerd knows it by.
@@ -125,7 +133,10 @@ fn boolean(name: &str, value: &Value) -> Result<bool, String> {
 }
 
 fn text(name: &str, value: &Value) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| wrong(name, "a string"))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| wrong(name, "a string"))
 }
 
 fn number(name: &str, value: &Value) -> Result<u32, String> {
@@ -149,7 +160,9 @@ fn bytes(name: &str, value: &Value) -> Result<Vec<u8>, String> {
 fn preflight(runtime: &Runtime) -> Result<()> {
     look_up(&runtime.path).map(drop).map_err(|why| {
         let path = &runtime.path;
-        Error::invalid(format!("error while looking up the specified runtime path: exec: {path:?}: {why}"))
+        Error::invalid(format!(
+            "error while looking up the specified runtime path: exec: {path:?}: {why}"
+        ))
     })
 }
 
@@ -169,7 +182,9 @@ pub(crate) fn look_up(program: &str) -> Result<std::path::PathBuf, String> {
 
 fn executable(path: &Path) -> Result<(), String> {
     let data = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("stat {}: no such file or directory", path.display()),
+        std::io::ErrorKind::NotFound => {
+            format!("stat {}: no such file or directory", path.display())
+        }
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
     })?;

@@ -9,15 +9,24 @@ fn live(runtimes: &[(&str, RuntimeConfig)], root: &Path) -> Arc<Live> {
     let config = Config {
         data_root: root.join("data"),
         exec_root: root.join("exec"),
-        runtimes: runtimes.iter().map(|(name, config)| ((*name).to_owned(), config.clone())).collect(),
+        runtimes: runtimes
+            .iter()
+            .map(|(name, config)| ((*name).to_owned(), config.clone()))
+            .collect(),
         ..Config::default()
     };
     Arc::new(Live::derive(config, Facts::default()).expect("a good configuration"))
 }
 
 fn shim(kind: &str, options: serde_json::Value) -> RuntimeConfig {
-    let Value::Object(options) = options else { panic!("an object") };
-    RuntimeConfig { runtime_type: kind.to_owned(), options, ..RuntimeConfig::default() }
+    let Value::Object(options) = options else {
+        panic!("an object")
+    };
+    RuntimeConfig {
+        runtime_type: kind.to_owned(),
+        options,
+        ..RuntimeConfig::default()
+    }
 }
 
 fn of(config: RuntimeConfig) -> Result<berth_ctrd::Runtime> {
@@ -56,7 +65,11 @@ fn every_option_of_runcs_shim_is_told() {
 #[test]
 fn what_an_option_does_not_take_is_told() {
     for (kind, options, message) in [
-        ("io.containerd.runc.v2", serde_json::json!({"Rooot": "/x"}), "runtime x: unknown option: Rooot"),
+        (
+            "io.containerd.runc.v2",
+            serde_json::json!({"Rooot": "/x"}),
+            "runtime x: unknown option: Rooot",
+        ),
         (
             "io.containerd.runc.v2",
             serde_json::json!({"IoUid": -1}),
@@ -67,7 +80,11 @@ fn what_an_option_does_not_take_is_told() {
             serde_json::json!({"NoPivotRoot": "yes"}),
             "runtime x: invalid value for option NoPivotRoot: true or false expected",
         ),
-        ("io.containerd.kata.v2", serde_json::json!({"Root": "/x"}), "runtime x: unknown option: Root"),
+        (
+            "io.containerd.kata.v2",
+            serde_json::json!({"Root": "/x"}),
+            "runtime x: unknown option: Root",
+        ),
         (
             "io.containerd.kata.v2",
             serde_json::json!({"ConfigBody": [256]}),
@@ -75,7 +92,10 @@ fn what_an_option_does_not_take_is_told() {
         ),
     ] {
         let error = of(shim(kind, options)).expect_err(message);
-        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::InvalidArgument, message));
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (Kind::InvalidArgument, message)
+        );
     }
 }
 
@@ -98,16 +118,26 @@ fn other_shims_get_generic_options() {
 fn clients_name_shims_by_type_only() {
     let live = live(&[], Path::new("/nowhere"));
     let shim = resolve(&live, "io.containerd.kata.v2").expect("a permissible shim");
-    assert_eq!((shim.name.as_str(), shim.options), ("io.containerd.kata.v2", None));
+    assert_eq!(
+        (shim.name.as_str(), shim.options),
+        ("io.containerd.kata.v2", None)
+    );
     for name in ["/usr/bin/shim", "a/b.c", "unknown", ".hidden.v2"] {
         let error = resolve(&live, name).expect_err(name);
-        assert_eq!(error.to_string(), format!("unknown or invalid runtime name: {name}"));
+        assert_eq!(
+            error.to_string(),
+            format!("unknown or invalid runtime name: {name}")
+        );
         assert_eq!(error.kind(), Kind::InvalidArgument);
     }
 }
 
 fn wrapped(path: &str) -> RuntimeConfig {
-    RuntimeConfig { path: path.to_owned(), runtime_args: vec!["--debug".into()], ..RuntimeConfig::default() }
+    RuntimeConfig {
+        path: path.to_owned(),
+        runtime_args: vec!["--debug".into()],
+        ..RuntimeConfig::default()
+    }
 }
 
 #[test]
@@ -116,16 +146,29 @@ fn a_wrapped_binary_is_looked_up() {
     let plain = dir.path().join("plain");
     std::fs::write(&plain, "").unwrap();
     for (path, why) in [
-        ("no-such-runtime-here", "executable file not found in $PATH".to_owned()),
-        ("/no/such/runtime", "stat /no/such/runtime: no such file or directory".to_owned()),
+        (
+            "no-such-runtime-here",
+            "executable file not found in $PATH".to_owned(),
+        ),
+        (
+            "/no/such/runtime",
+            "stat /no/such/runtime: no such file or directory".to_owned(),
+        ),
         (dir.path().to_str().unwrap(), "is a directory".to_owned()),
         (plain.to_str().unwrap(), "permission denied".to_owned()),
     ] {
         let error = of(wrapped(path)).expect_err(path);
-        let message = format!("error while looking up the specified runtime path: exec: {path:?}: {why}");
-        assert_eq!((error.kind(), error.to_string()), (Kind::InvalidArgument, message));
+        let message =
+            format!("error while looking up the specified runtime path: exec: {path:?}: {why}");
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (Kind::InvalidArgument, message)
+        );
         // Without arguments nobody looks: containerd's shim will.
-        let bare = RuntimeConfig { path: path.to_owned(), ..RuntimeConfig::default() };
+        let bare = RuntimeConfig {
+            path: path.to_owned(),
+            ..RuntimeConfig::default()
+        };
         of(bare).expect("not looked at");
     }
     std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -139,12 +182,20 @@ async fn a_start_has_its_script() {
     let live = live(&[("x", wrapped("sh"))], dir.path());
     let runtime = ready(&live, "x").await.expect("written");
     let script = std::path::PathBuf::from(binary(&runtime));
-    assert!(script.starts_with(dir.path().join("data/runtimes")), "{script:?}");
-    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    assert!(
+        script.starts_with(dir.path().join("data/runtimes")),
+        "{script:?}"
+    );
+    let inode =
+        |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
     let first = inode(&script);
     ready(&live, "x").await.expect("there");
     assert_eq!(inode(&script), first, "what is there is not touched");
     std::fs::remove_file(&script).unwrap();
     ready(&live, "x").await.expect("written again");
-    assert!(std::fs::read_to_string(&script).unwrap().contains("--debug"));
+    assert!(
+        std::fs::read_to_string(&script)
+            .unwrap()
+            .contains("--debug")
+    );
 }

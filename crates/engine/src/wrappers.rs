@@ -20,21 +20,34 @@ use crate::shared::{Shared, blocking};
 pub(crate) async fn sweep(shared: &Shared, live: &Arc<Live>) {
     let in_use = match shared.client.runtimes_in_use().await {
         Ok(in_use) => in_use,
-        Err(error) => return tracing::warn!(%error, "wrapper scripts of runtimes stay: it is not known which are in use"),
+        Err(error) => {
+            return tracing::warn!(%error, "wrapper scripts of runtimes stay: it is not known which are in use");
+        }
     };
     let recorded = shared.table.load();
-    let recorded = recorded.all().map(|handle| handle.view().run.runtime.clone());
-    let defined = live.runtimes.iter().filter_map(|runtime| runtime.wrapper.as_ref());
+    let recorded = recorded
+        .all()
+        .map(|handle| handle.view().run.runtime.clone());
+    let defined = live
+        .runtimes
+        .iter()
+        .filter_map(|runtime| runtime.wrapper.as_ref());
     let defined = defined.map(|wrapper| wrapper.path.to_string_lossy().into_owned());
     // The name tells the content, wherever the directory was called from.
     let keep = in_use.into_iter().chain(recorded).chain(defined);
-    let keep: HashSet<OsString> = keep.filter_map(|path| Some(Path::new(&path).file_name()?.to_owned())).collect();
+    let keep: HashSet<OsString> = keep
+        .filter_map(|path| Some(Path::new(&path).file_name()?.to_owned()))
+        .collect();
     let dir = live.user.data_root.join("runtimes");
     let swept = blocking(move || {
         for path in stale(&dir, &keep)? {
             match std::fs::remove_file(&path) {
-                Ok(()) => tracing::debug!(path = %path.display(), "removed a wrapper script that nobody needs"),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "removing a wrapper script"),
+                Ok(()) => {
+                    tracing::debug!(path = %path.display(), "removed a wrapper script that nobody needs")
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "removing a wrapper script")
+                }
             }
         }
         Ok(())
@@ -47,10 +60,14 @@ pub(crate) async fn sweep(shared: &Shared, live: &Arc<Live>) {
 /// The files in `dir` that are not to be kept.
 fn stale(dir: &Path, keep: &HashSet<OsString>) -> Result<Vec<PathBuf>> {
     let unfinished = Wrapper::unfinished();
-    let being_written = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&unfinished));
+    let being_written = |name: &OsStr| {
+        name.to_str()
+            .is_some_and(|name| name.starts_with(&unfinished))
+    };
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| crate::Error::internal(format!("{}: {error}", dir.display())))?,
+        entries => entries
+            .map_err(|error| crate::Error::internal(format!("{}: {error}", dir.display())))?,
     };
     let stale = entries.flatten().filter(|entry| {
         let name = entry.file_name();
@@ -75,7 +92,14 @@ mod tests {
         let keep = HashSet::from([OsString::from("kept.1")]);
         let mut stale = stale(dir.path(), &keep).unwrap();
         stale.sort();
-        assert_eq!(stale, [dir.path().join(".new-1-2"), dir.path().join("old.2")]);
-        assert!(super::stale(&dir.path().join("none"), &keep).unwrap().is_empty());
+        assert_eq!(
+            stale,
+            [dir.path().join(".new-1-2"), dir.path().join("old.2")]
+        );
+        assert!(
+            super::stale(&dir.path().join("none"), &keep)
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -1,0 +1,318 @@
+//! Containers whose end was cut off: whatever is left of one can be looked at and removed.
+//!
+//! The daemon dies between two steps: see `crates/engine/src/fault.rs`. A release cannot do that, so
+//! with one these tests end early, and say so.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Daemon, Flavour, Leaks, Options, PATIENCE, Place, eventually, run_command};
+
+/// The steps of a removal after which something is left.
+const REMOVAL: [&str; 3] = ["remove", "remove:run", "remove:snapshot"];
+/// The steps of the end of a run.
+const TEARDOWN: [&str; 7] = [
+    "teardown",
+    "teardown:task",
+    "teardown:container",
+    "teardown:streams",
+    "teardown:endpoint",
+    "teardown:netns",
+    "teardown:fifos",
+];
+
+/// A daemon that can be told where to die.
+struct Mortal {
+    daemon: Daemon,
+    faults: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Mortal {
+    /// `None` for a daemon that has no such points.
+    fn start() -> Option<Mortal> {
+        if testkit::flavour() == Flavour::Dockerd {
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let faults = dir.path().join("faults");
+        let env = vec![("BERTH_FAULTS".to_owned(), faults.display().to_string())];
+        let daemon = Daemon::start(Options {
+            env,
+            ..Options::default()
+        });
+        let mortal = Mortal {
+            daemon,
+            faults,
+            _dir: dir,
+        };
+        mortal
+            .daemon
+            .docker(["run", "--rm", "busybox", "true"])
+            .ok();
+        let given = std::env::var("BERTHD").unwrap_or_default();
+        if !cfg!(debug_assertions) || given.contains("release") {
+            eprintln!("skipped: a release has no points to die at");
+            return None;
+        }
+        Some(mortal)
+    }
+
+    /// Sends a request during which the daemon dies at `step`, and starts it again.
+    #[track_caller]
+    fn dies(&self, step: &str, method: &str, target: &str) {
+        std::fs::write(&self.faults, step).expect("written");
+        let answer = self.daemon.request(method, target).try_open();
+        if let Ok(mut answer) = answer {
+            let _ = answer.rest(PATIENCE);
+        }
+        self.is_reborn(step);
+    }
+
+    #[track_caller]
+    fn is_reborn(&self, step: &str) {
+        let status = self.daemon.ended(Duration::from_secs(20));
+        assert!(!status.success(), "{step}: {status}");
+        std::fs::remove_file(&self.faults).expect("there");
+        self.daemon.boot();
+    }
+}
+
+/// Every way to look at it works, and in no time.
+#[track_caller]
+fn can_be_seen(daemon: &Daemon, name: &str, status: &str) {
+    let begin = Instant::now();
+    let old = daemon
+        .api(
+            "GET",
+            &format!("/v1.51/containers/{name}/json?size=1"),
+            None,
+        )
+        .is(200)
+        .json();
+    assert_eq!(old["State"]["Status"], status);
+    assert_eq!(old["State"]["Dead"], status == "dead");
+    assert_eq!(
+        old["GraphDriver"],
+        json!({"Name": "overlayfs", "Data": Value::Null})
+    );
+    assert!(old["SizeRw"].is_i64(), "{}", old["SizeRw"]);
+    let new = daemon
+        .api("GET", &format!("/v1.52/containers/{name}/json"), None)
+        .is(200)
+        .json();
+    assert_eq!(new.get("GraphDriver"), None);
+    assert_eq!(new["Storage"]["RootFS"]["Snapshot"]["Name"], "overlayfs");
+    let list = daemon
+        .docker(["ps", "-a", "--size", "--format", "{{.Names}} {{.State}}"])
+        .ok();
+    assert!(
+        list.stdout
+            .lines()
+            .any(|line| line == format!("{name} {status}")),
+        "{list}"
+    );
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[track_caller]
+fn is_gone(daemon: &Daemon, name: &str) {
+    let answer = daemon
+        .api("GET", &format!("/containers/{name}/json"), None)
+        .is(404);
+    assert_eq!(answer.message(), format!("No such container: {name}"));
+}
+
+#[test]
+fn a_removal_cut_off_at_any_step_leaves_a_dead_container() {
+    let Some(mortal) = Mortal::start() else {
+        return;
+    };
+    let daemon = &mortal.daemon;
+    let before = Leaks::count(daemon);
+    for ran in [true, false] {
+        let verb = if ran { "run" } else { "create" };
+        // The first removal, and the one of what that has left.
+        for (first, second) in REMOVAL
+            .into_iter()
+            .flat_map(|first| REMOVAL.map(|second| (first, second)))
+        {
+            eprintln!("-- {verb}, {first}, {second}");
+            daemon
+                .docker([verb, "--name", "cut", "busybox", "true"])
+                .ok();
+            for step in [first, second] {
+                mortal.dies(step, "DELETE", "/containers/cut");
+                can_be_seen(daemon, "cut", "dead");
+                let start = daemon.api("POST", "/containers/cut/start", None).is(409);
+                assert_eq!(
+                    start.message(),
+                    "container is marked for removal and cannot be started"
+                );
+                daemon.docker(["logs", "cut"]);
+            }
+            daemon.docker(["rm", "cut"]).ok();
+            is_gone(daemon, "cut");
+            daemon.api("DELETE", "/containers/cut", None).is(404);
+        }
+        // The name is free when all is gone, although nobody was told.
+        daemon
+            .docker([verb, "--name", "cut", "busybox", "true"])
+            .ok();
+        mortal.dies("remove:record", "DELETE", "/containers/cut");
+        is_gone(daemon, "cut");
+    }
+    before.settle(daemon, PATIENCE);
+}
+
+#[test]
+fn the_end_of_a_run_cut_off_at_any_step_is_made_good() {
+    let Some(mortal) = Mortal::start() else {
+        return;
+    };
+    let daemon = &mortal.daemon;
+    let before = Leaks::count(daemon);
+    for step in TEARDOWN {
+        eprintln!("-- {step}");
+        let script = "mkdir /w; echo page >/w/i; exec httpd -f -p 80 -h /w";
+        daemon.run_d(
+            "cut",
+            [
+                "-p",
+                "8080:80",
+                "--ipc",
+                "shareable",
+                "busybox",
+                "sh",
+                "-c",
+                script,
+            ],
+        );
+        mortal.dies(step, "POST", "/containers/cut/kill");
+        can_be_seen(daemon, "cut", "exited");
+        assert_eq!(daemon.format("cut", "{{.State.ExitCode}}"), "137");
+        // Nothing of the run is in the way of the next one.
+        daemon.docker(["start", "cut"]).ok();
+        let page = eventually("the port answers", PATIENCE, || {
+            daemon.fetch(Place::Outside, "192.0.2.1:8080", "/i")
+        });
+        assert_eq!(page, "page\n");
+        mortal.dies(step, "DELETE", "/containers/cut?force=1");
+        can_be_seen(daemon, "cut", "exited");
+        daemon.docker(["rm", "cut"]).ok();
+        is_gone(daemon, "cut");
+        before.settle(daemon, PATIENCE);
+    }
+}
+
+#[test]
+fn what_was_to_go_by_itself_goes_after_all() {
+    let Some(mortal) = Mortal::start() else {
+        return;
+    };
+    let daemon = &mortal.daemon;
+    let before = Leaks::count(daemon);
+    for step in TEARDOWN.into_iter().chain(REMOVAL).chain(["remove:record"]) {
+        eprintln!("-- {step}");
+        daemon.run_d("by-itself", ["--rm", "busybox", "sleep", "1000"]);
+        mortal.dies(step, "POST", "/containers/by-itself/kill");
+        eventually("it is gone", PATIENCE, || {
+            (daemon.api("GET", "/containers/by-itself/json", None).status == 404).then_some(())
+        });
+        before.settle(daemon, PATIENCE);
+    }
+    // One that never ran was not to go yet.
+    daemon
+        .docker(["create", "--rm", "--name", "later", "busybox", "true"])
+        .ok();
+    daemon.restart();
+    can_be_seen(daemon, "later", "created");
+    daemon.docker(["rm", "later"]).ok();
+}
+
+/// Stops or continues a process of the sandbox.
+#[track_caller]
+fn send(signal: &str, pid: i32) {
+    let mut kill = std::process::Command::new("kill");
+    kill.arg(signal).arg(pid.to_string());
+    run_command(kill).ok();
+}
+
+#[test]
+fn a_removal_under_way_is_told_and_blocks_nobody() {
+    if testkit::flavour() == Flavour::Dockerd {
+        return; // Its graph driver needs no containerd to remove.
+    }
+    let daemon = Daemon::start(Options::default());
+    let before = Leaks::count(&daemon);
+    daemon
+        .docker(["run", "--name", "slow", "busybox", "true"])
+        .ok();
+    daemon.run_d("other", ["busybox", "sleep", "1000"]);
+    let containerd = daemon.containerd_pid();
+    send("-STOP", containerd);
+    let mut removal = daemon.cli(["rm", "slow"]).spawn();
+    eventually("the removal has begun", PATIENCE, || {
+        (daemon.format("slow", "{{.State.Status}}") == "removing").then_some(())
+    });
+    for target in ["/containers/slow", "/containers/slow?force=1"] {
+        let again = daemon.api("DELETE", target, None).is(409);
+        assert_eq!(
+            again.message(),
+            "removal of container slow is already in progress"
+        );
+    }
+    can_be_seen(&daemon, "slow", "removing");
+    daemon.docker(["logs", "other"]).ok();
+    daemon.docker(["rename", "other", "another"]).ok();
+    daemon.api("GET", "/info", None).is(200);
+    assert!(removal.running());
+    send("-CONT", containerd);
+    removal.wait().ok();
+    is_gone(&daemon, "slow");
+    daemon.docker(["rm", "-f", "another"]).ok();
+    before.settle(&daemon, PATIENCE);
+}
+
+fn ctr(daemon: &Daemon, args: &[&str]) -> testkit::Output {
+    let mut ctr = daemon.sandbox().command("ctr");
+    ctr.arg("--address")
+        .arg(daemon.containerd_socket())
+        .args(["--namespace", "moby"])
+        .args(args);
+    run_command(ctr)
+}
+
+#[test]
+fn containerd_has_forgotten_it() {
+    if testkit::flavour() == Flavour::Dockerd {
+        return;
+    }
+    let daemon = Daemon::start(Options::default());
+    daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    let before = Leaks::count(&daemon);
+    let whole = daemon.run_d(
+        "no-container",
+        ["-p", "8080:80", "busybox", "sleep", "1000"],
+    );
+    let task = daemon.run_d("no-task", ["-p", "8081:80", "busybox", "sleep", "1000"]);
+    daemon.kill9();
+    for id in [&whole, &task] {
+        ctr(&daemon, &["tasks", "rm", "--force", id]).ok();
+    }
+    ctr(&daemon, &["containers", "rm", "--keep-snapshot", &whole]).ok();
+    daemon.boot();
+    for name in ["no-container", "no-task"] {
+        can_be_seen(&daemon, name, "exited");
+        daemon.docker(["start", name]).ok();
+        daemon.docker(["exec", name, "true"]).ok();
+        daemon.docker(["rm", "-f", name]).ok();
+        is_gone(&daemon, name);
+    }
+    before.settle(&daemon, PATIENCE);
+}
