@@ -32,7 +32,7 @@ pub(crate) const UNKNOWN_EXIT: i64 = 255;
 
 /// What has come to its end among the things that the actor let run.
 enum Outcome {
-    Started(Generation, Result<Started, Failure>),
+    Started(Generation, Box<Result<Started, Failure>>),
     Exited(Generation, Option<ExitStatus>),
     TornDown(Generation, Vec<String>),
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
@@ -167,7 +167,7 @@ impl Actor {
     async fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Input(input) => self.apply(input).await,
-            Outcome::Started(generation, outcome) => self.started(generation, outcome).await,
+            Outcome::Started(generation, outcome) => self.started(generation, *outcome).await,
             Outcome::Exited(generation, exit) => self.exited(generation, exit).await,
             Outcome::TornDown(generation, errors) => {
                 self.strays |= !errors.is_empty();

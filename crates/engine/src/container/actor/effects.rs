@@ -55,7 +55,7 @@ impl Actor {
                     ..failed_part(&error).into()
                 })
             });
-            Outcome::Started(generation, outcome)
+            Outcome::Started(generation, Box::new(outcome))
         }));
     }
 

@@ -1,0 +1,122 @@
+//! Reloads while clients read and start.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Daemon, Options, PATIENCE, eventually};
+
+use super::*;
+
+#[test]
+fn reloads_are_seen_whole_while_containers_start() {
+    if is_dockerd() {
+        return;
+    }
+    let config = |letter: &str| {
+        let runtime = |args: &str| json!({"path": RUNC, "runtimeArgs": ["--log-format", args]});
+        let args = if letter == "a" {
+            ["json", "text"]
+        } else {
+            ["text", "json"]
+        };
+        let mut runtimes = json!({"first": runtime(args[0]), "second": runtime(args[1])});
+        runtimes[format!("only-{letter}")] = runtime("json");
+        let default = if letter == "a" { "first" } else { "second" };
+        json!({"labels": [format!("letter={letter}")], "default-runtime": default, "runtimes": runtimes})
+    };
+    let configs = [config("a"), config("b")];
+    let daemon = Daemon::start(Options {
+        config: configs[0].clone(),
+        ..Options::default()
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let (over, reloads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (reads, starts) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let going = || !over.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while going() {
+                    is_one_of(&info(&daemon), &configs);
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while going() {
+                    started(&daemon);
+                    starts.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // A failure of any must end the others.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            while Instant::now() < deadline {
+                let next = &configs[(reloads.fetch_add(1, Ordering::Relaxed) + 1) % 2];
+                daemon.write("daemon.json", next.to_string());
+                hang_up(&daemon);
+                eventually("the reload is live", PATIENCE, || {
+                    (info(&daemon)["Labels"] == next["labels"]).then_some(())
+                });
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let (reloads, reads, starts) = (
+        reloads.into_inner(),
+        reads.into_inner(),
+        starts.into_inner(),
+    );
+    eprintln!("{reloads} reloads, {reads} reads, {starts} starts");
+    assert!(
+        reloads > 50 && reads > 500 && starts > 10,
+        "{reloads} reloads, {reads} reads, {starts} starts"
+    );
+    daemon.docker(["ps", "-aq"]).ok().out_is("");
+    // Six contents, and as many scripts however often they took turns.
+    assert_eq!(wrappers(&daemon).len(), 6, "{:?}", wrappers(&daemon));
+}
+
+/// All that `/info` tells is from the same configuration.
+#[track_caller]
+fn is_one_of(info: &Value, configs: &[Value; 2]) {
+    let of = configs
+        .iter()
+        .find(|config| config["labels"] == info["Labels"]);
+    let of = of.unwrap_or_else(|| panic!("labels of neither: {}", info["Labels"]));
+    assert_eq!(info["DefaultRuntime"], of["default-runtime"]);
+    let mut shown = info["Runtimes"].clone();
+    for stock in ["runc", "io.containerd.runc.v2"] {
+        shown
+            .as_object_mut()
+            .expect("an object")
+            .remove(stock)
+            .expect("a stock runtime");
+    }
+    for runtime in shown.as_object_mut().expect("an object").values_mut() {
+        runtime.as_object_mut().expect("an object").remove("status");
+    }
+    assert_eq!(shown, of["runtimes"]);
+}
+
+/// A container is made under the default, started, and removed; each answers as it should.
+#[track_caller]
+fn started(daemon: &Daemon) {
+    let body = json!({"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none"}});
+    let id = daemon
+        .api("POST", "/containers/create", Some(&body))
+        .is(201)
+        .json()["Id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    daemon
+        .api("POST", &format!("/containers/{id}/start"), None)
+        .is(204);
+    daemon
+        .api("DELETE", &format!("/containers/{id}?force=1"), None)
+        .is(204);
+}
