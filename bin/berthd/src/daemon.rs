@@ -207,9 +207,9 @@ async fn serve(
     }
     tracing::info!("Daemon has completed initialization");
     reloader.ready(engine.clone());
-    notify(&[NotifyState::Ready]);
+    notify(vec![NotifyState::Ready]).await;
     stop.cancelled().await;
-    notify(&[NotifyState::Stopping]);
+    notify(vec![NotifyState::Stopping]).await;
     let timeout = store.capture().shutdown_timeout;
     engine.shutdown(timeout).await;
     // Each server limits how long it waits for its clients.

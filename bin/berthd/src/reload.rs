@@ -54,7 +54,7 @@ impl Reloader {
         if engine.is_some() {
             let mut states = vec![NotifyState::Reloading];
             states.extend(NotifyState::monotonic_usec_now());
-            notify(&states);
+            notify(states).await;
         }
         let outcome = self.transact().await;
         let attributes = match &outcome {
@@ -70,7 +70,7 @@ impl Reloader {
         };
         if let Some(engine) = engine {
             engine.tell_reload(attributes);
-            notify(&[NotifyState::Ready]);
+            notify(vec![NotifyState::Ready]).await;
         }
         outcome
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,9 +60,16 @@ impl Signals {
     }
 }
 
+/// How long systemd may take to take a message in: its socket's queue is short.
+const SYSTEMD: Duration = Duration::from_secs(5);
+
 /// Tells systemd, where it wants to know.
-pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be notified");
+pub(crate) async fn notify(states: Vec<NotifyState<'static>>) {
+    let telling = tokio::task::spawn_blocking(move || sd_notify::notify(&states));
+    match tokio::time::timeout(SYSTEMD, telling).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "systemd could not be notified"),
+        Ok(Err(error)) => tracing::warn!(%error, "systemd could not be notified"),
+        Err(_) => tracing::warn!("systemd could not be notified: it takes no messages"),
     }
 }

@@ -98,3 +98,38 @@ fn bad_flags_are_refused_in_dockerds_words() {
         assert_eq!(flag(long, texts).unwrap_err().to_string(), wrong);
     }
 }
+
+/// A row of the options' page.
+fn row(opt: &Opt) -> String {
+    let flag = opt.flag.map_or_else(String::new, |flag| match flag.short {
+        Some(short) => format!("`-{short}`, `--{}`", flag.long),
+        None => format!("`--{}`", flag.long),
+    });
+    let (support, why) = match opt.support {
+        Support::Honoured if opt.reloadable => ("honoured, live", String::new()),
+        Support::Honoured => ("honoured", String::new()),
+        Support::Accepted(why) => ("no effect", why.to_owned()),
+        Support::Refused(why, None) => ("refused", why.to_owned()),
+        Support::Refused(why, Some(same)) => ("refused", format!("{why}; `{same}` is taken")),
+    };
+    let words = match why.as_str() {
+        "" => opt.help.to_owned(),
+        why => format!("{}: {why}", opt.help),
+    };
+    format!("| `{}` | {flag} | {support} | {} |\n", opt.key, words.replace('|', "\\|"))
+}
+
+/// The page ends in a table of all options. `BLESS=1 cargo test -p berth-config` writes it anew.
+#[test]
+fn the_page_of_options_is_this_table() {
+    const HEAD: &str = "| `daemon.json` | flag | Berth | |\n|---|---|---|---|\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/options.md");
+    let table: String = OPTIONS.iter().map(row).collect();
+    let page = std::fs::read_to_string(path).unwrap();
+    let (prose, written) = page.split_once(HEAD).expect("the page has the table");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, format!("{prose}{HEAD}{table}")).unwrap();
+    } else {
+        assert!(written == table, "docs/options.md is stale: BLESS=1 cargo test -p berth-config");
+    }
+}
