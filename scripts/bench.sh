@@ -76,3 +76,6 @@ for name, promised in PROMISED.items():
 row("berthd idle, MiB PSS", int(sys.argv[2]) / 1024, PROMISED_PSS_KIB / 1024)
 print(f"{sum(met)} of {len(met)} promised figures met")
 PYTHON
+
+echo
+(cd "$top" && cargo bench --locked --quiet -p berth-config --bench reload)

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -374,4 +375,55 @@ fn cgroups_follow_the_host() {
     assert_eq!(derive(false, true).cgroup_driver.name(), "cgroupfs");
     assert_eq!(derive(true, false).cgroup_driver.name(), "cgroupfs");
     assert!(derive(true, false).cgroupns_private && !derive(false, true).cgroupns_private);
+}
+
+/// JSON values of all shapes, nested a little.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(Value::from("unix:///a")),
+        Just(Value::from("a=b")),
+        Just(Value::from("10.0.0.1/8")),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map("[a-zA-Z]{1,8}|path|runtimeArgs|Name|Hard|Soft", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// What a text comes to: a configuration that is understood again, or an error.
+fn settles(text: &str) -> std::result::Result<(), TestCaseError> {
+    if let Ok(live) = Sources::default().load_text(text, FACTS) {
+        let again = serde_json::to_string(&live.user).unwrap();
+        let again: Config = serde_json::from_str(&again).unwrap();
+        prop_assert_eq!(again, live.user);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(text in "\\PC{0,64}") {
+        settles(&text)?;
+    }
+
+    #[test]
+    fn any_values_are_a_configuration_or_an_error(
+        values in proptest::collection::vec((0..OPTIONS.len(), any_value()), 0..4),
+        cut in 0..200_usize,
+    ) {
+        let map = values.into_iter().map(|(n, value)| (OPTIONS[n].key.to_owned(), value));
+        let text = Value::Object(map.collect()).to_string();
+        settles(&text)?;
+        // A file that is still being written.
+        let cut = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or_default();
+        settles(&text[..cut])?;
+    }
 }
