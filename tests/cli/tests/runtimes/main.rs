@@ -60,27 +60,23 @@ fn wrappers(daemon: &Daemon) -> Vec<PathBuf> {
     all
 }
 
-/// The one wrapper of a runtime, with what must not change of it.
+/// The one wrapper of a runtime that has these words, with what must not change of it.
 #[track_caller]
-fn wrapper(daemon: &Daemon, runtime: &str) -> (PathBuf, u64, String) {
+fn wrapper(daemon: &Daemon, runtime: &str, words: &str) -> (PathBuf, u64, String) {
     let prefix = format!("{runtime}.");
-    let all = wrappers(daemon);
-    let mut ours = all.iter().filter(|path| {
-        path.file_name()
-            .expect("a name")
-            .to_string_lossy()
-            .starts_with(&prefix)
+    let mut found = wrappers(daemon);
+    found.retain(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let text = std::fs::read_to_string(path).expect("readable");
+        name.starts_with(&prefix) && text.contains(words)
     });
-    let path = ours
-        .next()
-        .unwrap_or_else(|| panic!("no wrapper of {runtime}: {all:?}"));
+    let [path] = &found[..] else {
+        panic!("not one wrapper of {runtime}: {found:?}")
+    };
     let data = std::fs::metadata(path).expect("there");
     assert_eq!(data.mode() & 0o777, 0o700);
-    (
-        path.clone(),
-        data.ino(),
-        std::fs::read_to_string(path).expect("readable"),
-    )
+    let text = std::fs::read_to_string(path).expect("readable");
+    (path.clone(), data.ino(), text)
 }
 
 #[track_caller]

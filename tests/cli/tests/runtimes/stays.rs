@@ -130,7 +130,7 @@ fn a_container_stays_with_the_runtime_that_it_was_started_with() {
         eprintln!("-- {what}");
         reload(&daemon, base.clone());
         let names = trio(&daemon);
-        let script = wrapper(&daemon, "odd");
+        let script = wrapper(&daemon, "odd", ODD[0]);
         let started = calls(dir.path());
         assert!(
             started.iter().all(|call| call.starts_with(&written(&args))),
@@ -219,8 +219,11 @@ fn at_the_start_only_wrappers_go_that_nobody_needs() {
         .ok();
     let foreign = daemon.data_root().join("runtimes/from-dockerd");
     program(&foreign, "#!/bin/sh\n");
-    let used = wrapper(&daemon, "used");
-    let (idle, kept) = (wrapper(&daemon, "idle"), wrapper(&daemon, "kept"));
+    let used = wrapper(&daemon, "used", "json");
+    let (idle, kept) = (
+        wrapper(&daemon, "idle", "json"),
+        wrapper(&daemon, "kept", "json"),
+    );
     reload(&daemon, with(&["kept"]));
     // Never by a reload.
     for script in [&used, &idle, &kept] {
