@@ -325,6 +325,8 @@ impl Run {
     async fn end(&self, process: Process, session: Session) {
         let code = match process.wait().await {
             Ok(exit) => i64::from(exit.code),
+            // Gone with its container.
+            Err(error) if error.is_not_found() => KILLED,
             Err(error) => {
                 tracing::debug!(exec = self.exec.id, %error, "waiting for an exec");
                 crate::container::actor::UNKNOWN_EXIT
