@@ -23,7 +23,7 @@ use crate::container::state::Phase;
 use crate::options::CreateOptions;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, mounts, names, network, runtimes};
+use crate::{Error, Result, fault, mounts, names, network, runtimes};
 
 /// Keeps a container's snapshot from containerd's garbage collection.
 const GC_ROOT: &str = "containerd.io/gc.root";
@@ -298,6 +298,7 @@ fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
 /// Prepares the snapshot, persists, publishes, tells.
 async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: Record) -> Result<()> {
     record.rootfs = prepare(shared, image, &record.id).await?;
+    fault::point("create:snapshot");
     let record = Arc::new(record);
     if let Err(error) = persist(shared, &record).await {
         let snapshots = &shared.snapshots;
@@ -306,6 +307,7 @@ async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: 
         }
         return Err(error);
     }
+    fault::point("create:record");
     let run = RunState::default();
     let view = View::new(record.clone(), run.clone(), None);
     let (handle, mailbox) = Handle::new(view, Hub::new());
@@ -334,6 +336,7 @@ async fn prepare(shared: &Shared, image: &Image, id: &str) -> Result<Vec<berth_c
 
 async fn persist(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
     save(shared, record).await?;
+    fault::point("create:config");
     let (shared, id) = (shared.clone(), record.id.clone());
     blocking(move || {
         let run = RunState::default();

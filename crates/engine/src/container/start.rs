@@ -24,7 +24,7 @@ use super::record::Record;
 use crate::network::{self, Plan};
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
-use crate::{Error, Result, files, runtimes};
+use crate::{Error, Result, fault, files, runtimes};
 
 /// What a start works with: everything is captured before it begins.
 #[derive(Debug)]
@@ -122,6 +122,7 @@ impl Starter {
         netns?;
         self.check_cancelled()?;
 
+        fault::point("start:prepared");
         made.container = Some(shared.client.container(record.id.as_str()));
         let task = self.create_task(self.new_container(runtime, spec), &fifos);
         let (endpoint, task) = tokio::join!(self.connect(&plan), task);
@@ -131,6 +132,7 @@ impl Starter {
         self.check_cancelled()?;
         self.write_hosts(&plan, made.endpoint.as_ref()).await?;
 
+        fault::point("start:made");
         let exit = tokio::spawn({
             let task = task.clone();
             async move { task.wait().await }
@@ -140,6 +142,7 @@ impl Starter {
             exit.abort();
             return Err(runtime_failure(error, "failed to start task for container"));
         }
+        fault::point("start:started");
         let session = made.session.take();
         let session = session.ok_or_else(|| Error::internal("the streams are gone"))?;
         Ok(Started {
