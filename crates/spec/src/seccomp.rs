@@ -46,14 +46,19 @@ pub fn default(host: Host<'_>) -> Result<LinuxSeccomp> {
         LinuxSeccompOperator::ScmpCmpLt,
     )?;
     calls.push(allow("socket", vec![below]));
-    for (call, values) in [
-        ("socket", &policy::SOCKET_FAMILIES[..]),
-        ("personality", &policy::PERSONALITIES[..]),
-    ] {
-        for value in values {
-            let equal = arg(0, *value, LinuxSeccompOperator::ScmpCmpEq)?;
-            calls.push(allow(call, vec![equal]));
-        }
+    for (first, length) in blocks(&policy::SOCKET_FAMILIES) {
+        let block = LinuxSeccompArgBuilder::default()
+            .index(0usize)
+            .value(!(length - 1))
+            .value_two(first)
+            .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+            .build()
+            .map_err(invalid)?;
+        calls.push(allow("socket", vec![block]));
+    }
+    for value in policy::PERSONALITIES {
+        let equal = arg(0, value, LinuxSeccompOperator::ScmpCmpEq)?;
+        calls.push(allow("personality", vec![equal]));
     }
     let native = native_name(host.architecture);
     for (architectures, names) in policy::BY_ARCH {
@@ -142,13 +147,35 @@ fn syscall(
     call
 }
 
+/// Ascending `values` as aligned blocks of a power of two (first value and length): the runtime
+/// compiles each rule at every start and exec, and one masked comparison covers a whole block.
+fn blocks(values: &[u64]) -> Vec<(u64, u64)> {
+    let mut blocks: Vec<(u64, u64)> = Vec::new();
+    for &value in values {
+        blocks.push((value, 1));
+        while let [.., (first, length), (next, same)] = blocks[..]
+            && length == same
+            && next == first + length
+            && first % (2 * length) == 0
+        {
+            blocks.truncate(blocks.len() - 2);
+            blocks.push((first, 2 * length));
+        }
+    }
+    blocks
+}
+
 fn arg(index: usize, value: u64, op: LinuxSeccompOperator) -> Result<LinuxSeccompArg> {
     LinuxSeccompArgBuilder::default()
         .index(index)
         .value(value)
         .op(op)
         .build()
-        .map_err(|error| Error::invalid(format!("invalid seccomp argument: {error}")))
+        .map_err(invalid)
+}
+
+fn invalid(error: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("invalid seccomp argument: {error}"))
 }
 
 #[cfg(test)]
