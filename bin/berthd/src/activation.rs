@@ -51,9 +51,7 @@ fn socket(number: i32, name: &str) -> Result<Bound, String> {
     let name = format!("fd://{number} ({name})");
     let socket = match sockopt::socket_domain(fd.as_fd()).map_err(failed)? {
         AddressFamily::UNIX => Socket::Unix(UnixListener::from(fd)),
-        AddressFamily::INET | AddressFamily::INET6 => {
-            Socket::Tcp(TcpListener::from(fd))
-        }
+        AddressFamily::INET | AddressFamily::INET6 => Socket::Tcp(TcpListener::from(fd)),
         _ => {
             return Err(format!(
                 "file descriptor {number} is neither a Unix nor a TCP socket"

@@ -67,7 +67,9 @@ impl Ask {
             socket: self.socket.clone(),
             why,
         };
-        let answer = self.exchange().map_err(|error| unreachable(crate::listeners::plain(&error)))?;
+        let answer = self
+            .exchange()
+            .map_err(|error| unreachable(crate::listeners::plain(&error)))?;
         let answer: Answer = serde_json::from_slice(&answer)
             .map_err(|_| unreachable("it ended without an answer".to_owned()))?;
         answer.map_err(Error::No)
@@ -119,7 +121,13 @@ fn command(program: &'static str, defaults: Defaults) -> Command {
             .help(help)
     };
     let exec_root = || {
-        path("exec-root", format!("The daemon's exec root (default \"{}\")", defaults.exec_root))
+        path(
+            "exec-root",
+            format!(
+                "The daemon's exec root (default \"{}\")",
+                defaults.exec_root
+            ),
+        )
     };
     let reload = Command::new("reload")
         .about("Have the daemon read its configuration file again, and print what became of each option")
@@ -128,7 +136,10 @@ fn command(program: &'static str, defaults: Defaults) -> Command {
     let diff = Command::new("diff")
         .about("Print what a reload would do, without doing it")
         .arg(exec_root())
-        .arg(path("config-file", "The file to compare with (default: the daemon's own)".to_owned()));
+        .arg(path(
+            "config-file",
+            "The file to compare with (default: the daemon's own)".to_owned(),
+        ));
     let config = Command::new("config")
         .about("The running daemon's configuration")
         .subcommand_required(true)

@@ -91,7 +91,9 @@ async fn converse(mut stream: UnixStream, store: Arc<ConfigStore>, reloader: Arc
     let answer: Answer = match serde_json::from_slice(&text) {
         Ok(Question::Reload) => reloader.reload().await.map(|done| lines(&done, false)),
         Ok(Question::Diff(file)) => diff(store, file).await.map(|done| lines(&done, true)),
-        Err(error) => Err(format!("the daemon does not understand the question: {error}")),
+        Err(error) => Err(format!(
+            "the daemon does not understand the question: {error}"
+        )),
     };
     if let Ok(answer) = serde_json::to_vec(&answer) {
         // Who asked may be gone; what was asked for is done.
@@ -113,5 +115,7 @@ async fn diff(store: Arc<ConfigStore>, file: Option<PathBuf>) -> Result<Reloaded
 
 fn lines(reloaded: &Reloaded, dry: bool) -> String {
     let lines = reloaded.changes.iter();
-    lines.map(|change| change.line(dry).replace('\n', " ") + "\n").collect()
+    lines
+        .map(|change| change.line(dry).replace('\n', " ") + "\n")
+        .collect()
 }

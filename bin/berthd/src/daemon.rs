@@ -13,8 +13,8 @@ use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
 use crate::containerd::{self, Containerd};
-use crate::flags::Run;
 use crate::control::{self, Control};
+use crate::flags::Run;
 use crate::listeners::{self, Bound};
 use crate::logging;
 use crate::pidfile::{self, Pidfile};
@@ -194,7 +194,9 @@ async fn serve(
     sockets: Vec<Bound>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let engine = wiring::open(store.clone(), containerd).await?;
+    let parts = wiring::open(store.clone(), containerd).await?;
+    let engine = parts.engine.clone();
+    reloader.lead(parts);
     // Their files go when the daemon has ended, not before: clients wait meanwhile.
     let mut files = Vec::new();
     let mut servers = tokio::task::JoinSet::new();
@@ -206,7 +208,7 @@ async fn serve(
         tracing::info!("API listen on {}", bound.name);
     }
     tracing::info!("Daemon has completed initialization");
-    reloader.ready(engine.clone());
+    reloader.ready();
     notify(vec![NotifyState::Ready]).await;
     stop.cancelled().await;
     notify(vec![NotifyState::Stopping]).await;

@@ -91,7 +91,9 @@ impl Persona {
             .map(|(key, value)| (key.to_owned(), Value::from(value)))
             .collect();
         // Where dockerd looks for certificates that nobody names.
-        let certificates = std::env::var("DOCKER_CERT_PATH").ok().filter(|path| !path.is_empty());
+        let certificates = std::env::var("DOCKER_CERT_PATH")
+            .ok()
+            .filter(|path| !path.is_empty());
         let home = || Some(format!("{}/.docker", std::env::var("HOME").ok()?));
         if let Some(folder) = certificates.or_else(home) {
             for (key, file) in [("tlscacert", "ca"), ("tlscert", "cert"), ("tlskey", "key")] {

@@ -79,8 +79,12 @@ fn tcp(host: &str, port: u16) -> Result<Bound, Error> {
 /// Tells of TCP sockets that let in whom they should not.
 pub(crate) fn warn_about_tcp(bound: &[Bound], tls: Option<&Tls>) {
     for Bound { socket, name, .. } in bound {
-        let Socket::Tcp(listener) = socket else { continue };
-        let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let Socket::Tcp(listener) = socket else {
+            continue;
+        };
+        let loopback = listener
+            .local_addr()
+            .is_ok_and(|address| address.ip().is_loopback());
         match tls {
             Some(tls) if tls.verify => {}
             Some(_) => tracing::warn!(
@@ -128,8 +132,12 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
 
 /// Binds a socket for root alone.
 pub(crate) fn private(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
-    let failed =
-        |why: String| Error(format!("can't create unix socket {}: {why}", path.display()));
+    let failed = |why: String| {
+        Error(format!(
+            "can't create unix socket {}: {why}",
+            path.display()
+        ))
+    };
     let (listener, file) = closed(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|error| failed(plain(&error)))?;

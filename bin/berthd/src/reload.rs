@@ -6,15 +6,16 @@
 //! config reload ─────┘   time-limited)       └─ commit ──> log levels, downloads ──> log, event
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use berth_config::{ConfigStore, Outcome, Reloaded};
-use berth_engine::Engine;
 use sd_notify::NotifyState;
 
 use crate::logging::Levels;
 use crate::signals::notify;
+use crate::wiring::{self, Parts};
 
 /// How long the file, and what it refers to, may take to be read: it may be on a file system that
 /// hangs.
@@ -25,8 +26,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Reloader {
     store: Arc<ConfigStore>,
     levels: Levels,
-    /// There once the daemon is ready.
-    engine: OnceLock<Arc<Engine>>,
+    /// There once they are open.
+    parts: OnceLock<Parts>,
+    /// The daemon is ready: systemd is to be told.
+    ready: AtomicBool,
     one: tokio::sync::Mutex<()>,
 }
 
@@ -35,23 +38,29 @@ impl Reloader {
         Reloader {
             store,
             levels,
-            engine: OnceLock::new(),
+            parts: OnceLock::new(),
+            ready: AtomicBool::new(false),
             one: tokio::sync::Mutex::default(),
         }
     }
 
-    /// From now on reloads are told as events and to systemd.
-    pub(crate) fn ready(&self, engine: Arc<Engine>) {
-        let _ = self.engine.set(engine);
-        // A reload may have gone by while the engine opened.
+    /// From now on these parts follow the configuration, and reloads are told as events.
+    pub(crate) fn lead(&self, parts: Parts) {
+        let _ = self.parts.set(parts);
+        // A reload may have gone by while they opened.
         self.follow(&self.store.capture());
+    }
+
+    /// From now on reloads are told to systemd.
+    pub(crate) fn ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     /// Reloads, or changes nothing and tells why: as the error, once in the log, and as an event.
     pub(crate) async fn reload(&self) -> Result<Reloaded, String> {
         let _one = self.one.lock().await;
-        let engine = self.engine.get();
-        if engine.is_some() {
+        let ready = self.ready.load(Ordering::Relaxed);
+        if ready {
             let mut states = vec![NotifyState::Reloading];
             states.extend(NotifyState::monotonic_usec_now());
             notify(states).await;
@@ -68,8 +77,10 @@ impl Reloader {
                 [("error".to_owned(), error.clone())].into()
             }
         };
-        if let Some(engine) = engine {
-            engine.tell_reload(attributes);
+        if let Some(parts) = self.parts.get() {
+            parts.engine.tell_reload(attributes);
+        }
+        if ready {
             notify(vec![NotifyState::Ready]).await;
         }
         outcome
@@ -83,9 +94,14 @@ impl Reloader {
             Ok(Err(error)) => return Err(format!("a part of the daemon failed: {error}")),
             Err(_) => {
                 let file = self.store.file().display();
-                return Err(format!("reading {file} takes longer than {} s", LIMIT.as_secs()));
+                return Err(format!(
+                    "reading {file} takes longer than {} s",
+                    LIMIT.as_secs()
+                ));
             }
         };
+        // The last thing that can be wrong with it.
+        wiring::rules(prepared.live()).map_err(|error| error.to_string())?;
         // Nobody else commits.
         let lost = || "the configuration was replaced meanwhile".to_owned();
         self.store.commit(prepared).ok_or_else(lost)
@@ -94,8 +110,13 @@ impl Reloader {
     /// Brings what keeps a setting of its own up to date.
     fn follow(&self, live: &berth_config::Live) {
         self.levels.apply(&live.user);
-        if let Some(engine) = self.engine.get() {
-            engine.images().set_downloads(live.pulls.downloads);
+        let Some(Parts { engine, registry }) = self.parts.get() else {
+            return;
+        };
+        engine.images().set_downloads(live.pulls.downloads);
+        match wiring::rules(live) {
+            Ok(rules) => registry.set_rules(rules),
+            Err(error) => tracing::error!(%error, "registries are reached as before"),
         }
     }
 }
@@ -106,6 +127,9 @@ fn log(reloaded: &Reloaded) {
     tracing::info!(applied, "reloaded configuration");
     if !restart.is_empty() {
         let keys = restart;
-        tracing::warn!(keys, "these options of the configuration file take a restart");
+        tracing::warn!(
+            keys,
+            "these options of the configuration file take a restart"
+        );
     }
 }

@@ -8,7 +8,7 @@ use berth_config::{ConfigStore, Live};
 use berth_engine::{Engine, Events, Setup};
 use berth_images::Images;
 use berth_net::Net;
-use berth_registry::Registry;
+use berth_registry::{Registry, Rules};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -23,23 +23,34 @@ const TABLE: &str = "berth";
 /// Why the engine did not open; the message is the part's own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("{0}")]
+    Registry(#[from] berth_registry::Error),
     #[error("networks: {0}")]
     Net(#[from] berth_net::Error),
     #[error("{0}")]
     Engine(#[from] berth_engine::Error),
 }
 
+/// What serves, and what follows the configuration.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) registry: Registry,
+}
+
 /// Opens everything that the engine works with, and the engine.
 pub(crate) async fn open(
     config: Arc<ConfigStore>,
     containerd: &Containerd,
-) -> Result<Arc<Engine>, Error> {
+) -> Result<Parts, Error> {
     let live = config.capture();
     let events = Events::default();
+    let registry = Registry::new(&format!("docker/{0} berth/{0}", crate::VERSION));
+    registry.set_rules(rules(&live)?);
     let images = Images::new(berth_images::Options {
         client: containerd.client().clone(),
         snapshotter: SNAPSHOTTER.to_owned(),
-        registry: Registry::new(&format!("docker/{0} berth/{0}", crate::VERSION)),
+        registry: registry.clone(),
         downloads: live.pulls.downloads,
         events: events.image_sink(),
     });
@@ -51,7 +62,13 @@ pub(crate) async fn open(
         events,
         config,
     };
-    Ok(Engine::open(setup).await?)
+    let engine = Engine::open(setup).await?;
+    Ok(Parts { engine, registry })
+}
+
+/// How registries are reached.
+pub(crate) fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
+    Rules::new(&live.registries.mirrors, &live.registries.insecure)
 }
 
 fn net_config(live: &Live) -> berth_net::Config {
@@ -90,7 +107,9 @@ fn table(live: &Live) -> String {
 pub(crate) fn secure(config: &Arc<ConfigStore>) -> Option<Secure> {
     config.capture().tls.as_ref()?;
     let config = config.clone();
-    Some(Secure::new(move || config.capture().tls.as_ref().map(|tls| tls.server.clone())))
+    Some(Secure::new(move || {
+        config.capture().tls.as_ref().map(|tls| tls.server.clone())
+    }))
 }
 
 /// What serves the API on one socket until `stop`.

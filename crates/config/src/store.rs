@@ -34,6 +34,13 @@ pub struct Prepared {
     reloaded: Reloaded,
 }
 
+impl Prepared {
+    /// The configuration that will be live.
+    pub fn live(&self) -> &Live {
+        &self.next.live
+    }
+}
+
 impl ConfigStore {
     /// Loads the configuration for the first time.
     ///
@@ -79,7 +86,10 @@ impl ConfigStore {
     /// The second half: replaces the live configuration in one step. `None` when it was replaced
     /// since the first half, which then has to be done again. Does not block.
     pub fn commit(&self, prepared: Prepared) -> Option<Reloaded> {
-        let _one = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self
+            .replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&prepared.base, &self.current.load()) {
             return None;
         }
@@ -114,7 +124,7 @@ impl ConfigStore {
         self.plan(&sources).map(|prepared| prepared.reloaded)
     }
 
-    /// What a reload does; the daemon's own file.
+    /// The daemon's own configuration file.
     pub fn file(&self) -> &Path {
         &self.sources.file
     }

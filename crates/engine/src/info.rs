@@ -54,7 +54,14 @@ impl About {
             }
         });
         let containerd_address = client.socket().to_string_lossy().into_owned();
-        About { id, operating_system, os_version, containerd, containerd_address, runc }
+        About {
+            id,
+            operating_system,
+            os_version,
+            containerd,
+            containerd_address,
+            runc,
+        }
     }
 }
 
@@ -80,20 +87,34 @@ fn release() -> (String, String) {
         .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
         .unwrap_or_default();
     let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         value.map(|value| value.trim_matches(['"', '\'']).to_owned())
     };
-    let pretty = field("PRETTY_NAME").or_else(|| field("NAME")).unwrap_or_else(|| "Linux".to_owned());
+    let pretty = field("PRETTY_NAME")
+        .or_else(|| field("NAME"))
+        .unwrap_or_else(|| "Linux".to_owned());
     (pretty, field("VERSION_ID").unwrap_or_default())
 }
 
 async fn runc_version() -> Option<(String, String)> {
     let mut command = tokio::process::Command::new("runc");
     command.arg("--version").kill_on_drop(true);
-    let output = tokio::time::timeout(RUNTIME, command.output()).await.ok()?.ok()?;
+    let output = tokio::time::timeout(RUNTIME, command.output())
+        .await
+        .ok()?
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).map(|v| v.trim().to_owned());
-    Some((after("runc version ")?, after("commit:").unwrap_or_default()))
+    let after = |start: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(start))
+            .map(|v| v.trim().to_owned())
+    };
+    Some((
+        after("runc version ")?,
+        after("commit:").unwrap_or_default(),
+    ))
 }
 
 pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Features) -> wire::Info {
@@ -125,13 +146,21 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         system_time: wire::rfc3339_nano(Timestamp::now()),
         logging_driver: live.logs.driver.clone(),
         cgroup_driver: live.cgroup_driver.name().to_owned(),
-        cgroup_version: if facts.cgroup_version.is_unified() { "2" } else { "1" }.to_owned(),
+        cgroup_version: if facts.cgroup_version.is_unified() {
+            "2"
+        } else {
+            "1"
+        }
+        .to_owned(),
         n_events_listener: shared.events.listeners().try_into().unwrap_or(i64::MAX),
         kernel_version: facts.kernel_release.clone(),
         operating_system: about.operating_system.clone(),
         os_version: about.os_version.clone(),
         os_type: "linux".to_owned(),
-        architecture: rustix::system::uname().machine().to_string_lossy().into_owned(),
+        architecture: rustix::system::uname()
+            .machine()
+            .to_string_lossy()
+            .into_owned(),
         index_server_address: INDEX.to_owned(),
         registry_config: registries(live),
         ncpu: facts.ncpu.into(),
@@ -140,21 +169,38 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         http_proxy: std::env::var("HTTP_PROXY").map(masked).unwrap_or_default(),
         https_proxy: std::env::var("HTTPS_PROXY").map(masked).unwrap_or_default(),
         no_proxy: std::env::var("NO_PROXY").unwrap_or_default(),
-        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        name: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         labels: live.labels.clone(),
         server_version: SERVER_VERSION.to_owned(),
         runtimes: runtimes(live, features),
         default_runtime: live.runtimes.default_runtime().name.clone(),
-        swarm: wire::SwarmInfo { local_node_state: "inactive".to_owned(), ..Default::default() },
+        swarm: wire::SwarmInfo {
+            local_node_state: "inactive".to_owned(),
+            ..Default::default()
+        },
         live_restore_enabled: live.user.live_restore,
         init_binary: match live.user.init_path.as_str() {
             "" => "docker-init".to_owned(),
             path => path.to_owned(),
         },
-        containerd_commit: wire::Commit { id: about.containerd.1.clone() },
-        runc_commit: wire::Commit { id: about.runc.get().map(|runc| runc.1.clone()).unwrap_or_default() },
+        containerd_commit: wire::Commit {
+            id: about.containerd.1.clone(),
+        },
+        runc_commit: wire::Commit {
+            id: about
+                .runc
+                .get()
+                .map(|runc| runc.1.clone())
+                .unwrap_or_default(),
+        },
         security_options: security_options(facts, live),
-        firewall_backend: Some(wire::FirewallInfo { driver: "nftables".to_owned(), ..Default::default() }),
+        firewall_backend: Some(wire::FirewallInfo {
+            driver: "nftables".to_owned(),
+            ..Default::default()
+        }),
         containerd: Some(wire::ContainerdInfo {
             address: about.containerd_address.clone(),
             namespaces: wire::ContainerdNamespaces {
@@ -203,7 +249,13 @@ fn open_files() -> i64 {
 /// Tokio's tasks: what goroutines are to dockerd.
 fn tasks() -> i64 {
     let runtime = tokio::runtime::Handle::try_current();
-    runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks().try_into().unwrap_or(i64::MAX))
+    runtime.map_or(0, |runtime| {
+        runtime
+            .metrics()
+            .num_alive_tasks()
+            .try_into()
+            .unwrap_or(i64::MAX)
+    })
 }
 
 fn registries(live: &Live) -> wire::RegistryServiceConfig {
@@ -213,17 +265,32 @@ fn registries(live: &Live) -> wire::RegistryServiceConfig {
         secure: true,
         official: true,
     };
-    let loopback = ["::1/128", "127.0.0.0/8"].map(str::to_owned);
+    let mut insecure_registry_cidrs = ["::1/128", "127.0.0.0/8"].map(str::to_owned).to_vec();
+    let mut index_configs = BTreeMap::from([("docker.io".to_owned(), hub)]);
+    for name in &live.registries.insecure {
+        // A name has no slash.
+        if name.contains('/') {
+            insecure_registry_cidrs.push(name.clone());
+        } else {
+            let index = wire::IndexInfo {
+                name: name.clone(),
+                ..Default::default()
+            };
+            index_configs.insert(name.clone(), index);
+        }
+    }
     wire::RegistryServiceConfig {
-        insecure_registry_cidrs: loopback.into(),
-        index_configs: BTreeMap::from([("docker.io".to_owned(), hub)]),
+        insecure_registry_cidrs,
+        index_configs,
         mirrors: live.registries.mirrors.clone(),
     }
 }
 
 /// A proxy's address without the password in it.
 fn masked(address: String) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address };
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address;
+    };
     match rest.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}"),
         None => address,
@@ -232,8 +299,14 @@ fn masked(address: String) -> String {
 
 fn runtimes(live: &Live, features: &Features) -> BTreeMap<String, wire::Runtime> {
     let show = |runtime: &Arc<berth_config::Runtime>| {
-        let status = features.of(runtime).map(|text| (features::KEY.to_owned(), text.to_string()));
-        let shim = if runtime.path.is_empty() { runtime.shim.clone() } else { String::new() };
+        let status = features
+            .of(runtime)
+            .map(|text| (features::KEY.to_owned(), text.to_string()));
+        let shim = if runtime.path.is_empty() {
+            runtime.shim.clone()
+        } else {
+            String::new()
+        };
         let shown = wire::Runtime {
             path: runtime.path.clone(),
             runtime_args: runtime.args.clone(),
@@ -277,7 +350,11 @@ fn warnings(facts: &HostFacts) -> Vec<String> {
         (cgroup.cpuset, "WARNING: No cpuset support"),
         (forwarding(), "WARNING: IPv4 forwarding is disabled"),
     ];
-    missing.into_iter().filter(|(has, _)| !has).map(|(_, warning)| warning.to_owned()).collect()
+    missing
+        .into_iter()
+        .filter(|(has, _)| !has)
+        .map(|(_, warning)| warning.to_owned())
+        .collect()
 }
 
 pub(crate) fn version(shared: &Shared, about: &About) -> wire::VersionInfo {
@@ -286,9 +363,15 @@ pub(crate) fn version(shared: &Shared, about: &About) -> wire::VersionInfo {
     let component = |name: &str, version: &str, details: &[(&str, &str)]| wire::Component {
         name: name.to_owned(),
         version: version.to_owned(),
-        details: details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        details: details
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
     };
-    let (newest, oldest) = (wire::ApiVersion::MAX.to_string(), wire::ApiVersion::MIN.to_string());
+    let (newest, oldest) = (
+        wire::ApiVersion::MAX.to_string(),
+        wire::ApiVersion::MIN.to_string(),
+    );
     let engine = [
         ("ApiVersion", newest.as_str()),
         ("Arch", &architecture),
@@ -303,13 +386,19 @@ pub(crate) fn version(shared: &Shared, about: &About) -> wire::VersionInfo {
     let (containerd, containerd_commit) = &about.containerd;
     let mut components = vec![
         component("Engine", SERVER_VERSION, &engine),
-        component("containerd", containerd, &[("GitCommit", containerd_commit)]),
+        component(
+            "containerd",
+            containerd,
+            &[("GitCommit", containerd_commit)],
+        ),
     ];
     if let Some((runc, commit)) = about.runc.get() {
         components.push(component("runc", runc, &[("GitCommit", commit)]));
     }
     wire::VersionInfo {
-        platform: wire::PlatformName { name: "Berth".to_owned() },
+        platform: wire::PlatformName {
+            name: "Berth".to_owned(),
+        },
         components,
         version: SERVER_VERSION.to_owned(),
         api_version: newest.clone(),

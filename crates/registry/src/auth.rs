@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::transport::is_loopback;
+use crate::transport::Rules;
 use crate::{Error, Registry, Result};
 
 /// How long fetching a token may take.
@@ -109,6 +109,7 @@ struct Token {
 /// nothing to answer it with.
 pub(crate) async fn answer(
     registry: &Registry,
+    rules: &Rules,
     challenge: &Challenge,
     scope: &str,
     credentials: Option<&Credentials>,
@@ -121,7 +122,7 @@ pub(crate) async fn answer(
     }
     match challenge.scheme.as_str() {
         "basic" => Ok(credentials.and_then(Credentials::basic)),
-        "bearer" => fetch(registry, challenge, scope, credentials)
+        "bearer" => fetch(registry, rules, challenge, scope, credentials)
             .await
             .map(Some),
         _ => Ok(None),
@@ -130,14 +131,15 @@ pub(crate) async fn answer(
 
 async fn fetch(
     registry: &Registry,
+    rules: &Rules,
     challenge: &Challenge,
     scope: &str,
     credentials: Option<&Credentials>,
 ) -> Result<String> {
-    let realm = realm(challenge)?;
+    let realm = realm(challenge, rules)?;
     let service = challenge.get("service").unwrap_or_default();
     let scope = challenge.get("scope").unwrap_or(scope);
-    let client = registry.client_for(&realm)?;
+    let client = registry.client_for(rules, &realm)?;
     let refresh = credentials
         .map(|c| c.identity_token.as_str())
         .filter(|t| !t.is_empty());
@@ -181,13 +183,12 @@ async fn fetch(
     token(&body)
 }
 
-/// Where tokens come from. Credentials go there, so it must be HTTPS, except on loopback.
-fn realm(challenge: &Challenge) -> Result<Url> {
+/// Where tokens come from. Credentials go there, so it must be HTTPS, except on insecure hosts.
+fn realm(challenge: &Challenge, rules: &Rules) -> Result<Url> {
     let realm = challenge.get("realm").unwrap_or_default();
     let url = Url::parse(realm)
         .map_err(|_| Error::Protocol(format!("invalid authentication realm {realm:?}")))?;
-    let local = url.host_str().is_some_and(is_loopback);
-    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+    if url.scheme() != "https" && !(url.scheme() == "http" && rules.is_insecure(&url)) {
         return Err(Error::Protocol(format!(
             "authentication realm {realm:?} is not HTTPS"
         )));

@@ -2,19 +2,20 @@
 //!
 //! One [`Registry`] per daemon holds the connection pools; a [`Repository`] is one
 //! conversation with one repository under one set of credentials. Hosts on the loopback
-//! interface may speak plain HTTP, as dockerd's built-in insecure registries do; every other
-//! host is HTTPS with the system's roots. Credentials are never logged, and never follow a
+//! interface, and those that the administrator named insecure, may speak plain HTTP; every other
+//! host is HTTPS with the system's roots. Docker Hub's mirrors are tried before it. Credentials are never logged, and never follow a
 //! redirect to another host.
 
 mod auth;
 mod error;
+mod insecure;
 mod repository;
 mod transport;
 
 pub use auth::Credentials;
 pub use error::{Error, Result};
 pub use repository::{Blob, Manifest, Repository};
-pub use transport::Registry;
+pub use transport::{Registry, Rules};
 
 #[cfg(test)]
 mod tests;

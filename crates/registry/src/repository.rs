@@ -1,6 +1,7 @@
 //! One conversation with one repository: manifests and blobs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_reference::{Digest, Reference};
@@ -10,6 +11,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::Mutex;
 
 use crate::auth::{self, Challenge};
+use crate::transport::Rules;
 use crate::{Credentials, Error, Registry, Result};
 
 /// How long a manifest may take.
@@ -55,8 +57,16 @@ impl std::fmt::Debug for Blob {
 #[derive(Clone, Debug)]
 pub struct Repository {
     registry: Registry,
+    /// Captured when the conversation began.
+    rules: Arc<Rules>,
     reference: Reference,
     credentials: Option<Credentials>,
+    /// The mirror that this is a conversation with; `None`: the registry itself.
+    mirror: Option<Url>,
+    /// Whom to ask before.
+    mirrors: Vec<Repository>,
+    /// It could not be reached: the rest of the conversation goes on without it.
+    down: Arc<AtomicBool>,
     /// The `Authorization` header that got us in last.
     authorization: Arc<Mutex<Option<Secret>>>,
 }
@@ -74,14 +84,34 @@ impl std::fmt::Debug for Secret {
 impl Repository {
     pub(crate) fn new(
         registry: Registry,
+        rules: Arc<Rules>,
         reference: &Reference,
         credentials: Option<Credentials>,
     ) -> Repository {
-        Repository {
-            registry,
+        let with = |mirror: Option<Url>| Repository {
+            registry: registry.clone(),
+            rules: rules.clone(),
             reference: reference.clone(),
-            credentials,
+            credentials: None,
+            mirror,
+            mirrors: Vec::new(),
+            down: Arc::default(),
             authorization: Arc::default(),
+        };
+        // Mirrors are of Docker Hub only, and its credentials are none of their business.
+        let mirrors = match reference.domain() == berth_reference::DEFAULT_DOMAIN {
+            true => rules
+                .mirrors
+                .iter()
+                .cloned()
+                .map(|url| with(Some(url)))
+                .collect(),
+            false => Vec::new(),
+        };
+        Repository {
+            credentials,
+            mirrors,
+            ..with(None)
         }
     }
 
@@ -152,7 +182,7 @@ impl Repository {
         })
     }
 
-    /// Sends one request, answering one challenge on the way.
+    /// Sends one request to the first mirror that has what is asked for, else to the registry.
     async fn send(
         &self,
         method: Method,
@@ -161,7 +191,42 @@ impl Repository {
         offset: u64,
         limit: Option<Duration>,
     ) -> Result<(Url, Response)> {
-        let (client, base) = self.registry.endpoint(self.reference.domain()).await?;
+        for mirror in &self.mirrors {
+            if mirror.down.load(Ordering::Relaxed) {
+                continue;
+            }
+            match mirror.ask(method.clone(), kind, what, offset, limit).await {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    let gone = matches!(error, Error::Transport { .. });
+                    mirror.down.store(gone, Ordering::Relaxed);
+                    let url = mirror.mirror.as_ref().map(Url::as_str).unwrap_or_default();
+                    tracing::warn!(mirror = url, %error, "a mirror does not answer; asking on");
+                }
+            }
+        }
+        self.ask(method, kind, what, offset, limit).await
+    }
+
+    /// Sends one request, answering one challenge on the way.
+    async fn ask(
+        &self,
+        method: Method,
+        kind: &str,
+        what: &str,
+        offset: u64,
+        limit: Option<Duration>,
+    ) -> Result<(Url, Response)> {
+        let (client, base) = match &self.mirror {
+            Some(mirror) => (
+                self.registry.client_for(&self.rules, mirror)?,
+                mirror.clone(),
+            ),
+            None => {
+                let domain = self.reference.domain();
+                self.registry.endpoint(&self.rules, domain).await?
+            }
+        };
         let url = base
             .join(&format!("{}/{kind}/{what}", self.reference.path()))
             .map_err(|e| Error::Protocol(e.to_string()))?;
@@ -187,7 +252,7 @@ impl Repository {
                 request = request.header("authorization", value);
             }
             let response = request.send().await.map_err(|e| {
-                self.registry.forget(self.reference.domain());
+                self.rules.forget(self.reference.domain());
                 Error::transport(verb, &url, &e)
             })?;
             if response.status().is_success() {
@@ -207,7 +272,7 @@ impl Repository {
         }
     }
 
-    /// Follows a loopback registry's redirect to another host, where certificates count again
+    /// Follows an insecure registry's redirect to another host, where certificates count again
     /// and our credentials are nobody's business.
     async fn elsewhere(
         &self,
@@ -221,7 +286,10 @@ impl Repository {
         } else {
             Method::GET
         };
-        let mut request = self.registry.client_for(&url)?.request(method, url.clone());
+        let mut request = self
+            .registry
+            .client_for(&self.rules, &url)?
+            .request(method, url.clone());
         if offset > 0 {
             request = request.header("range", format!("bytes={offset}-"));
         }
@@ -264,8 +332,14 @@ impl Repository {
         challenges.sort_by_key(|c| c.scheme != "bearer");
         let scope = format!("repository:{}:pull", self.reference.path());
         for challenge in &challenges {
-            let answer =
-                auth::answer(&self.registry, challenge, &scope, self.credentials.as_ref()).await;
+            let answer = auth::answer(
+                &self.registry,
+                &self.rules,
+                challenge,
+                &scope,
+                self.credentials.as_ref(),
+            )
+            .await;
             match answer {
                 Ok(Some(value)) => {
                     *slot = Some(Secret(value));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::Challenge;
-use crate::transport::is_loopback;
+use crate::insecure::is_loopback;
 
 /// A server that answers each request with what `answer` makes of its head.
 fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> SocketAddr {
@@ -310,4 +310,60 @@ async fn credentials_are_not_sent_to_a_token_server_in_the_clear() {
     });
     let error = repository(at, None).manifest("1").await.unwrap_err();
     assert!(error.to_string().ends_with("is not HTTPS"), "{error}");
+}
+
+/// A conversation about `busybox:1` on Docker Hub, by these mirrors.
+fn by_mirrors(mirrors: &[SocketAddr]) -> Repository {
+    let registry = Registry::new("test");
+    let mirrors: Vec<_> = mirrors
+        .iter()
+        .map(|at| format!("http://{at}/cache/"))
+        .collect();
+    registry.set_rules(Rules::new(&mirrors, &[]).unwrap());
+    let reference = Reference::parse("busybox:1").unwrap();
+    let auth = Credentials {
+        username: "u".into(),
+        password: "secret".into(),
+        ..Credentials::default()
+    };
+    registry.repository(&reference, Some(auth))
+}
+
+#[tokio::test]
+async fn docker_hub_is_asked_by_its_mirrors_first_and_without_credentials() {
+    let has = serve(|head| {
+        assert!(
+            head.starts_with("GET /cache/v2/library/busybox/manifests/1 "),
+            "{head}"
+        );
+        assert!(!head.to_lowercase().contains("authorization"), "{head}");
+        response("200 OK", "", "{}")
+    });
+    let lacks = serve(|_| response("404 Not Found", "", ""));
+    let gone = SocketAddr::from(([127, 0, 0, 1], 9));
+    let repository = by_mirrors(&[gone, lacks, has]);
+    assert_eq!(&repository.manifest("1").await.unwrap().data[..], b"{}");
+    // Other registries have none.
+    let registry = Registry::new("test");
+    registry.set_rules(Rules::new(&[format!("http://{has}")], &[]).unwrap());
+    let reference = Reference::parse(&format!("{lacks}/app:1")).unwrap();
+    let error = registry
+        .repository(&reference, None)
+        .manifest("1")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::ManifestUnknown { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_conversation_keeps_the_rules_that_it_began_with() {
+    let registry = Registry::new("test");
+    let has = serve(|_| response("200 OK", "", "{}"));
+    registry.set_rules(Rules::new(&[format!("http://{has}")], &[]).unwrap());
+    let reference = Reference::parse("busybox:1").unwrap();
+    let before = registry.repository(&reference, None);
+    let gone = ["http://127.0.0.1:9".to_owned()];
+    registry.set_rules(Rules::new(&gone, &[]).unwrap());
+    before.manifest("1").await.unwrap();
+    Rules::new(&["nonsense".to_owned()], &[]).unwrap_err();
 }

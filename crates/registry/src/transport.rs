@@ -1,13 +1,14 @@
-//! The HTTP clients and the choice between HTTPS and, on loopback, plain HTTP.
+//! The HTTP clients and the choice between HTTPS and, for insecure hosts, plain HTTP.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use berth_reference::Reference;
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, ClientBuilder, Url, redirect};
 
+use crate::insecure::Insecure;
 use crate::{Credentials, Error, Repository, Result};
 
 /// How long a connection attempt may take.
@@ -28,11 +29,21 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     agent: String,
-    /// For every host but loopback ones: HTTPS with the system's roots.
+    /// For every host that must prove who it is: HTTPS with the system's roots.
     public: OnceLock<Client>,
-    /// For loopback hosts: any certificate, or none.
+    rules: ArcSwap<Rules>,
+}
+
+/// How registries are reached: one value, replaced whole. A conversation keeps the one that it
+/// began with.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Where to look before Docker Hub.
+    pub(crate) mirrors: Vec<Url>,
+    insecure: Arc<Insecure>,
+    /// For insecure hosts: any certificate, or none.
     local: OnceLock<Client>,
-    /// Which protocol a loopback host was found to speak.
+    /// Which protocol an insecure host was found to speak.
     plain: Mutex<HashMap<String, bool>>,
 }
 
@@ -43,40 +54,117 @@ impl Registry {
             inner: Arc::new(Inner {
                 agent: agent.to_owned(),
                 public: OnceLock::new(),
-                local: OnceLock::new(),
-                plain: Mutex::default(),
+                rules: ArcSwap::default(),
             }),
         }
     }
 
+    /// From now on registries are reached by these rules. Conversations under way keep those that
+    /// they began with.
+    pub fn set_rules(&self, rules: Rules) {
+        self.inner.rules.store(Arc::new(rules));
+    }
+
     /// A conversation about the repository that `reference` names. No request is made.
     pub fn repository(&self, reference: &Reference, auth: Option<Credentials>) -> Repository {
-        Repository::new(self.clone(), reference, auth)
+        Repository::new(self.clone(), self.inner.rules.load_full(), reference, auth)
     }
 
     /// The client and base address (`https://host/v2/`) for a registry, by its domain in names.
     ///
-    /// For a loopback host the first call finds out whether it speaks TLS.
-    pub(crate) async fn endpoint(&self, domain: &str) -> Result<(Client, Url)> {
+    /// For an insecure host the first call finds out whether it speaks TLS.
+    pub(crate) async fn endpoint(&self, rules: &Rules, domain: &str) -> Result<(Client, Url)> {
         let host = if domain == berth_reference::DEFAULT_DOMAIN {
             HUB
         } else {
             domain
         };
-        if !is_loopback(host) {
-            return Ok((self.client(false)?, base("https", host)?));
+        if !rules.insecure.covers_resolved(host).await {
+            return Ok((self.public()?, base("https", host)?));
         }
-        let client = self.client(true)?;
-        let known = self.plain().get(host).copied();
+        let client = self.local(rules)?;
+        let known = rules.plain().get(host).copied();
         let plain = match known {
             Some(plain) => plain,
             None => {
                 let plain = !speaks_tls(&client, host).await?;
-                self.plain().insert(host.to_owned(), plain);
+                rules.plain().insert(host.to_owned(), plain);
                 plain
             }
         };
         Ok((client, base(if plain { "http" } else { "https" }, host)?))
+    }
+
+    /// The client for requests to `url`, wherever that is.
+    pub(crate) fn client_for(&self, rules: &Rules, url: &Url) -> Result<Client> {
+        match rules.is_insecure(url) {
+            true => self.local(rules),
+            false => self.public(),
+        }
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        // Fails only when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Client::builder()
+            .user_agent(&self.inner.agent)
+            .connect_timeout(CONNECT)
+            .read_timeout(READ)
+    }
+
+    fn public(&self) -> Result<Client> {
+        kept(&self.inner.public, || {
+            self.builder().redirect(redirect::Policy::custom(follow))
+        })
+    }
+
+    fn local(&self, rules: &Rules) -> Result<Client> {
+        kept(&rules.local, || {
+            let insecure = rules.insecure.clone();
+            let stay = redirect::Policy::custom(move |attempt| {
+                if insecure.covers(&authority(attempt.url())) {
+                    follow(attempt)
+                } else {
+                    attempt.stop()
+                }
+            });
+            let builder = self.builder().tls_danger_accept_invalid_certs(true);
+            builder.no_proxy().redirect(stay)
+        })
+    }
+}
+
+/// The client of this place, built when it is first asked for.
+fn kept(slot: &OnceLock<Client>, build: impl FnOnce() -> ClientBuilder) -> Result<Client> {
+    if let Some(client) = slot.get() {
+        return Ok(client.clone());
+    }
+    let client = build().build().map_err(|e| Error::Setup(e.to_string()))?;
+    Ok(slot.get_or_init(|| client).clone())
+}
+
+impl Rules {
+    /// Of mirrors of Docker Hub (base URLs, tried in this order), and of registries that may speak
+    /// HTTP or have an unknown certificate (hosts, with their port where names have one, or CIDRs).
+    ///
+    /// # Errors
+    /// A mirror that is no URL.
+    pub fn new(mirrors: &[String], insecure: &[String]) -> Result<Rules> {
+        let mirrors = mirrors.iter().map(|mirror| {
+            // Joined below, so it must end in a slash.
+            let text = format!("{}/v2/", mirror.trim_end_matches('/'));
+            Url::parse(&text).map_err(|e| Error::Setup(format!("invalid mirror {mirror:?}: {e}")))
+        });
+        Ok(Rules {
+            mirrors: mirrors.collect::<Result<_>>()?,
+            insecure: Arc::new(Insecure::new(insecure)),
+            ..Rules::default()
+        })
+    }
+
+    /// Whether `url` may be plain HTTP or have an unknown certificate.
+    pub(crate) fn is_insecure(&self, url: &Url) -> bool {
+        self.insecure.covers(&authority(url))
     }
 
     /// Forgets what protocol a host spoke: it may be another one by now.
@@ -84,47 +172,17 @@ impl Registry {
         self.plain().remove(domain);
     }
 
-    /// The client for requests to `url`, wherever that is.
-    pub(crate) fn client_for(&self, url: &Url) -> Result<Client> {
-        self.client(url.host_str().is_some_and(is_loopback))
-    }
-
     fn plain(&self) -> std::sync::MutexGuard<'_, HashMap<String, bool>> {
-        self.inner
-            .plain
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn client(&self, local: bool) -> Result<Client> {
-        let slot = if local {
-            &self.inner.local
-        } else {
-            &self.inner.public
-        };
-        if let Some(client) = slot.get() {
-            return Ok(client.clone());
-        }
-        // Fails only when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
-            .user_agent(&self.inner.agent)
-            .connect_timeout(CONNECT)
-            .read_timeout(READ);
-        let builder = if local {
-            let stay = redirect::Policy::custom(|attempt| match attempt.url().host_str() {
-                Some(host) if is_loopback(host) => follow(attempt),
-                _ => attempt.stop(),
-            });
-            builder
-                .no_proxy()
-                .tls_danger_accept_invalid_certs(true)
-                .redirect(stay)
-        } else {
-            builder.redirect(redirect::Policy::custom(follow))
-        };
-        let client = builder.build().map_err(|e| Error::Setup(e.to_string()))?;
-        Ok(slot.get_or_init(|| client).clone())
+/// The host of `url`, with its port where it is not the scheme's own.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 
@@ -160,14 +218,4 @@ async fn speaks_tls(client: &Client, host: &str) -> Result<bool> {
 fn base(scheme: &str, host: &str) -> Result<Url> {
     Url::parse(&format!("{scheme}://{host}/v2/"))
         .map_err(|e| Error::Protocol(format!("invalid registry host {host:?}: {e}")))
-}
-
-/// True for `localhost` and addresses of the loopback interface, with or without a port.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None if host.matches(':').count() == 1 => host.split(':').next().unwrap_or_default(),
-        None => host,
-    };
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -189,7 +189,6 @@ fn what_is_not_honoured_is_refused_unless_it_says_nothing() {
             json!({"buildkit": true}),
             json!({"containerd-snapshotter": false}),
         ),
-        ("registry-mirrors", json!([]), json!(["https://m"])),
     ] {
         load(json!({}), json!({ key: off })).unwrap_or_else(|error| panic!("{key}: {error}"));
         let message = refused(json!({}), json!({key: on}));
@@ -392,8 +391,12 @@ fn any_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::hash_map("[a-zA-Z]{1,8}|path|runtimeArgs|Name|Hard|Soft", inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::hash_map(
+                "[a-zA-Z]{1,8}|path|runtimeArgs|Name|Hard|Soft",
+                inner,
+                0..4
+            )
+            .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
