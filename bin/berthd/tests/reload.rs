@@ -19,21 +19,34 @@ const SHOWN: &str = "{{json .Labels}} {{.Debug}} {{.LiveRestoreEnabled}} {{.Defa
 /// Words of each line that a command printed.
 fn lines(text: &str) -> Vec<String> {
     let lines = text.lines();
-    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
 }
 
 /// The attributes of the daemon's reload events so far, oldest first.
 fn events(daemon: &Daemon) -> Vec<serde_json::Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
-    let words = ["events", "--since", "1", "--until", &now, "--format", "{{json .}}"];
+    let words = [
+        "events",
+        "--since",
+        "1",
+        "--until",
+        &now,
+        "--format",
+        "{{json .}}",
+    ];
     let filters = ["--filter", "type=daemon", "--filter", "event=reload"];
     let text = daemon.docker(&[&words[..], &filters].concat());
     let id = daemon.docker(&["info", "--format", "{{.ID}}"]);
     let mut events = Vec::new();
     for line in text.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&event["Type"], &event["Action"]), (&"daemon".into(), &"reload".into()));
+        assert_eq!(
+            (&event["Type"], &event["Action"]),
+            (&"daemon".into(), &"reload".into())
+        );
         assert_eq!(event["Actor"]["ID"], id.as_str());
         events.push(event["Actor"]["Attributes"].clone());
     }
@@ -58,7 +71,10 @@ fn sighup_reloads_and_tells_systemd_log_and_events() {
     );
     let log = daemon.log();
     let applied = "applied=debug,labels,live-restore,shutdown-timeout,default-runtime,runtimes";
-    let said = format!("msg=\"reloaded configuration\" {}", applied.replacen('=', "=\"", 1));
+    let said = format!(
+        "msg=\"reloaded configuration\" {}",
+        applied.replacen('=', "=\"", 1)
+    );
     assert!(log.contains(&said), "{log}");
     assert!(log.contains("take a restart\" keys=mtu"), "{log}");
     assert!(log.contains("level=debug"), "the log level did not follow");
@@ -93,7 +109,10 @@ fn sighup_reloads_and_tells_systemd_log_and_events() {
 fn config_reload_waits_and_tells_key_by_key() {
     let daemon = Daemon::start(&[]);
     let socket = daemon.path("exec/berthd.sock");
-    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     daemon.configure(r#"{"labels": ["a=1"], "mtu": 1400, "raw-logs": true, "icc": true}"#);
     let (code, out, err) = daemon.config(&["reload"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -105,9 +124,15 @@ fn config_reload_waits_and_tells_key_by_key() {
         "icc unchanged",
         "hosts unchanged",
     ] {
-        assert!(lines.contains(&line.to_owned()), "no {line:?} in {lines:#?}");
+        assert!(
+            lines.contains(&line.to_owned()),
+            "no {line:?} in {lines:#?}"
+        );
     }
-    assert_eq!(daemon.docker(&["info", "--format", "{{json .Labels}}"]), r#"["a=1"]"#);
+    assert_eq!(
+        daemon.docker(&["info", "--format", "{{json .Labels}}"]),
+        r#"["a=1"]"#
+    );
     daemon.configure("{");
     let (code, out, err) = daemon.config(&["reload"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
@@ -130,17 +155,30 @@ fn config_diff_is_a_dry_run() {
     let (code, out, err) = daemon.config(&["diff", "--config-file", name]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let lines = lines(&out);
-    for line in ["debug to be applied false -> true", "mtu needs restart 0 -> 1400", "labels unchanged"] {
-        assert!(lines.contains(&line.to_owned()), "no {line:?} in {lines:#?}");
+    for line in [
+        "debug to be applied false -> true",
+        "mtu needs restart 0 -> 1400",
+        "labels unchanged",
+    ] {
+        assert!(
+            lines.contains(&line.to_owned()),
+            "no {line:?} in {lines:#?}"
+        );
     }
     // Without a file: the daemon's own, which says nothing new.
     let (code, out, _) = daemon.config(&["diff"]);
     assert_eq!(code, Some(0));
-    assert!(out.lines().count() > 3 && out.lines().all(|line| line.ends_with(" unchanged")), "{out}");
+    assert!(
+        out.lines().count() > 3 && out.lines().all(|line| line.ends_with(" unchanged")),
+        "{out}"
+    );
     fs::write(&other, r#"{"labels": ["a=2"]}"#).unwrap();
     let (code, out, err) = daemon.config(&["diff", "--config-file", name]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.ends_with("labels: (from flag: [a=1], from file: [a=2])\n"), "{err}");
+    assert!(
+        err.ends_with("labels: (from flag: [a=1], from file: [a=2])\n"),
+        "{err}"
+    );
     assert_eq!(daemon.docker(&["info", "--format", SHOWN]), before);
     assert_eq!(events(&daemon), [] as [serde_json::Value; 0]);
 }
@@ -155,18 +193,43 @@ fn a_failed_reload_changes_nothing_and_says_so_once() {
     let file = daemon.path("daemon.json");
     let new = r#""labels": ["b=1"], "runtimes": {"x": {"path": "/x", "runtimeArgs": ["y"]}}"#;
     let text = |rest: &str| format!("{{{new}{rest}");
-    let faults: [(&str, Box<dyn Fn()>); 9] = [
+    // What the error says, and what makes it.
+    type Fault<'f> = (&'f str, Box<dyn Fn() + 'f>);
+    let faults: [Fault<'_>; 9] = [
         ("no such file or directory", Box::new(|| {})),
-        ("is a directory", Box::new(|| fs::create_dir(&file).unwrap())),
-        ("open ", Box::new(|| std::os::unix::fs::symlink(&file, &file).unwrap())),
-        ("larger than 4 MiB", Box::new(|| fs::File::create(&file).unwrap().set_len(100 << 20).unwrap())),
-        ("at line 1 column", Box::new(|| fs::write(&file, text("")).unwrap())),
-        ("configuration option: nope", Box::new(|| fs::write(&file, text(r#","nope": 1}"#)).unwrap())),
-        ("debug: (from flag: true", Box::new(|| fs::write(&file, text(r#","debug": false}"#)).unwrap())),
-        ("invalid default MTU: -1", Box::new(|| fs::write(&file, text(r#","mtu": -1}"#)).unwrap())),
+        (
+            "is a directory",
+            Box::new(|| fs::create_dir(&file).unwrap()),
+        ),
+        (
+            "open ",
+            Box::new(|| std::os::unix::fs::symlink(&file, &file).unwrap()),
+        ),
+        (
+            "larger than 4 MiB",
+            Box::new(|| fs::File::create(&file).unwrap().set_len(100 << 20).unwrap()),
+        ),
+        (
+            "at line 1 column",
+            Box::new(|| fs::write(&file, text("")).unwrap()),
+        ),
+        (
+            "configuration option: nope",
+            Box::new(|| fs::write(&file, text(r#","nope": 1}"#)).unwrap()),
+        ),
+        (
+            "debug: (from flag: true",
+            Box::new(|| fs::write(&file, text(r#","debug": false}"#)).unwrap()),
+        ),
+        (
+            "invalid default MTU: -1",
+            Box::new(|| fs::write(&file, text(r#","mtu": -1}"#)).unwrap()),
+        ),
         (
             "invalid TLS configuration: could not read CA certificate",
-            Box::new(|| fs::write(&file, text(r#","tlsverify": true, "tlscacert": "/no"}"#)).unwrap()),
+            Box::new(|| {
+                fs::write(&file, text(r#","tlsverify": true, "tlscacert": "/no"}"#)).unwrap()
+            }),
         ),
     ];
     for (n, (why, make)) in faults.iter().enumerate() {
@@ -183,18 +246,28 @@ fn a_failed_reload_changes_nothing_and_says_so_once() {
         daemon.expect("RELOADING=1");
         daemon.expect("READY=1");
         assert_eq!(daemon.docker(&["info", "--format", SHOWN]), before, "{why}");
-        assert!(!daemon.path("data/runtimes").exists(), "{why}: a script was written");
+        assert!(
+            !daemon.path("data/runtimes").exists(),
+            "{why}: a script was written"
+        );
         let events = events(&daemon);
         assert_eq!(events.len(), n + 2, "{why}");
         let told = events[n + 1]["error"].as_str().unwrap();
         assert!(told.contains(why), "{why}: {told}");
-        let said = daemon.log().lines().filter(|line| line.contains("configuration not reloaded")).count();
+        let said = daemon
+            .log()
+            .lines()
+            .filter(|line| line.contains("configuration not reloaded"))
+            .count();
         assert_eq!(said, n + 1, "{why}: not said once");
         let _ = fs::remove_dir_all(&file);
     }
     daemon.configure(r#"{"labels": ["c=1"]}"#);
     assert_eq!(daemon.config(&["reload"]).0, Some(0));
-    assert_eq!(daemon.docker(&["info", "--format", "{{json .Labels}}"]), r#"["c=1"]"#);
+    assert_eq!(
+        daemon.docker(&["info", "--format", "{{json .Labels}}"]),
+        r#"["c=1"]"#
+    );
 }
 
 #[test]

@@ -20,7 +20,10 @@ fn text(n: usize) -> String {
     let mut runtimes = String::new();
     for i in 0..RUNTIMES {
         let comma = if i == 0 { "" } else { "," };
-        let _ = write!(runtimes, r#"{comma}"r{i}":{{"path":"/r{i}","runtimeArgs":["--a","b c {i}"]}}"#);
+        let _ = write!(
+            runtimes,
+            r#"{comma}"r{i}":{{"path":"/r{i}","runtimeArgs":["--a","b c {i}"]}}"#
+        );
     }
     format!(r#"{{"labels":["n={n}"],"runtimes":{{{runtimes}}}}}"#)
 }
@@ -65,8 +68,14 @@ fn main() {
     let store = open(dir.path());
     let times = reloads(&store, dir.path());
     let (median, slowest) = (times[RELOADS / 2], times[RELOADS - 1]);
-    let verdict = if median < Duration::from_millis(5) { "met" } else { "NOT MET" };
-    println!("reload, {RUNTIMES} runtimes    median {median:?}, slowest {slowest:?}; promised 5 ms: {verdict}");
+    let verdict = if median < Duration::from_millis(5) {
+        "met"
+    } else {
+        "NOT MET"
+    };
+    println!(
+        "reload, {RUNTIMES} runtimes    median {median:?}, slowest {slowest:?}; promised 5 ms: {verdict}"
+    );
     println!("capture, alone         {:?}", captures(&store));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -75,11 +84,24 @@ fn main() {
                 store.reload().unwrap();
             }
         });
-        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(|| captures(&store))).collect();
-        let slowest = readers.into_iter().map(|reader| reader.join().unwrap()).max();
-        println!("capture, {READERS} threads and reloads    {:?}", slowest.unwrap());
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| scope.spawn(|| captures(&store)))
+            .collect();
+        let slowest = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .max();
+        println!(
+            "capture, {READERS} threads and reloads    {:?}",
+            slowest.unwrap()
+        );
         done.store(true, Ordering::Release);
     });
-    let scripts = std::fs::read_dir(dir.path().join("data/runtimes")).unwrap().count();
-    assert_eq!(scripts, RUNTIMES, "a reload that changes no runtime writes no script");
+    let scripts = std::fs::read_dir(dir.path().join("data/runtimes"))
+        .unwrap()
+        .count();
+    assert_eq!(
+        scripts, RUNTIMES,
+        "a reload that changes no runtime writes no script"
+    );
 }

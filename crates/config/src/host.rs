@@ -127,9 +127,16 @@ mod tests {
             ("fd://", "fd://"),
             ("fd://docker.socket", "fd://docker.socket"),
         ] {
-            assert_eq!(Host::parse(text, false).unwrap().to_string(), shown, "{text}");
+            assert_eq!(
+                Host::parse(text, false).unwrap().to_string(),
+                shown,
+                "{text}"
+            );
         }
-        assert_eq!(Host::parse("tcp://a", true).unwrap().to_string(), "tcp://a:2376");
+        assert_eq!(
+            Host::parse("tcp://a", true).unwrap().to_string(),
+            "tcp://a:2376"
+        );
         for text in [
             "foo://x",
             "unix://run/x",

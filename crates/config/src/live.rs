@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::values::{check_domain, check_label, check_ulimit};
 use crate::tls::{self, Tls};
+use crate::values::{check_domain, check_label, check_ulimit};
 use crate::{Bridge, Config, Error, Host, Result, Runtimes, seccomp};
 
 /// What the host is like, as far as defaults depend on it.

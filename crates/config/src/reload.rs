@@ -46,7 +46,10 @@ pub struct Reloaded {
 impl Reloaded {
     /// The keys of this outcome.
     pub fn keys(&self, outcome: Outcome) -> Vec<&'static str> {
-        let of = self.changes.iter().filter(|change| change.outcome == outcome);
+        let of = self
+            .changes
+            .iter()
+            .filter(|change| change.outcome == outcome);
         of.map(|change| change.key).collect()
     }
 }
@@ -73,7 +76,9 @@ impl Change {
             (Outcome::Unchanged, None) => String::new(),
             (_, None) => "(new content)".to_owned(),
         };
-        format!("{:<26} {word:<13} {more}", self.key).trim_end().to_owned()
+        format!("{:<26} {word:<13} {more}", self.key)
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -167,14 +172,25 @@ impl Live {
         let list = |items: &[String]| Value::from(items).to_string();
         let features = serde_json::json!(user.features);
         let runtimes = user.runtimes.iter();
-        let runtimes: Vec<_> = runtimes.map(|(name, it)| format!("{name}:{}", it.path)).collect();
+        let runtimes: Vec<_> = runtimes
+            .map(|(name, it)| format!("{name}:{}", it.path))
+            .collect();
         let word = |yes, no, is| if is { yes } else { no };
         [
             ("runtimes", runtimes.join(" ")),
-            ("default-runtime", self.runtimes.default_runtime().name.clone()),
+            (
+                "default-runtime",
+                self.runtimes.default_runtime().name.clone(),
+            ),
             ("default-shm-size", self.shm_size.to_string()),
-            ("default-ipc-mode", word("shareable", "private", self.ipc_shareable).to_owned()),
-            ("default-cgroupns-mode", word("private", "host", self.cgroupns_private).to_owned()),
+            (
+                "default-ipc-mode",
+                word("shareable", "private", self.ipc_shareable).to_owned(),
+            ),
+            (
+                "default-cgroupns-mode",
+                word("private", "host", self.cgroupns_private).to_owned(),
+            ),
             ("debug", user.debug.to_string()),
             ("max-concurrent-downloads", self.pulls.downloads.to_string()),
             ("max-concurrent-uploads", self.pulls.uploads.to_string()),
@@ -182,7 +198,8 @@ impl Live {
             ("shutdown-timeout", user.shutdown_timeout.to_string()),
             (
                 "default-stop-timeout",
-                user.default_stop_timeout.map_or_else(String::new, |seconds| seconds.to_string()),
+                user.default_stop_timeout
+                    .map_or_else(String::new, |seconds| seconds.to_string()),
             ),
             ("features", show(&features)),
             ("labels", list(&self.labels)),

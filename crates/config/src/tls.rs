@@ -134,7 +134,10 @@ fn text(path: &Path, what: &str) -> Result<String> {
         return Err(Error::invalid(format!("no {what} is configured")));
     }
     file::read(path, MOST).map_err(|error| {
-        Error::invalid(format!("could not read {what} \"{}\": {error}", path.display()))
+        Error::invalid(format!(
+            "could not read {what} \"{}\": {error}",
+            path.display()
+        ))
     })
 }
 
@@ -154,7 +157,9 @@ fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>> {
     let wrong = |why: &dyn fmt::Display| {
         let path = user.tlscacert.display();
-        Error::invalid(format!("failed to append certificates from PEM file \"{path}\": {why}"))
+        Error::invalid(format!(
+            "failed to append certificates from PEM file \"{path}\": {why}"
+        ))
     };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca).map_err(|why| wrong(&why))? {

@@ -53,7 +53,12 @@ pub(crate) async fn create(
     request: wire::CreateRequest,
 ) -> Result<wire::CreateResponse> {
     shared.open_for_change()?;
-    let asked = options.name.as_deref().map(names::check).transpose()?.map(str::to_owned);
+    let asked = options
+        .name
+        .as_deref()
+        .map(names::check)
+        .transpose()?
+        .map(str::to_owned);
     let image = image(&shared, &options, &request.config.image)?;
     let id = random_id();
     let (mut record, mut warnings) = {
@@ -72,10 +77,16 @@ pub(crate) async fn create(
 
 fn image(shared: &Shared, options: &CreateOptions, name: &str) -> Result<Arc<Image>> {
     if name.is_empty() {
-        return Err(Error::invalid("config cannot be empty in order to create a container"));
+        return Err(Error::invalid(
+            "config cannot be empty in order to create a container",
+        ));
     }
     let image = shared.images.resolve(name).map_err(Error::from_lower)?;
-    if let Some(wanted) = options.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
+    if let Some(wanted) = options
+        .platform
+        .as_deref()
+        .filter(|wanted| !wanted.is_empty())
+    {
         let wanted = Platform::parse(wanted).map_err(Error::from_lower)?;
         let found = image.platform();
         if wanted.os != found.os || wanted.architecture != found.architecture {
@@ -95,7 +106,11 @@ fn draft(
     id: String,
     request: wire::CreateRequest,
 ) -> Result<(Record, Vec<String>)> {
-    let wire::CreateRequest { mut config, mut host_config, mut networking_config } = request;
+    let wire::CreateRequest {
+        mut config,
+        mut host_config,
+        mut networking_config,
+    } = request;
     let mut warnings = merge(&mut config, image.config());
     fill(&mut host_config, live, shared);
     if host_config.network_mode == network::BRIDGE && !live.bridge.enabled {
@@ -106,7 +121,9 @@ fn draft(
         }
     }
     // A published port counts as exposed.
-    config.exposed_ports.extend(host_config.port_bindings.keys().cloned());
+    config
+        .exposed_ports
+        .extend(host_config.port_bindings.keys().cloned());
     warnings.extend(
         berth_spec::validate::validate_host_config(&mut host_config, &config, &shared.facts)
             .map_err(Error::from_lower)?,
@@ -114,8 +131,10 @@ fn draft(
     // Only now: what is wrong is told as that.
     refuse(&config, &host_config)?;
     let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
-    berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd).map_err(Error::from_lower)?;
-    berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config).map_err(Error::from_lower)?;
+    berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd)
+        .map_err(Error::from_lower)?;
+    berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config)
+        .map_err(Error::from_lower)?;
     runtimes::resolve(live, &host_config.runtime)?;
     mounts::binds(&host_config)?;
     for entry in &host_config.extra_hosts {
@@ -144,22 +163,39 @@ fn draft(
 /// Refuses what there is not yet.
 fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()> {
     let refused = [
-        (!matches!(host.restart_policy.name.as_str(), "" | "no"), "restart policies are"),
+        (
+            !matches!(host.restart_policy.name.as_str(), "" | "no"),
+            "restart policies are",
+        ),
         (!config.volumes.is_empty(), "anonymous volumes are"),
         (!host.links.is_empty(), "links are"),
         (!host.volume_driver.is_empty(), "volume drivers are"),
         (!host.storage_opt.is_empty(), "storage options are"),
-        (!matches!(host.userns_mode.as_str(), "" | "host"), "user namespaces are"),
-        (checks_health(config.healthcheck.as_ref()), "health checks are"),
+        (
+            !matches!(host.userns_mode.as_str(), "" | "host"),
+            "user namespaces are",
+        ),
+        (
+            checks_health(config.healthcheck.as_ref()),
+            "health checks are",
+        ),
     ];
     match refused.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(Error::new(Kind::NotImplemented, format!("{what} not supported yet"))),
+        Some((_, what)) => Err(Error::new(
+            Kind::NotImplemented,
+            format!("{what} not supported yet"),
+        )),
         None => Ok(()),
     }
 }
 
 fn checks_health(check: Option<&wire::Healthcheck>) -> bool {
-    check.is_some_and(|check| check.test.first().is_some_and(|kind| !kind.is_empty() && kind != "NONE"))
+    check.is_some_and(|check| {
+        check
+            .test
+            .first()
+            .is_some_and(|kind| !kind.is_empty() && kind != "NONE")
+    })
 }
 
 /// Fills in from the image what the client leaves open, as dockerd merges them.
@@ -168,7 +204,9 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }
-    config.exposed_ports.extend(image.exposed_ports.iter().cloned());
+    config
+        .exposed_ports
+        .extend(image.exposed_ports.iter().cloned());
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     for variable in &image.env {
         if !config.env.iter().any(|own| name(own) == name(variable)) {
@@ -176,7 +214,10 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
         }
     }
     for (key, value) in &image.labels {
-        config.labels.entry(key.clone()).or_insert_with(|| value.clone());
+        config
+            .labels
+            .entry(key.clone())
+            .or_insert_with(|| value.clone());
     }
     let none = |words: &Option<Vec<String>>| words.as_ref().is_none_or(Vec::is_empty);
     if none(&config.entrypoint) {
@@ -205,7 +246,10 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
         ));
     }
     if config.healthcheck.is_none() && checks_health(image.healthcheck.as_ref()) {
-        warnings.push("The image has a health check, which is not supported yet and will not be run.".to_owned());
+        warnings.push(
+            "The image has a health check, which is not supported yet and will not be run."
+                .to_owned(),
+        );
     }
     warnings
 }
@@ -221,7 +265,8 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
         }
     }
     if host.runtime.is_empty() {
-        host.runtime.clone_from(&live.runtimes.default_runtime().name);
+        host.runtime
+            .clone_from(&live.runtimes.default_runtime().name);
     }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".to_owned();
@@ -232,13 +277,23 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
     }
     if log.kind == live.logs.driver {
         for (key, value) in &live.logs.options {
-            log.config.entry(key.clone()).or_insert_with(|| value.clone());
+            log.config
+                .entry(key.clone())
+                .or_insert_with(|| value.clone());
         }
     }
     let defaults = Defaults {
         shm_size: live.shm_size,
-        ipc_mode: if live.ipc_shareable { "shareable" } else { "private" },
-        cgroupns_mode: if live.cgroupns_private { "private" } else { "host" },
+        ipc_mode: if live.ipc_shareable {
+            "shareable"
+        } else {
+            "private"
+        },
+        cgroupns_mode: if live.cgroupns_private {
+            "private"
+        } else {
+            "host"
+        },
         systemd_cgroup: live.cgroup_driver == berth_config::CgroupDriver::Systemd,
     };
     berth_spec::validate::fill_defaults(host, &shared.facts, &defaults);
@@ -248,7 +303,11 @@ fn fill(host: &mut wire::HostConfig, live: &Live, shared: &Shared) {
 /// One that there is not is for the start to tell, as in dockerd.
 fn join(shared: &Shared, record: &mut Record) {
     let host = &mut record.host;
-    for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
+    for mode in [
+        &mut host.network_mode,
+        &mut host.pid_mode,
+        &mut host.ipc_mode,
+    ] {
         if let Mode::Container(other) = Mode::of(mode)
             && let Ok(handle) = shared.table.find(other)
         {
@@ -260,7 +319,12 @@ fn join(shared: &Shared, record: &mut Record) {
 /// Gives the container its host name: its own short id, the host's, or that of the container
 /// whose network it joins.
 fn name_host(shared: &Shared, record: &mut Record) {
-    let hosts_own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let hosts_own = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
     if !record.config.hostname.is_empty() {
         return;
     }
@@ -268,10 +332,17 @@ fn name_host(shared: &Shared, record: &mut Record) {
         Mode::Container(other) => shared.table.find(other).ok().map(|handle| handle.view()),
         _ => None,
     };
-    let hosts = Mode::of(&record.host.network_mode) == Mode::Host || Mode::of(&record.host.uts_mode) == Mode::Host;
+    let hosts = Mode::of(&record.host.network_mode) == Mode::Host
+        || Mode::of(&record.host.uts_mode) == Mode::Host;
     if let Some(view) = joined {
-        record.config.hostname.clone_from(&view.record.config.hostname);
-        record.config.domainname.clone_from(&view.record.config.domainname);
+        record
+            .config
+            .hostname
+            .clone_from(&view.record.config.hostname);
+        record
+            .config
+            .domainname
+            .clone_from(&view.record.config.domainname);
     } else if hosts {
         record.config.hostname = hosts_own();
     } else {
@@ -296,7 +367,12 @@ fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
 }
 
 /// Prepares the snapshot, persists, publishes, tells.
-async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: Record) -> Result<()> {
+async fn make(
+    shared: &Arc<Shared>,
+    live: Arc<Live>,
+    image: &Image,
+    mut record: Record,
+) -> Result<()> {
     record.rootfs = prepare(shared, image, &record.id).await?;
     fault::point("create:snapshot");
     let record = Arc::new(record);
@@ -313,7 +389,14 @@ async fn make(shared: &Arc<Shared>, live: Arc<Live>, image: &Image, mut record: 
     let (handle, mailbox) = Handle::new(view, Hub::new());
     shared.table.insert(handle.clone());
     shared.events.container(&record, "create", &[]);
-    let beginning = Beginning { record, run, phase: Phase::Created, running: None, strays: false, live };
+    let beginning = Beginning {
+        record,
+        run,
+        phase: Phase::Created,
+        running: None,
+        strays: false,
+        live,
+    };
     Actor::begin(shared.clone(), handle, mailbox, beginning);
     Ok(())
 }
@@ -323,12 +406,19 @@ async fn prepare(shared: &Shared, image: &Image, id: &str) -> Result<Vec<berth_c
     shared.images.ensure_unpacked(image).await.map_err(lower)?;
     let now = Timestamp::now().to_string();
     let labels = BTreeMap::from([(GC_ROOT.to_owned(), now), (OWNER.to_owned(), id.to_owned())]);
-    let parent = image.chain_id().map(ToString::to_string).unwrap_or_default();
+    let parent = image
+        .chain_id()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     match shared.snapshots.prepare(id, &parent, &labels).await {
         // Removed behind our back: unpack again from the blobs.
         Err(error) if error.is_not_found() => {
             shared.images.unpack(image).await.map_err(lower)?;
-            shared.snapshots.prepare(id, &parent, &labels).await.map_err(Error::from_lower)
+            shared
+                .snapshots
+                .prepare(id, &parent, &labels)
+                .await
+                .map_err(Error::from_lower)
         }
         outcome => outcome.map_err(Error::from_lower),
     }
@@ -370,7 +460,10 @@ mod tests {
 
     #[test]
     fn the_image_fills_in_what_the_client_leaves_open() {
-        let mut config = wire::ContainerConfig { env: vec!["A=own".into()], ..Default::default() };
+        let mut config = wire::ContainerConfig {
+            env: vec!["A=own".into()],
+            ..Default::default()
+        };
         merge(&mut config, &image());
         assert_eq!(config.entrypoint, words(&["/entry"]));
         assert_eq!(config.cmd, words(&["serve"]));
@@ -380,17 +473,33 @@ mod tests {
 
     #[test]
     fn an_entrypoint_of_the_clients_drops_the_images_command() {
-        let mut config = wire::ContainerConfig { entrypoint: words(&["sh"]), ..Default::default() };
+        let mut config = wire::ContainerConfig {
+            entrypoint: words(&["sh"]),
+            ..Default::default()
+        };
         merge(&mut config, &image());
         assert_eq!((config.entrypoint, config.cmd), (words(&["sh"]), None));
-        let mut config = wire::ContainerConfig { cmd: words(&["ls"]), ..Default::default() };
+        let mut config = wire::ContainerConfig {
+            cmd: words(&["ls"]),
+            ..Default::default()
+        };
         merge(&mut config, &image());
-        assert_eq!((config.entrypoint, config.cmd), (words(&["/entry"]), words(&["ls"])));
+        assert_eq!(
+            (config.entrypoint, config.cmd),
+            (words(&["/entry"]), words(&["ls"]))
+        );
         let none = words(&[""]);
-        let mut config = wire::ContainerConfig { entrypoint: none, cmd: words(&["ls", ""]), ..Default::default() };
+        let mut config = wire::ContainerConfig {
+            entrypoint: none,
+            cmd: words(&["ls", ""]),
+            ..Default::default()
+        };
         merge(&mut config, &image());
         assert_eq!(config.entrypoint, None);
-        let record = Record { config, ..Record::default() };
+        let record = Record {
+            config,
+            ..Record::default()
+        };
         assert_eq!(record.command(), ["ls", ""], "an empty argument is one");
     }
 
@@ -400,11 +509,23 @@ mod tests {
         host.restart_policy.name = "always".into();
         let error = refuse(&wire::ContainerConfig::default(), &host).expect_err("refused");
         assert_eq!(error.to_string(), "restart policies are not supported yet");
-        let check = wire::Healthcheck { test: vec!["CMD".into(), "true".into()], ..Default::default() };
-        let config = wire::ContainerConfig { healthcheck: Some(check), ..Default::default() };
+        let check = wire::Healthcheck {
+            test: vec!["CMD".into(), "true".into()],
+            ..Default::default()
+        };
+        let config = wire::ContainerConfig {
+            healthcheck: Some(check),
+            ..Default::default()
+        };
         assert!(refuse(&config, &wire::HostConfig::default()).is_err());
-        let check = wire::Healthcheck { test: vec!["NONE".into()], ..Default::default() };
-        let config = wire::ContainerConfig { healthcheck: Some(check), ..Default::default() };
+        let check = wire::Healthcheck {
+            test: vec!["NONE".into()],
+            ..Default::default()
+        };
+        let config = wire::ContainerConfig {
+            healthcheck: Some(check),
+            ..Default::default()
+        };
         assert!(refuse(&config, &wire::HostConfig::default()).is_ok());
     }
 

@@ -66,10 +66,17 @@ impl Engine {
     /// # Errors
     /// The state cannot be read, or containerd does not answer.
     pub async fn open(setup: Setup) -> Result<Arc<Engine>> {
-        let Setup { client, images, net, events, config } = setup;
+        let Setup {
+            client,
+            images,
+            net,
+            events,
+            config,
+        } = setup;
         let live = config.capture();
         let (data_root, exec_root) = (live.user.data_root.clone(), live.user.exec_root.clone());
-        let (records, io_root, shm_root) = blocking(move || open_dirs(data_root, exec_root)).await?;
+        let (records, io_root, shm_root) =
+            blocking(move || open_dirs(data_root, exec_root)).await?;
         let snapshotter = images.snapshotter().to_owned();
         let shared = Arc::new(Shared {
             snapshots: client.snapshots(&snapshotter),
@@ -92,7 +99,12 @@ impl Engine {
         follow_containerd(shared.clone());
         let features = Arc::new(Features::default());
         features.look(&live);
-        Ok(Arc::new(Engine { shared, config, about, features }))
+        Ok(Arc::new(Engine {
+            shared,
+            config,
+            about,
+            features,
+        }))
     }
 
     /// Ends the engine: stops every container within `timeout` (`None`: however long they take)
@@ -104,7 +116,9 @@ impl Engine {
         if !live.user.live_restore {
             let index = shared.table.load();
             // All of them: one may just be starting. Those that do not run answer at once.
-            let stops = index.all().map(|handle| stop_for_good(&live, handle.clone(), timeout));
+            let stops = index
+                .all()
+                .map(|handle| stop_for_good(&live, handle.clone(), timeout));
             let stops = join_all(stops);
             match timeout {
                 Some(timeout) => drop(tokio::time::timeout(timeout + LAST, stops).await),
@@ -114,7 +128,11 @@ impl Engine {
             let mut teardowns = shared.teardowns.subscribe();
             let _ = tokio::time::timeout(limit, teardowns.wait_for(|running| *running == 0)).await;
         }
-        let keep = shared.table.load().all().any(|handle| handle.view().run.status.is_running());
+        let keep = shared
+            .table
+            .load()
+            .all()
+            .any(|handle| handle.view().run.status.is_running());
         if let Err(error) = shared.net.close(keep).await {
             tracing::warn!(%error, "closing the networks");
         }
@@ -136,10 +154,13 @@ impl Engine {
         let view = self.shared.table.find(id)?.view();
         let shared = self.shared.clone();
         let sizes = match size {
-            true => Some(blocking({
-                let (shared, view) = (shared.clone(), view.clone());
-                move || Ok(inspect::sizes(&shared, &view.record))
-            }).await?),
+            true => Some(
+                blocking({
+                    let (shared, view) = (shared.clone(), view.clone());
+                    move || Ok(inspect::sizes(&shared, &view.record))
+                })
+                .await?,
+            ),
             false => None,
         };
         inspect::inspect(&shared, &view, sizes)
@@ -150,11 +171,19 @@ impl Engine {
     /// # Errors
     /// The image is not there, the configuration is wrong or asks for what is not supported yet,
     /// or the name is taken.
-    pub async fn create(&self, options: CreateOptions, request: wire::CreateRequest) -> Result<wire::CreateResponse> {
+    pub async fn create(
+        &self,
+        options: CreateOptions,
+        request: wire::CreateRequest,
+    ) -> Result<wire::CreateResponse> {
         let live = self.config.capture();
         // A task of its own: a client that hangs up does not leave half a container.
         let task = tokio::spawn(create::create(self.shared.clone(), live, options, request));
-        task.await.unwrap_or_else(|error| Err(Error::internal(format!("a part of the daemon failed: {error}"))))
+        task.await.unwrap_or_else(|error| {
+            Err(Error::internal(format!(
+                "a part of the daemon failed: {error}"
+            )))
+        })
     }
 
     /// Starts a container.
@@ -199,7 +228,12 @@ impl Engine {
             Some(signal) => signals::parse(signal)?,
             None => SIGKILL,
         };
-        self.shared.table.find(id)?.ask(Wish::Kill(signal)).await.map(drop)
+        self.shared
+            .table
+            .find(id)?
+            .ask(Wish::Kill(signal))
+            .await
+            .map(drop)
     }
 
     /// Freezes a container.
@@ -215,7 +249,12 @@ impl Engine {
     /// # Errors
     /// There is none, or it is not frozen.
     pub async fn unpause(&self, id: &str) -> Result<()> {
-        self.shared.table.find(id)?.ask(Wish::Unpause).await.map(drop)
+        self.shared
+            .table
+            .find(id)?
+            .ask(Wish::Unpause)
+            .await
+            .map(drop)
     }
 
     /// Gives a container another name.
@@ -238,9 +277,19 @@ impl Engine {
     /// it is dead, and removing it can be tried again.
     pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
-            return Err(Error::new(berth_errdefs::Kind::NotImplemented, "links are not supported yet"));
+            return Err(Error::new(
+                berth_errdefs::Kind::NotImplemented,
+                "links are not supported yet",
+            ));
         }
-        self.shared.table.find(id)?.ask(Wish::Remove { force: options.force }).await.map(drop)
+        self.shared
+            .table
+            .find(id)?
+            .ask(Wish::Remove {
+                force: options.force,
+            })
+            .await
+            .map(drop)
     }
 
     /// Sets the size of a container's terminal, in characters.
@@ -249,12 +298,15 @@ impl Engine {
     /// There is no such container, or it does not run.
     pub async fn resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
         let view = self.shared.table.find(id)?.view();
-        let not_running = || Error::conflict(format!("container {} is not running", view.record.id));
+        let not_running =
+            || Error::conflict(format!("container {} is not running", view.record.id));
         let task = view.task.as_ref().ok_or_else(not_running)?;
-        task.resize(width, height).await.map_err(|error| match error.is_not_found() {
-            true => not_running(),
-            false => Error::from_lower(error),
-        })?;
+        task.resize(width, height)
+            .await
+            .map_err(|error| match error.is_not_found() {
+                true => not_running(),
+                false => Error::from_lower(error),
+            })?;
         let size = [("height", height.to_string()), ("width", width.to_string())];
         self.shared.events.container(&view.record, "resize", &size);
         Ok(())
@@ -299,7 +351,11 @@ impl Engine {
     ///
     /// # Errors
     /// There is none, its container does not run, or it was started before.
-    pub async fn exec_start(&self, exec: &str, request: wire::ExecStart) -> Result<Option<Attachment>> {
+    pub async fn exec_start(
+        &self,
+        exec: &str,
+        request: wire::ExecStart,
+    ) -> Result<Option<Attachment>> {
         exec::start(&self.shared, self.config.capture(), exec, &request).await
     }
 
@@ -323,7 +379,12 @@ impl Engine {
     ///
     /// # Errors
     /// A filter that there is not.
-    pub fn events(&self, since: Option<jiff::Timestamp>, until: Option<jiff::Timestamp>, filters: &wire::Filters) -> Result<EventStream> {
+    pub fn events(
+        &self,
+        since: Option<jiff::Timestamp>,
+        until: Option<jiff::Timestamp>,
+        filters: &wire::Filters,
+    ) -> Result<EventStream> {
         self.shared.events.stream(since, until, filters)
     }
 
@@ -332,7 +393,9 @@ impl Engine {
         // Which also has the new runtimes asked for their features.
         let wire::Info { id, name, .. } = self.info();
         attributes.insert("name".to_owned(), name);
-        self.shared.events.tell("daemon", "reload".to_owned(), id, attributes);
+        self.shared
+            .events
+            .tell("daemon", "reload".to_owned(), id, attributes);
     }
 
     /// The daemon and its host as they are.
@@ -372,12 +435,21 @@ impl Engine {
     ///
     /// # Errors
     /// There is none, or it is in use.
-    pub async fn image_remove(&self, name: &str, force: bool, prune: bool) -> Result<Vec<wire::ImageDeleteItem>> {
+    pub async fn image_remove(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
         // Parents that only this image keeps do not exist apart in containerd's store.
         let _ = prune;
         let shared = self.shared.clone();
         let in_use: InUse = Arc::new(move |image| usage(&shared, image));
-        self.shared.images.remove(name, force, in_use).await.map_err(Error::from_lower)
+        self.shared
+            .images
+            .remove(name, force, in_use)
+            .await
+            .map_err(Error::from_lower)
     }
 }
 
@@ -390,7 +462,11 @@ fn usage(shared: &Shared, image: &berth_reference::Digest) -> Usage {
         if view.record.image != image {
             continue;
         }
-        let place = if view.run.status.is_running() { &mut usage.running } else { &mut usage.stopped };
+        let place = if view.run.status.is_running() {
+            &mut usage.running
+        } else {
+            &mut usage.stopped
+        };
         *place = Some(view.record.id.clone());
     }
     usage
@@ -407,9 +483,15 @@ fn changed(done: Result<Done>) -> Result<Changed> {
 fn how(live: &Live, handle: &Handle, options: &StopOptions) -> Result<StopHow> {
     let config = &handle.view().record.config;
     let own = Some(config.stop_signal.as_str()).filter(|signal| !signal.is_empty());
-    let asked = options.signal.as_deref().filter(|signal| !signal.is_empty());
+    let asked = options
+        .signal
+        .as_deref()
+        .filter(|signal| !signal.is_empty());
     let signal = signals::parse(asked.or(own).unwrap_or("SIGTERM"))?;
-    let timeout = options.timeout.or(config.stop_timeout).or(live.user.default_stop_timeout);
+    let timeout = options
+        .timeout
+        .or(config.stop_timeout)
+        .or(live.user.default_stop_timeout);
     let timeout = match timeout {
         Some(seconds) => u64::try_from(seconds).ok(),
         None => Some(STOP_TIMEOUT),
@@ -419,9 +501,14 @@ fn how(live: &Live, handle: &Handle, options: &StopOptions) -> Result<StopHow> {
 
 /// Stops a container because the daemon ends.
 async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>) {
-    let Ok(mut how) = how(live, &handle, &StopOptions::default()) else { return };
+    let Ok(mut how) = how(live, &handle, &StopOptions::default()) else {
+        return;
+    };
     if let Some(limit) = limit {
-        how.timeout = Some(how.timeout.map_or(limit.as_secs(), |own| own.min(limit.as_secs())));
+        how.timeout = Some(
+            how.timeout
+                .map_or(limit.as_secs(), |own| own.min(limit.as_secs())),
+        );
     }
     if let Err(error) = handle.ask(Wish::Stop(how)).await {
         tracing::warn!(id = %handle.id(), %error, "stopping a container at the end of the daemon");
@@ -432,7 +519,10 @@ fn open_dirs(data_root: PathBuf, exec_root: PathBuf) -> Result<(Records, PathBuf
     let records = Records::open(data_root.join("containers")).map_err(Error::from_lower)?;
     let private = |name: &str| {
         let path = exec_root.join(name);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path);
         made.map_err(|error| Error::internal(format!("mkdir {}: {error}", path.display())))?;
         Ok::<_, Error>(path)
     };

@@ -16,7 +16,10 @@ pub struct Error {
 impl Error {
     /// An error of `kind` with Docker's wording.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// The caller asked for something malformed or impossible.
@@ -46,7 +49,10 @@ impl Error {
 
     /// The same failure with `prefix: ` before its words.
     pub fn context(self, prefix: impl std::fmt::Display) -> Error {
-        Error { kind: self.kind, message: format!("{prefix}: {}", self.message) }
+        Error {
+            kind: self.kind,
+            message: format!("{prefix}: {}", self.message),
+        }
     }
 }
 

@@ -17,8 +17,19 @@ const BEHIND: usize = 4096;
 
 /// What `docker events` can be filtered by.
 const FILTERS: [&str; 13] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin",
-    "scope", "secret", "service", "type",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
 ];
 
 /// The place where events are told. Clones share it.
@@ -46,8 +57,18 @@ impl Default for Events {
 
 impl Events {
     /// Tells an event. Its time is now, and never earlier than that of the one before. Never waits.
-    pub fn tell(&self, kind: &str, action: String, id: String, attributes: BTreeMap<String, String>) {
-        let mut past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn tell(
+        &self,
+        kind: &str,
+        action: String,
+        id: String,
+        attributes: BTreeMap<String, String>,
+    ) {
+        let mut past = self
+            .inner
+            .past
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let nanos = |time: Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
         let last = past.back().map_or(0, |event| event.time_nano);
         let time_nano = nanos(Timestamp::now()).max(last);
@@ -80,15 +101,35 @@ impl Events {
         let mut attributes = record.config.labels.clone();
         attributes.insert("image".to_owned(), record.config.image.clone());
         attributes.insert("name".to_owned(), record.name.clone());
-        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        self.tell("container", action.to_owned(), record.id.clone(), attributes);
+        attributes.extend(
+            more.iter()
+                .map(|(key, value)| ((*key).to_owned(), value.clone())),
+        );
+        self.tell(
+            "container",
+            action.to_owned(),
+            record.id.clone(),
+            attributes,
+        );
     }
 
     /// Tells that a container joined or left a network.
-    pub(crate) fn network(&self, action: &str, network: &str, kind: &str, name: &str, container: &str) {
+    pub(crate) fn network(
+        &self,
+        action: &str,
+        network: &str,
+        kind: &str,
+        name: &str,
+        container: &str,
+    ) {
         let attributes = [("container", container), ("name", name), ("type", kind)];
         let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        self.tell("network", action.to_owned(), network.to_owned(), attributes.into());
+        self.tell(
+            "network",
+            action.to_owned(),
+            network.to_owned(),
+            attributes.into(),
+        );
     }
 
     /// How many follow.
@@ -106,7 +147,9 @@ impl Events {
         until: Option<Timestamp>,
         filters: &Filters,
     ) -> Result<EventStream> {
-        filters.validate(&FILTERS).map_err(|error| Error::invalid(error.to_string()))?;
+        filters
+            .validate(&FILTERS)
+            .map_err(|error| Error::invalid(error.to_string()))?;
         if let (Some(since), Some(until)) = (since, until)
             && since > until
         {
@@ -116,7 +159,11 @@ impl Events {
                 until.as_second()
             )));
         }
-        let past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = self
+            .inner
+            .past
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that nothing is missed or told twice.
         let present = self.inner.present.subscribe();
         let remembered = match since {
@@ -124,7 +171,12 @@ impl Events {
             None if until.is_some_and(|until| until <= Timestamp::now()) => past.clone(),
             None => VecDeque::new(),
         };
-        Ok(EventStream { past: remembered, present, until, filters: filters.clone() })
+        Ok(EventStream {
+            past: remembered,
+            present,
+            until,
+            filters: filters.clone(),
+        })
     }
 }
 
@@ -230,7 +282,11 @@ mod tests {
     }
 
     fn tell(events: &Events, kind: &str, action: &str, id: &str) {
-        let attributes = [("name", "web"), ("image", "busybox:latest"), ("tier", "front")];
+        let attributes = [
+            ("name", "web"),
+            ("image", "busybox:latest"),
+            ("tier", "front"),
+        ];
         let attributes = attributes.map(|(k, v)| (k.to_owned(), v.to_owned()));
         events.tell(kind, action.to_owned(), id.to_owned(), attributes.into());
     }
@@ -240,11 +296,16 @@ mod tests {
         let events = Events::default();
         tell(&events, "container", "create", "a1");
         let all = filters(&[]);
-        let mut stream = events.stream(Some(Timestamp::UNIX_EPOCH), None, &all).expect("stream");
+        let mut stream = events
+            .stream(Some(Timestamp::UNIX_EPOCH), None, &all)
+            .expect("stream");
         tell(&events, "container", "start", "a1");
         let actions = [stream.next().await, stream.next().await];
         let actions = actions.map(|event| event.map(|event| event.action.clone()));
-        assert_eq!(actions, [Some("create".to_owned()), Some("start".to_owned())]);
+        assert_eq!(
+            actions,
+            [Some("create".to_owned()), Some("start".to_owned())]
+        );
     }
 
     #[tokio::test]
@@ -254,8 +315,9 @@ mod tests {
             tell(&events, "container", "create", "a1");
         }
         let now = Timestamp::now();
-        let mut stream =
-            events.stream(Some(Timestamp::UNIX_EPOCH), Some(now), &filters(&[])).expect("stream");
+        let mut stream = events
+            .stream(Some(Timestamp::UNIX_EPOCH), Some(now), &filters(&[]))
+            .expect("stream");
         let mut seen = 0;
         while stream.next().await.is_some() {
             seen += 1;
@@ -291,6 +353,10 @@ mod tests {
         for pairs in unwanted {
             assert!(!matches(&filters(pairs), &event), "{pairs:?}");
         }
-        assert!(events.stream(None, None, &filters(&[("colour", "red")])).is_err());
+        assert!(
+            events
+                .stream(None, None, &filters(&[("colour", "red")]))
+                .is_err()
+        );
     }
 }

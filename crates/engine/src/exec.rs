@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::attach::{Attachment, DetachKeys, Input, Output};
 use crate::container::handle::{Handle, View};
-use crate::container::record::{Record, Status};
 use crate::container::prepare;
+use crate::container::record::{Record, Status};
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Chunk, Hub, Session};
 use crate::{Error, Result};
@@ -47,7 +47,10 @@ enum Stage {
 
 impl Stage {
     fn ended(code: i64) -> Arc<Stage> {
-        Arc::new(Stage::Ended { code, at: Instant::now() })
+        Arc::new(Stage::Ended {
+            code,
+            at: Instant::now(),
+        })
     }
 
     /// Whether whoever wanted to know its end has had the time to ask.
@@ -83,7 +86,10 @@ impl Execs {
     /// The container has stopped, and its execs with it: killed, unless they had ended.
     pub(crate) fn end_all(&self, container: &str) {
         let table = self.table.load();
-        for exec in table.values().filter(|exec| &**exec.container.id() == container) {
+        for exec in table
+            .values()
+            .filter(|exec| &**exec.container.id() == container)
+        {
             exec.stage.rcu(|stage| match &**stage {
                 Stage::Ended { .. } => stage.clone(),
                 _ => Stage::ended(KILLED),
@@ -93,7 +99,12 @@ impl Execs {
 
     /// The container is no more, nor are its execs.
     pub(crate) fn forget(&self, container: &str) {
-        if self.table.load().values().any(|exec| &**exec.container.id() == container) {
+        if self
+            .table
+            .load()
+            .values()
+            .any(|exec| &**exec.container.id() == container)
+        {
             self.change(|table| table.retain(|_, exec| &**exec.container.id() != container));
         }
     }
@@ -102,7 +113,8 @@ impl Execs {
     pub(crate) fn of(&self, container: &str) -> Vec<String> {
         let table = self.table.load();
         let mine = table.values().filter(|exec| {
-            &**exec.container.id() == container && !matches!(**exec.stage.load(), Stage::Ended { .. })
+            &**exec.container.id() == container
+                && !matches!(**exec.stage.load(), Stage::Ended { .. })
         });
         let mut ids: Vec<_> = mine.map(|exec| exec.id.clone()).collect();
         ids.sort_unstable();
@@ -131,7 +143,11 @@ fn check(view: &View) -> Result<Task> {
 }
 
 /// Makes an exec; nothing runs yet. The new id.
-pub(crate) fn create(shared: &Shared, container: Arc<Handle>, request: wire::ExecCreate) -> Result<String> {
+pub(crate) fn create(
+    shared: &Shared,
+    container: Arc<Handle>,
+    request: wire::ExecCreate,
+) -> Result<String> {
     let view = container.view();
     check(&view)?;
     if request.cmd.is_empty() {
@@ -171,16 +187,33 @@ pub(crate) async fn start(
     let wanted = &exec.request;
     let tty = wanted.tty;
     let attachment = (!request.detach).then(|| {
-        let (output, keyboard) = exec.hub.attach(wanted.attach_stdout || tty, wanted.attach_stderr);
+        let (output, keyboard) = exec
+            .hub
+            .attach(wanted.attach_stdout || tty, wanted.attach_stderr);
         let keys = DetachKeys::parse(Some(&wanted.detach_keys)).ok();
-        let input = wanted.attach_stdin.then(|| Input::new(keyboard, keys.filter(|_| tty), true));
-        Attachment { tty, output: Output::live(output), input }
+        let input = wanted
+            .attach_stdin
+            .then(|| Input::new(keyboard, keys.filter(|_| tty), true));
+        Attachment {
+            tty,
+            output: Output::live(output),
+            input,
+        }
     });
     let (told, started) = oneshot::channel();
     let size = request.console_size.or(wanted.console_size);
-    let run = Run { shared: shared.clone(), live, exec: exec.clone(), view, task, size };
+    let run = Run {
+        shared: shared.clone(),
+        live,
+        exec: exec.clone(),
+        view,
+        task,
+        size,
+    };
     tokio::spawn(run.see_through(told));
-    let outcome = started.await.unwrap_or_else(|_| Err(Error::internal("the exec's task failed")));
+    let outcome = started
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("the exec's task failed")));
     match (attachment, outcome) {
         (attachment, Ok(())) => Ok(attachment),
         (None, Err(error)) => Err(error),
@@ -190,7 +223,11 @@ pub(crate) async fn start(
                 stream: wire::stdcopy::Stream::Stdout,
                 bytes: Bytes::from(format!("{error}\r\n")),
             };
-            Ok(Some(Attachment { tty, output: Output::just(chunk), input: None }))
+            Ok(Some(Attachment {
+                tty,
+                output: Output::just(chunk),
+                input: None,
+            }))
         }
     }
 }
@@ -235,7 +272,10 @@ pub(crate) async fn resize(shared: &Shared, id: &str, height: u16, width: u16) -
         Stage::Running { process, .. } => process.clone(),
         _ => return Err(Error::conflict(format!("exec {id} is not running"))),
     };
-    process.resize(width, height).await.map_err(Error::from_lower)
+    process
+        .resize(width, height)
+        .await
+        .map_err(Error::from_lower)
 }
 
 impl Exec {
@@ -247,16 +287,24 @@ impl Exec {
         });
         match &*before {
             Stage::Created => Ok(()),
-            Stage::Starting | Stage::Running { .. } => {
-                Err(Error::conflict(format!("exec {} is already running", self.id)))
-            }
+            Stage::Starting | Stage::Running { .. } => Err(Error::conflict(format!(
+                "exec {} is already running",
+                self.id
+            ))),
             Stage::Ended { .. } => {
                 Err(Error::conflict(format!("exec {} has already run", self.id)))
             }
         }
     }
 
-    fn tell(&self, shared: &Shared, record: &Record, action: &str, command: bool, more: &[(&str, String)]) {
+    fn tell(
+        &self,
+        shared: &Shared,
+        record: &Record,
+        action: &str,
+        command: bool,
+        more: &[(&str, String)],
+    ) {
         let action = match command {
             true => format!("{action}: {}", self.request.cmd.join(" ")),
             false => action.to_owned(),
@@ -283,7 +331,12 @@ impl Run {
         let exec = &self.exec;
         let terminal = exec.request.tty;
         let stdin = exec.request.attach_stdin;
-        let fifos = FifoSet::new(&self.shared.io_dir(&self.view.record.id), &exec.id, stdin, terminal);
+        let fifos = FifoSet::new(
+            &self.shared.io_dir(&self.view.record.id),
+            &exec.id,
+            stdin,
+            terminal,
+        );
         match self.begin(&fifos).await {
             Ok((process, session)) => {
                 let _ = told.send(Ok(()));
@@ -305,11 +358,18 @@ impl Run {
         let spec = self.process_spec().await.map_err(plain)?;
         let streams = fifos.create().map_err(Error::from_lower).map_err(plain)?;
         let exec = &self.exec;
-        let process = self.task.exec(&exec.id, spec, fifos).await.map_err(failure)?;
+        let process = self
+            .task
+            .exec(&exec.id, spec, fifos)
+            .await
+            .map_err(failure)?;
         let session = exec.hub.begin(streams, process.clone(), None);
         match process.start().await {
             Ok(pid) => {
-                let running = Stage::Running { pid, process: process.clone() };
+                let running = Stage::Running {
+                    pid,
+                    process: process.clone(),
+                };
                 exec.stage.store(Arc::new(running));
                 exec.tell(&self.shared, &self.view.record, "exec_start", true, &[]);
                 Ok((process, session))
@@ -345,22 +405,29 @@ impl Run {
             tracing::warn!(exec = self.exec.id, error, "ending an exec");
         }
         let exit = [("exitCode", code.to_string())];
-        self.exec.tell(&self.shared, &self.view.record, "exec_die", false, &exit);
+        self.exec
+            .tell(&self.shared, &self.view.record, "exec_die", false, &exit);
     }
 
     /// The process as the OCI describes it: the container's own, with what the client changes.
     async fn process_spec(&self) -> Result<Vec<u8>> {
-        let (shared, live, view, exec) =
-            (self.shared.clone(), self.live.clone(), self.view.clone(), self.exec.clone());
+        let (shared, live, view, exec) = (
+            self.shared.clone(),
+            self.live.clone(),
+            self.view.clone(),
+            self.exec.clone(),
+        );
         let size = self.size;
-        blocking(move || prepare::exec_process(&shared, &view.record, &live, &exec.request, size)).await
+        blocking(move || prepare::exec_process(&shared, &view.record, &live, &exec.request, size))
+            .await
     }
 }
 
 /// The runtime's words, and the exit code that goes with them.
 fn failure(error: berth_ctrd::Error) -> (Error, i64) {
     let message = error.to_string();
-    let missing = message.contains("executable file not found") || message.contains("no such file or directory");
+    let missing = message.contains("executable file not found")
+        || message.contains("no such file or directory");
     let code = if missing { 127 } else { 126 };
     (Error::invalid(message), code)
 }

@@ -22,8 +22,17 @@ pub(crate) fn write_hostname(files: &Files, record: &Record) -> Result<()> {
 }
 
 /// Writes `/etc/resolv.conf`: the container's own settings, the daemon's, or the host's. Blocks.
-pub(crate) fn write_resolv_conf(files: &Files, record: &Record, live: &Live, host_network: bool) -> Result<()> {
-    let host = if host_network { resolv::read_host_network() } else { resolv::read_host() };
+pub(crate) fn write_resolv_conf(
+    files: &Files,
+    record: &Record,
+    live: &Live,
+    host_network: bool,
+) -> Result<()> {
+    let host = if host_network {
+        resolv::read_host_network()
+    } else {
+        resolv::read_host()
+    };
     let host = host.map_err(Error::from_lower)?;
     let given = &record.host;
     let mut servers = Vec::new();
@@ -31,13 +40,27 @@ pub(crate) fn write_resolv_conf(files: &Files, record: &Record, live: &Live, hos
         let invalid = |_| Error::invalid(format!("bad nameserver address: {text}"));
         servers.push(text.parse::<IpAddr>().map_err(invalid)?);
     }
-    let or = |own: &Vec<String>, default: &Vec<String>| if own.is_empty() { default.clone() } else { own.clone() };
+    let or = |own: &Vec<String>, default: &Vec<String>| {
+        if own.is_empty() {
+            default.clone()
+        } else {
+            own.clone()
+        }
+    };
     let dns = resolv::Dns {
-        servers: if servers.is_empty() { live.dns.servers.clone() } else { servers },
+        servers: if servers.is_empty() {
+            live.dns.servers.clone()
+        } else {
+            servers
+        },
         search: or(&given.dns_search, &live.dns.search),
         options: or(&given.dns_options, &live.dns.options),
     };
-    let text = if host_network { resolv::build_host_network(&host, &dns) } else { resolv::build(&host, &dns) };
+    let text = if host_network {
+        resolv::build_host_network(&host, &dns)
+    } else {
+        resolv::build(&host, &dns)
+    };
     write(&files.resolv_conf(), &text)
 }
 
@@ -67,7 +90,10 @@ pub(crate) fn write_hosts(
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            let extra = own.lines().skip_while(|line| !line.starts_with("ff02::2")).skip(1);
+            let extra = own
+                .lines()
+                .skip_while(|line| !line.starts_with("ff02::2"))
+                .skip(1);
             for line in extra {
                 text.push_str(line);
                 text.push('\n');
@@ -89,9 +115,11 @@ pub(crate) fn init_binary(live: &Live) -> Option<PathBuf> {
         return Some(wanted.into());
     }
     let path = std::env::var_os("PATH")?;
-    let places = std::env::split_paths(&path).chain(["/usr/libexec/docker", "/usr/lib/docker"].map(PathBuf::from));
+    let places = std::env::split_paths(&path)
+        .chain(["/usr/libexec/docker", "/usr/lib/docker"].map(PathBuf::from));
     let executable = |file: &PathBuf| {
-        file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        file.metadata()
+            .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };
     places.map(|place| place.join(wanted)).find(executable)
 }

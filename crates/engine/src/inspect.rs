@@ -25,18 +25,36 @@ pub(crate) struct Sizes {
 /// Adds up what a container has written. Blocks; what cannot be read counts nothing.
 pub(crate) fn sizes(shared: &Shared, record: &Record) -> Sizes {
     let upper = |mount: &berth_ctrd::Mount| {
-        mount.options.iter().find_map(|option| option.strip_prefix("upperdir=").map(str::to_owned))
+        mount
+            .options
+            .iter()
+            .find_map(|option| option.strip_prefix("upperdir=").map(str::to_owned))
     };
-    let rw = record.rootfs.iter().find_map(upper).map_or(0, |upper| tree_size(Path::new(&upper)));
-    let image = shared.images.all().into_iter().find(|image| image.id().to_string() == record.image);
-    Sizes { rw, root_fs: rw + image.map_or(0, |image| image.size()) }
+    let rw = record
+        .rootfs
+        .iter()
+        .find_map(upper)
+        .map_or(0, |upper| tree_size(Path::new(&upper)));
+    let image = shared
+        .images
+        .all()
+        .into_iter()
+        .find(|image| image.id().to_string() == record.image);
+    Sizes {
+        rw,
+        root_fs: rw + image.map_or(0, |image| image.size()),
+    }
 }
 
 fn tree_size(root: &Path) -> i64 {
     let mut total = 0;
     let mut waiting = vec![root.to_owned()];
     while let Some(directory) = waiting.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             // Of the entry itself: symbolic links are not followed.
             let Ok(data) = entry.metadata() else { continue };
             if data.is_dir() {
@@ -49,13 +67,25 @@ fn tree_size(root: &Path) -> i64 {
     total
 }
 
-pub(crate) fn inspect(shared: &Shared, view: &View, sizes: Option<Sizes>) -> Result<wire::ContainerInspect> {
+pub(crate) fn inspect(
+    shared: &Shared,
+    view: &View,
+    sizes: Option<Sizes>,
+) -> Result<wire::ContainerInspect> {
     let record = &view.record;
     let files = shared.files(&record.id)?;
     let mut command = record.command().into_iter().map(str::to_owned);
     let shown = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
-    let made = |path: std::path::PathBuf| if path.exists() { shown(path) } else { String::new() };
-    let snapshot = wire::SnapshotStorage { name: record.snapshotter.clone() };
+    let made = |path: std::path::PathBuf| {
+        if path.exists() {
+            shown(path)
+        } else {
+            String::new()
+        }
+    };
+    let snapshot = wire::SnapshotStorage {
+        name: record.snapshotter.clone(),
+    };
     let logs = record.host.log_config.kind == berth_logs::Driver::JsonFile.as_str();
     Ok(wire::ContainerInspect {
         id: record.id.clone(),
@@ -67,14 +97,22 @@ pub(crate) fn inspect(shared: &Shared, view: &View, sizes: Option<Sizes>) -> Res
         resolv_conf_path: made(files.resolv_conf()),
         hostname_path: made(files.hostname()),
         hosts_path: made(files.hosts()),
-        log_path: if logs { made(files.log(&record.id)) } else { String::new() },
+        log_path: if logs {
+            made(files.log(&record.id))
+        } else {
+            String::new()
+        },
         name: format!("/{}", record.name),
         driver: record.snapshotter.clone(),
         platform: record.platform.clone(),
         app_armor_profile: String::new(),
         exec_ids: shared.execs.of(&record.id),
         host_config: record.host.clone(),
-        storage: Some(wire::Storage { root_fs: Some(wire::RootFsStorage { snapshot: Some(snapshot) }) }),
+        storage: Some(wire::Storage {
+            root_fs: Some(wire::RootFsStorage {
+                snapshot: Some(snapshot),
+            }),
+        }),
         size_rw: sizes.map(|sizes| sizes.rw),
         size_root_fs: sizes.map(|sizes| sizes.root_fs),
         mounts: mounts::shown(&record.host),
@@ -86,7 +124,9 @@ pub(crate) fn inspect(shared: &Shared, view: &View, sizes: Option<Sizes>) -> Res
 
 fn state(view: &View) -> wire::State {
     let run = &view.run;
-    let time = |time: Option<Timestamp>| time.map_or_else(|| wire::ZERO_TIME.to_owned(), wire::rfc3339_nano);
+    let time = |time: Option<Timestamp>| {
+        time.map_or_else(|| wire::ZERO_TIME.to_owned(), wire::rfc3339_nano)
+    };
     wire::State {
         status: run.status.as_str().to_owned(),
         running: run.status.is_running(),
@@ -109,10 +149,18 @@ fn network_settings(shared: &Shared, view: &View) -> wire::NetworkSettings {
     let netns = match Mode::of(&record.host.network_mode) {
         Mode::Host => "/var/run/docker/netns/default".to_owned(),
         Mode::Container(_) => String::new(),
-        _ => shared.net.netns_path(&record.id).to_string_lossy().into_owned(),
+        _ => shared
+            .net
+            .netns_path(&record.id)
+            .to_string_lossy()
+            .into_owned(),
     };
     wire::NetworkSettings {
-        sandbox_id: if running { record.id.clone() } else { String::new() },
+        sandbox_id: if running {
+            record.id.clone()
+        } else {
+            String::new()
+        },
         sandbox_key: if running { netns } else { String::new() },
         ports: ports(view),
         networks: networks(shared, view),
@@ -122,9 +170,15 @@ fn network_settings(shared: &Shared, view: &View) -> wire::NetworkSettings {
 /// The published ports with their bindings, and the exposed ones without any.
 fn ports(view: &View) -> wire::PortMap {
     let mut ports = wire::PortMap::new();
-    let Some(endpoint) = view.endpoint() else { return ports };
+    let Some(endpoint) = view.endpoint() else {
+        return ports;
+    };
     for port in &view.record.config.exposed_ports {
-        let with_proto = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+        let with_proto = if port.contains('/') {
+            port.clone()
+        } else {
+            format!("{port}/tcp")
+        };
         ports.entry(with_proto).or_default();
     }
     for port in &endpoint.ports {
@@ -149,8 +203,14 @@ pub(crate) fn networks(shared: &Shared, view: &View) -> BTreeMap<String, wire::E
     };
     let asked = record.networking.endpoints_config.get(name).cloned();
     let mut settings = asked.unwrap_or_default();
-    let network = shared.net.networks().into_iter().find(|network| network.name == name);
-    if view.run.status.is_running() && let Some(network) = network {
+    let network = shared
+        .net
+        .networks()
+        .into_iter()
+        .find(|network| network.name == name);
+    if view.run.status.is_running()
+        && let Some(network) = network
+    {
         settings.network_id = network.id;
     }
     if let Some(endpoint) = view.endpoint() {

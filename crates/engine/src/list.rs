@@ -15,15 +15,40 @@ use crate::shared::Shared;
 use crate::{Error, Result, inspect, mounts};
 
 const FILTERS: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
-    "name", "network", "publish", "since", "status", "volume", "annotation",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "annotation",
 ];
-const STATUSES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const STATUSES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
 const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 pub(crate) fn list(shared: &Shared, options: &ListOptions) -> Result<Vec<wire::ContainerSummary>> {
     let choice = Choice::new(shared, &options.filters)?;
-    let limit = options.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let limit = options
+        .limit
+        .and_then(|limit| usize::try_from(limit).ok())
+        .filter(|limit| *limit > 0);
     let all = options.all || limit.is_some() || choice.wants_all;
     let index = shared.table.load();
     let mut views: Vec<Arc<View>> = index.all().map(|handle| handle.view()).collect();
@@ -31,11 +56,15 @@ pub(crate) fn list(shared: &Shared, options: &ListOptions) -> Result<Vec<wire::C
     let now = Timestamp::now();
     let chosen = views
         .iter()
-        .filter(|view| !view.gone && (all || view.run.status.is_running()) && choice.takes(shared, view))
+        .filter(|view| {
+            !view.gone && (all || view.run.status.is_running()) && choice.takes(shared, view)
+        })
         .take(limit.unwrap_or(usize::MAX));
     let mut images = ImageNames::default();
     if !options.size {
-        return Ok(chosen.map(|view| summary(shared, view, now, &mut images)).collect());
+        return Ok(chosen
+            .map(|view| summary(shared, view, now, &mut images))
+            .collect());
     }
     // Adding up files blocks; other tasks go on meanwhile.
     Ok(tokio::task::block_in_place(|| {
@@ -43,7 +72,11 @@ pub(crate) fn list(shared: &Shared, options: &ListOptions) -> Result<Vec<wire::C
             .map(|view| {
                 let sizes = inspect::sizes(shared, &view.record);
                 let summary = summary(shared, view, now, &mut images);
-                wire::ContainerSummary { size_rw: sizes.rw, size_root_fs: sizes.root_fs, ..summary }
+                wire::ContainerSummary {
+                    size_rw: sizes.rw,
+                    size_root_fs: sizes.root_fs,
+                    ..summary
+                }
             })
             .collect()
     }))
@@ -66,14 +99,22 @@ impl<'a> Choice<'a> {
         let invalid = |error: InvalidFilter| Error::invalid(error.to_string());
         filters.validate(&FILTERS).map_err(invalid)?;
         for (name, known) in [("status", &STATUSES[..]), ("health", &HEALTHS)] {
-            if let Some(value) = filters.get(name).into_iter().find(|value| !known.contains(value)) {
+            if let Some(value) = filters
+                .get(name)
+                .into_iter()
+                .find(|value| !known.contains(value))
+            {
                 return Err(invalid(InvalidFilter::values(name, &[value])));
             }
         }
         filters.flag("is-task").map_err(invalid)?;
         let mut exited = BTreeSet::new();
         for value in filters.get("exited") {
-            exited.insert(value.parse().map_err(|_| invalid(InvalidFilter::values("exited", &[value])))?);
+            exited.insert(
+                value
+                    .parse()
+                    .map_err(|_| invalid(InvalidFilter::values("exited", &[value])))?,
+            );
         }
         for name in ["publish", "expose"] {
             for value in filters.get(name) {
@@ -81,7 +122,11 @@ impl<'a> Choice<'a> {
             }
         }
         let made = |name: &str| -> Result<Option<Timestamp>> {
-            let found = filters.get(name).first().map(|id| shared.table.find(id)).transpose()?;
+            let found = filters
+                .get(name)
+                .first()
+                .map(|id| shared.table.find(id))
+                .transpose()?;
             Ok(found.map(|handle: Arc<Handle>| handle.view().record.created))
         };
         Ok(Choice {
@@ -99,10 +144,16 @@ impl<'a> Choice<'a> {
         let (record, run) = (&view.record, &view.run);
         let status = run.status.as_str();
         // A paused container runs, too.
-        let status_fits = filters.exact("status", status) || (run.status == Status::Paused && filters.exact("status", "running") && filters.contains("status"));
-        let name_fits = filters.pattern("name", &record.name) || filters.pattern("name", &format!("/{}", record.name));
+        let status_fits = filters.exact("status", status)
+            || (run.status == Status::Paused
+                && filters.exact("status", "running")
+                && filters.contains("status"));
+        let name_fits = filters.pattern("name", &record.name)
+            || filters.pattern("name", &format!("/{}", record.name));
         let exited_fits = self.exited.is_empty()
-            || (self.exited.contains(&run.exit_code) && !run.status.is_running() && run.status != Status::Created);
+            || (self.exited.contains(&run.exit_code)
+                && !run.status.is_running()
+                && run.status != Status::Created);
         let image_fits = self.ancestors.as_ref().is_none_or(|wanted| {
             wanted.contains(&record.image) || wanted.contains(&record.config.image)
         });
@@ -132,14 +183,17 @@ impl<'a> Choice<'a> {
         let networks = inspect::networks(shared, view);
         networks.iter().any(|(name, settings)| {
             let id = &settings.network_id;
-            wanted.iter().any(|w| w == name || (!id.is_empty() && id.starts_with(w)))
+            wanted
+                .iter()
+                .any(|w| w == name || (!id.is_empty() && id.starts_with(w)))
         }) || (mode == Mode::Host && wanted.contains(&"host"))
     }
 
     fn has_mount(&self, view: &View) -> bool {
         !self.filters.contains("volume")
             || mounts::shown(&view.record.host).iter().any(|mount| {
-                self.filters.exact("volume", &mount.source) || self.filters.exact("volume", &mount.destination)
+                self.filters.exact("volume", &mount.source)
+                    || self.filters.exact("volume", &mount.destination)
             })
     }
 
@@ -151,7 +205,8 @@ impl<'a> Choice<'a> {
         let has = has();
         wanted.iter().any(|value| {
             ports_of(value).is_ok_and(|(range, proto)| {
-                has.iter().any(|(port, of)| range.contains(port) && *of == proto)
+                has.iter()
+                    .any(|(port, of)| range.contains(port) && *of == proto)
             })
         })
     }
@@ -181,14 +236,22 @@ fn ancestors(shared: &Shared, filters: &Filters) -> Option<BTreeSet<String>> {
 }
 
 fn published(view: &View) -> Vec<(u16, String)> {
-    let ports = view.endpoint().into_iter().flat_map(|endpoint| &endpoint.ports);
-    ports.map(|port| (port.host_port, port.proto.to_string())).collect()
+    let ports = view
+        .endpoint()
+        .into_iter()
+        .flat_map(|endpoint| &endpoint.ports);
+    ports
+        .map(|port| (port.host_port, port.proto.to_string()))
+        .collect()
 }
 
 fn exposed(view: &View) -> Vec<(u16, String)> {
     let ports = view.record.config.exposed_ports.iter();
     let ports = ports.chain(view.record.host.port_bindings.keys());
-    ports.filter_map(|port| port_proto(port).ok()).map(|(port, proto)| (port, proto.to_string())).collect()
+    ports
+        .filter_map(|port| port_proto(port).ok())
+        .map(|(port, proto)| (port, proto.to_string()))
+        .collect()
 }
 
 fn summary<'v>(
@@ -213,7 +276,9 @@ fn summary<'v>(
             network_mode: record.host.network_mode.clone(),
             annotations: record.host.annotations.clone(),
         },
-        network_settings: wire::NetworkSettingsSummary { networks: inspect::networks(shared, view) },
+        network_settings: wire::NetworkSettingsSummary {
+            networks: inspect::networks(shared, view),
+        },
         mounts: mounts::shown(&record.host),
         ..Default::default()
     }
@@ -226,8 +291,14 @@ struct ImageNames<'v>(HashMap<(&'v str, &'v str), String>);
 
 impl<'v> ImageNames<'v> {
     fn of(&mut self, shared: &Shared, view: &'v View) -> String {
-        let key = (view.record.config.image.as_str(), view.record.image.as_str());
-        self.0.entry(key).or_insert_with(|| image_name(shared, view)).clone()
+        let key = (
+            view.record.config.image.as_str(),
+            view.record.image.as_str(),
+        );
+        self.0
+            .entry(key)
+            .or_insert_with(|| image_name(shared, view))
+            .clone()
     }
 }
 
@@ -236,22 +307,30 @@ fn image_name(shared: &Shared, view: &View) -> String {
     let name = &view.record.config.image;
     match shared.images.resolve(name) {
         Ok(image) if image.id().to_string() != view.record.image => view.record.image.clone(),
-        Err(_) if !view.record.image.starts_with(name) && !name.starts_with("sha256:") => view.record.image.clone(),
+        Err(_) if !view.record.image.starts_with(name) && !name.starts_with("sha256:") => {
+            view.record.image.clone()
+        }
         _ => name.clone(),
     }
 }
 
 fn command(view: &View) -> String {
     let words = view.record.command();
-    let quoted = words.iter().enumerate().map(|(index, word)| match index > 0 && word.contains(' ') {
-        true => format!("'{word}'"),
-        false => (*word).to_owned(),
-    });
+    let quoted =
+        words
+            .iter()
+            .enumerate()
+            .map(|(index, word)| match index > 0 && word.contains(' ') {
+                true => format!("'{word}'"),
+                false => (*word).to_owned(),
+            });
     quoted.collect::<Vec<_>>().join(" ")
 }
 
 fn ports(view: &View) -> Vec<wire::PortSummary> {
-    let Some(endpoint) = view.endpoint() else { return Vec::new() };
+    let Some(endpoint) = view.endpoint() else {
+        return Vec::new();
+    };
     let mut list: Vec<_> = endpoint
         .ports
         .iter()
@@ -263,8 +342,15 @@ fn ports(view: &View) -> Vec<wire::PortSummary> {
         })
         .collect();
     for (private_port, kind) in exposed(view) {
-        if !list.iter().any(|port| port.private_port == private_port && port.kind == kind) {
-            list.push(wire::PortSummary { private_port, kind, ..Default::default() });
+        if !list
+            .iter()
+            .any(|port| port.private_port == private_port && port.kind == kind)
+        {
+            list.push(wire::PortSummary {
+                private_port,
+                kind,
+                ..Default::default()
+            });
         }
     }
     list
@@ -317,10 +403,21 @@ mod tests {
     fn durations_in_dockers_words() {
         let day = 24 * 3600;
         let cases = [
-            (0, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"),
-            (119, "About a minute"), (120, "2 minutes"), (3599, "59 minutes"), (3600, "About an hour"),
-            (5399, "About an hour"), (5400, "2 hours"), (2 * day - 3600, "47 hours"), (2 * day, "2 days"),
-            (14 * day, "2 weeks"), (60 * day, "2 months"), (800 * day, "2 years"),
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (5399, "About an hour"),
+            (5400, "2 hours"),
+            (2 * day - 3600, "47 hours"),
+            (2 * day, "2 days"),
+            (14 * day, "2 weeks"),
+            (60 * day, "2 months"),
+            (800 * day, "2 years"),
         ];
         for (seconds, words) in cases {
             assert_eq!(human(seconds), words, "{seconds}");
@@ -329,7 +426,10 @@ mod tests {
 
     #[test]
     fn port_filters() {
-        assert_eq!(ports_of("8000-8010/udp").expect("range"), (8000..=8010, "udp".to_owned()));
+        assert_eq!(
+            ports_of("8000-8010/udp").expect("range"),
+            (8000..=8010, "udp".to_owned())
+        );
         assert_eq!(ports_of("80").expect("port"), (80..=80, "tcp".to_owned()));
         assert!(ports_of("web").is_err());
     }

@@ -38,11 +38,16 @@ impl LogStream {
     /// The next line; `None` at the end. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<LogLine>> {
         let line = self.reader.next().await?;
-        Some(line.map_err(Error::from_lower).map(|line| LogLine {
-            stream: stream(line.stream),
-            time: line.time,
-            attrs: line.attrs.map(|attrs| BTreeMap::clone(&attrs)).unwrap_or_default(),
-            bytes: line.bytes,
+        Some(line.map_err(Error::from_lower).map(|line| {
+            LogLine {
+                stream: stream(line.stream),
+                time: line.time,
+                attrs: line
+                    .attrs
+                    .map(|attrs| BTreeMap::clone(&attrs))
+                    .unwrap_or_default(),
+                bytes: line.bytes,
+            }
         }))
     }
 }
@@ -55,9 +60,15 @@ pub(crate) fn stream(stream: berth_logs::Stream) -> Stream {
 }
 
 /// Opens a container's log.
-pub(crate) async fn read(shared: &Arc<Shared>, handle: &Handle, options: LogOptions) -> Result<LogStream> {
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    handle: &Handle,
+    options: LogOptions,
+) -> Result<LogStream> {
     if !options.stdout && !options.stderr {
-        return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+        return Err(Error::invalid(
+            "Bad parameters: you must choose at least one stream",
+        ));
     }
     let record = handle.view().record.clone();
     let tty = record.config.tty;
@@ -80,5 +91,8 @@ pub(crate) async fn read(shared: &Arc<Shared>, handle: &Handle, options: LogOpti
         };
         reader.map_err(Error::from_lower)
     });
-    Ok(LogStream { tty, reader: reader.await? })
+    Ok(LogStream {
+        tty,
+        reader: reader.await?,
+    })
 }

@@ -36,15 +36,25 @@ pub(crate) fn binds(host: &wire::HostConfig) -> Result<Vec<Bind>> {
         match mount.kind.as_str() {
             "bind" => list.push(long(mount)?),
             "tmpfs" => absolute(&mount.target, "tmpfs", mount)?,
-            "volume" | "image" | "npipe" | "cluster" => return Err(unsupported(&format!("{} mounts are", mount.kind))),
-            other => return Err(Error::invalid(format!("invalid mount config for type {other:?}: mount type unknown"))),
+            "volume" | "image" | "npipe" | "cluster" => {
+                return Err(unsupported(&format!("{} mounts are", mount.kind)));
+            }
+            other => {
+                return Err(Error::invalid(format!(
+                    "invalid mount config for type {other:?}: mount type unknown"
+                )));
+            }
         }
     }
     if !host.volumes_from.is_empty() {
         return Err(unsupported("--volumes-from is"));
     }
     let mut taken = BTreeSet::new();
-    let tmpfs = host.mounts.iter().filter(|m| m.kind == "tmpfs").map(|m| PathBuf::from(&m.target));
+    let tmpfs = host
+        .mounts
+        .iter()
+        .filter(|m| m.kind == "tmpfs")
+        .map(|m| PathBuf::from(&m.target));
     let tmpfs = tmpfs.chain(host.tmpfs.keys().map(PathBuf::from));
     let binds = list.iter().map(|bind| bind.mount.destination.clone());
     for destination in binds.chain(tmpfs).chain(volumes.iter().cloned()) {
@@ -76,7 +86,9 @@ fn short(text: &str) -> Result<Short> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<_> = text.split(':').collect();
     let (source, destination, mode) = match parts[..] {
-        [destination] if destination.starts_with('/') => return Ok(Short::Volume(clean(destination))),
+        [destination] if destination.starts_with('/') => {
+            return Ok(Short::Volume(clean(destination)));
+        }
         [source, destination] => (source, destination, ""),
         [source, destination, mode] => (source, destination, mode),
         _ => return Err(invalid()),
@@ -100,9 +112,17 @@ fn short(text: &str) -> Result<Short> {
     if !source.starts_with('/') {
         return Ok(Short::Volume(destination));
     }
-    let mut mount = BindMount { source: clean(source), destination, ..BindMount::default() };
+    let mut mount = BindMount {
+        source: clean(source),
+        destination,
+        ..BindMount::default()
+    };
     options(mode, &mut mount)?;
-    Ok(Short::Bind(Bind { mount, mode: mode.to_owned(), create: true }))
+    Ok(Short::Bind(Bind {
+        mount,
+        mode: mode.to_owned(),
+        create: true,
+    }))
 }
 
 fn options(mode: &str, mount: &mut BindMount) -> Result<()> {
@@ -137,23 +157,34 @@ fn options(mode: &str, mount: &mut BindMount) -> Result<()> {
 
 fn long(mount: &wire::MountRequest) -> Result<Bind> {
     absolute(&mount.target, "bind", mount)?;
-    let invalid = |what: String| Error::invalid(format!("invalid mount config for type \"bind\": {what}"));
+    let invalid =
+        |what: String| Error::invalid(format!("invalid mount config for type \"bind\": {what}"));
     if mount.source.is_empty() {
         return Err(invalid("field Source must not be empty".to_owned()));
     }
     if !mount.source.starts_with('/') {
-        return Err(invalid(format!("invalid mount path: '{}' mount path must be absolute", mount.source)));
+        return Err(invalid(format!(
+            "invalid mount path: '{}' mount path must be absolute",
+            mount.source
+        )));
     }
     if mount.volume_options.is_some() {
-        return Err(invalid("field VolumeOptions must not be specified".to_owned()));
+        return Err(invalid(
+            "field VolumeOptions must not be specified".to_owned(),
+        ));
     }
     if mount.tmpfs_options.is_some() {
-        return Err(invalid("field TmpfsOptions must not be specified".to_owned()));
+        return Err(invalid(
+            "field TmpfsOptions must not be specified".to_owned(),
+        ));
     }
     let options = mount.bind_options.clone().unwrap_or_default();
     let source = clean(&mount.source);
     if !options.create_mountpoint && std::fs::symlink_metadata(&source).is_err() {
-        return Err(invalid(format!("bind source path does not exist: {}", source.display())));
+        return Err(invalid(format!(
+            "bind source path does not exist: {}",
+            source.display()
+        )));
     }
     Ok(Bind {
         mount: BindMount {
@@ -171,12 +202,18 @@ fn long(mount: &wire::MountRequest) -> Result<Bind> {
 }
 
 fn absolute(target: &str, kind: &str, mount: &wire::MountRequest) -> Result<()> {
-    let invalid = |what: String| Err(Error::invalid(format!("invalid mount config for type {kind:?}: {what}")));
+    let invalid = |what: String| {
+        Err(Error::invalid(format!(
+            "invalid mount config for type {kind:?}: {what}"
+        )))
+    };
     if target.is_empty() {
         return invalid("field Target must not be empty".to_owned());
     }
     if !target.starts_with('/') {
-        return invalid(format!("invalid mount path: '{target}' mount path must be absolute"));
+        return invalid(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        ));
     }
     if clean(target) == Path::new("/") {
         return invalid("invalid specification: destination can't be '/'".to_owned());
@@ -246,7 +283,9 @@ pub(crate) fn ensure_sources(binds: &[Bind]) -> Result<()> {
             )));
         }
         std::fs::create_dir_all(source).map_err(|error| {
-            Error::internal(format!("error while creating mount source path '{shown}': mkdir {shown}: {error}"))
+            Error::internal(format!(
+                "error while creating mount source path '{shown}': mkdir {shown}: {error}"
+            ))
         })?;
     }
     Ok(())
@@ -258,7 +297,10 @@ mod tests {
 
     fn parse(binds: &[&str]) -> Result<Vec<Bind>> {
         let binds = binds.iter().map(|&bind| bind.to_owned()).collect();
-        super::binds(&wire::HostConfig { binds, ..Default::default() })
+        super::binds(&wire::HostConfig {
+            binds,
+            ..Default::default()
+        })
     }
 
     #[test]
@@ -273,12 +315,21 @@ mod tests {
     #[test]
     fn malformed_binds_are_refused_in_dockers_words() {
         let cases = [
-            (&["/a:b"][..], "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute"),
+            (
+                &["/a:b"][..],
+                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
+            ),
             (&["/a:/b:odd"], "invalid mode: odd"),
             (&["/a:/b:ro,rw"], "invalid mode: ro,rw"),
-            (&["/a:/b:ro:x"], "invalid volume specification: '/a:/b:ro:x'"),
+            (
+                &["/a:/b:ro:x"],
+                "invalid volume specification: '/a:/b:ro:x'",
+            ),
             (&[":/b"], "invalid volume specification: ':/b'"),
-            (&["/a:/"], "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
+            (
+                &["/a:/"],
+                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
+            ),
             (&["/a:/b", "/c:/b/"], "Duplicate mount point: /b"),
             (&["name:/b"], "named volumes are not supported yet"),
         ];
@@ -295,8 +346,14 @@ mod tests {
             target: "/b".into(),
             ..Default::default()
         };
-        let host = wire::HostConfig { mounts: vec![mount], ..Default::default() };
+        let host = wire::HostConfig {
+            mounts: vec![mount],
+            ..Default::default()
+        };
         let error = super::binds(&host).expect_err("missing").to_string();
-        assert_eq!(error, "invalid mount config for type \"bind\": bind source path does not exist: /does/not/exist");
+        assert_eq!(
+            error,
+            "invalid mount config for type \"bind\": bind source path does not exist: /does/not/exist"
+        );
     }
 }

@@ -7,23 +7,80 @@ use crate::{Error, Result};
 
 const MOODS: [&str; 64] = [
     "able", "agile", "amber", "ample", "apt", "balmy", "bold", "brave", "brisk", "calm", "candid",
-    "clear", "clever", "cosy", "crisp", "daring", "deft", "eager", "early", "easy", "fair", "fleet",
-    "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "hale", "hardy", "hearty",
-    "humble", "jolly", "just", "keen", "kind", "lively", "loyal", "lucid", "mellow", "merry",
-    "mild", "modest", "neat", "nimble", "noble", "patient", "placid", "plucky", "polite", "prompt",
-    "proud", "quick", "quiet", "ready", "serene", "sharp", "steady", "sunny", "sure", "swift",
-    "tidy", "warm",
+    "clear", "clever", "cosy", "crisp", "daring", "deft", "eager", "early", "easy", "fair",
+    "fleet", "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "hale", "hardy",
+    "hearty", "humble", "jolly", "just", "keen", "kind", "lively", "loyal", "lucid", "mellow",
+    "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "placid", "plucky", "polite",
+    "prompt", "proud", "quick", "quiet", "ready", "serene", "sharp", "steady", "sunny", "sure",
+    "swift", "tidy", "warm",
 ];
 
 /// Ships' things: a berth is where one lies.
 const SHIPS: [&str; 64] = [
-    "anchor", "barge", "barque", "beacon", "bollard", "bosun", "bow", "brig", "buoy", "cabin",
-    "canoe", "capstan", "caravel", "catamaran", "clipper", "compass", "coracle", "corvette",
-    "cutter", "davit", "deck", "dhow", "dinghy", "dory", "fairlead", "felucca", "ferry", "fluyt",
-    "frigate", "galley", "halyard", "harbour", "hawser", "helm", "hull", "jetty", "jib", "junk",
-    "kayak", "keel", "ketch", "launch", "lighter", "log", "lugger", "mast", "mooring", "packet",
-    "pier", "pilot", "pinnace", "punt", "quay", "raft", "rudder", "schooner", "sextant", "skiff",
-    "sloop", "tender", "trawler", "tug", "wherry", "yawl",
+    "anchor",
+    "barge",
+    "barque",
+    "beacon",
+    "bollard",
+    "bosun",
+    "bow",
+    "brig",
+    "buoy",
+    "cabin",
+    "canoe",
+    "capstan",
+    "caravel",
+    "catamaran",
+    "clipper",
+    "compass",
+    "coracle",
+    "corvette",
+    "cutter",
+    "davit",
+    "deck",
+    "dhow",
+    "dinghy",
+    "dory",
+    "fairlead",
+    "felucca",
+    "ferry",
+    "fluyt",
+    "frigate",
+    "galley",
+    "halyard",
+    "harbour",
+    "hawser",
+    "helm",
+    "hull",
+    "jetty",
+    "jib",
+    "junk",
+    "kayak",
+    "keel",
+    "ketch",
+    "launch",
+    "lighter",
+    "log",
+    "lugger",
+    "mast",
+    "mooring",
+    "packet",
+    "pier",
+    "pilot",
+    "pinnace",
+    "punt",
+    "quay",
+    "raft",
+    "rudder",
+    "schooner",
+    "sextant",
+    "skiff",
+    "sloop",
+    "tender",
+    "trawler",
+    "tug",
+    "wherry",
+    "yawl",
 ];
 
 /// A name such as `steady_schooner`; after the first tries with a digit at its end.
@@ -33,7 +90,10 @@ pub(crate) fn generate(attempt: u32) -> String {
     let ship = SHIPS.choose(&mut rng).unwrap_or(&"skiff");
     match attempt {
         0..=2 => format!("{mood}_{ship}"),
-        _ => format!("{mood}_{ship}{}", rng.random_range(0..10_u32.saturating_pow(attempt.min(8)))),
+        _ => format!(
+            "{mood}_{ship}{}",
+            rng.random_range(0..10_u32.saturating_pow(attempt.min(8)))
+        ),
     }
 }
 
@@ -71,9 +131,12 @@ mod tests {
         assert_eq!(check("/web-1.a_b").ok(), Some("web-1.a_b"));
         for bad in ["", "/", "a", "-a", "a b", "a/b", "ä1", "_x", "x$"] {
             let error = check(bad).expect_err(bad).to_string();
-            assert_eq!(error, format!(
-                "Invalid container name ({bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-            ));
+            assert_eq!(
+                error,
+                format!(
+                    "Invalid container name ({bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                )
+            );
         }
     }
 }

@@ -81,7 +81,11 @@ pub(crate) fn running(shared: &Shared, other: &str, what: &str) -> Result<Arc<Vi
 fn mac(record: &Record) -> Result<Option<Mac>> {
     let endpoint = record.networking.endpoints_config.get(BRIDGE);
     let wanted = endpoint.map_or("", |endpoint| endpoint.mac_address.as_str());
-    let wanted = if wanted.is_empty() { &record.config.mac_address } else { wanted };
+    let wanted = if wanted.is_empty() {
+        &record.config.mac_address
+    } else {
+        wanted
+    };
     if wanted.is_empty() {
         return Ok(None);
     }
@@ -107,14 +111,24 @@ pub(crate) fn publish(record: &Record) -> Result<Vec<Publish>> {
                 }
             };
             let host_ports = host_ports(&binding.host_port)?;
-            list.push(Publish { host_ip, host_ports, container_port, proto });
+            list.push(Publish {
+                host_ip,
+                host_ports,
+                container_port,
+                proto,
+            });
         }
     }
     if record.host.publish_all_ports {
         for port in &record.config.exposed_ports {
             let (container_port, proto) = port_proto(port)?;
             if bound.insert((proto, container_port)) {
-                list.push(Publish { host_ip: None, host_ports: None, container_port, proto });
+                list.push(Publish {
+                    host_ip: None,
+                    host_ports: None,
+                    container_port,
+                    proto,
+                });
             }
         }
     }
@@ -124,7 +138,9 @@ pub(crate) fn publish(record: &Record) -> Result<Vec<Publish>> {
 /// `80/tcp`, or `80` for the same.
 pub(crate) fn port_proto(text: &str) -> Result<(u16, Proto)> {
     let (port, proto) = text.split_once('/').unwrap_or((text, "tcp"));
-    let number = port.parse().map_err(|_| Error::invalid(format!("invalid port specification: {text:?}")))?;
+    let number = port
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid port specification: {text:?}")))?;
     Ok((number, proto.parse().map_err(Error::from_lower)?))
 }
 
@@ -152,24 +168,29 @@ pub(crate) fn validate(record: &Record) -> Result<()> {
     for (name, endpoint) in &record.networking.endpoints_config {
         let is_mode = name == mode || (name == "default" && mode == BRIDGE);
         if !is_mode {
-            return Err(Error::new(berth_errdefs::Kind::NotImplemented, format!(
-                "connecting a container to network {name} at create is not supported yet"
-            )));
+            return Err(Error::new(
+                berth_errdefs::Kind::NotImplemented,
+                format!("connecting a container to network {name} at create is not supported yet"),
+            ));
         }
         let fixed = endpoint.ipam_config.as_ref().is_some_and(|ipam| {
-            !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() || !ipam.link_local_ips.is_empty()
+            !ipam.ipv4_address.is_empty()
+                || !ipam.ipv6_address.is_empty()
+                || !ipam.link_local_ips.is_empty()
         });
         if fixed {
             let message = "user-specified IP address is supported on user-defined networks only";
             return Err(Error::invalid(message));
         }
         if !endpoint.links.is_empty() || !endpoint.driver_opts.is_empty() {
-            return Err(Error::new(berth_errdefs::Kind::NotImplemented,
+            return Err(Error::new(
+                berth_errdefs::Kind::NotImplemented,
                 "endpoint links and driver options are not supported yet",
             ));
         }
         if !endpoint.aliases.is_empty() && Mode::of(mode).is_private() && mode == BRIDGE {
-            let message = "network-scoped alias is supported only for containers in user defined networks";
+            let message =
+                "network-scoped alias is supported only for containers in user defined networks";
             return Err(Error::invalid(message));
         }
     }
@@ -188,7 +209,10 @@ mod tests {
 
     fn record(port: &str, host_ip: &str, host_port: &str) -> Record {
         let mut record = Record::default();
-        let binding = PortBinding { host_ip: host_ip.into(), host_port: host_port.into() };
+        let binding = PortBinding {
+            host_ip: host_ip.into(),
+            host_port: host_port.into(),
+        };
         record.host.port_bindings.insert(port.into(), vec![binding]);
         record
     }
@@ -196,15 +220,30 @@ mod tests {
     #[test]
     fn bindings_become_ports_to_publish() {
         let list = publish(&record("80/udp", "127.0.0.1", "8000-8010")).expect("valid");
-        assert_eq!(list, [Publish {
-            host_ip: Some("127.0.0.1".parse().expect("ip")),
-            host_ports: Some(8000..=8010),
-            container_port: 80,
-            proto: Proto::Udp,
-        }]);
-        assert_eq!(publish(&record("80", "", "")).expect("valid")[0].host_ports, None);
-        for (port, ip, host) in [("x", "", ""), ("80/icmp", "", ""), ("80", "nowhere", ""), ("80", "", "9-8"), ("80", "", "70000")] {
-            assert!(publish(&record(port, ip, host)).is_err(), "{port} {ip} {host}");
+        assert_eq!(
+            list,
+            [Publish {
+                host_ip: Some("127.0.0.1".parse().expect("ip")),
+                host_ports: Some(8000..=8010),
+                container_port: 80,
+                proto: Proto::Udp,
+            }]
+        );
+        assert_eq!(
+            publish(&record("80", "", "")).expect("valid")[0].host_ports,
+            None
+        );
+        for (port, ip, host) in [
+            ("x", "", ""),
+            ("80/icmp", "", ""),
+            ("80", "nowhere", ""),
+            ("80", "", "9-8"),
+            ("80", "", "70000"),
+        ] {
+            assert!(
+                publish(&record(port, ip, host)).is_err(),
+                "{port} {ip} {host}"
+            );
         }
     }
 
@@ -213,7 +252,11 @@ mod tests {
         let mut record = record("80/tcp", "", "8080");
         record.host.publish_all_ports = true;
         record.config.exposed_ports = ["80/tcp", "443/tcp"].map(str::to_owned).into();
-        let ports: Vec<_> = publish(&record).expect("valid").iter().map(|p| p.container_port).collect();
+        let ports: Vec<_> = publish(&record)
+            .expect("valid")
+            .iter()
+            .map(|p| p.container_port)
+            .collect();
         assert_eq!(ports, [80, 443]);
     }
 }

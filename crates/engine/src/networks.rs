@@ -14,7 +14,11 @@ pub(crate) fn list(shared: &Shared, filters: &Filters) -> Result<Vec<wire::Netwo
     let invalid = |error: wire::InvalidFilter| Error::invalid(error.to_string());
     filters.validate(&FILTERS).map_err(invalid)?;
     let dangling = filters.flag("dangling").map_err(invalid)?;
-    if let Some(kind) = filters.get("type").into_iter().find(|kind| !matches!(*kind, "builtin" | "custom")) {
+    if let Some(kind) = filters
+        .get("type")
+        .into_iter()
+        .find(|kind| !matches!(*kind, "builtin" | "custom"))
+    {
         return Err(Error::invalid(format!("invalid filter: 'type'='{kind}'")));
     }
     let chosen = shared.net.networks().into_iter().filter(|network| {
@@ -32,12 +36,18 @@ pub(crate) fn list(shared: &Shared, filters: &Filters) -> Result<Vec<wire::Netwo
 
 pub(crate) fn find(shared: &Shared, name: &str) -> Result<wire::NetworkInspect> {
     let networks = shared.net.networks();
-    let exact = networks.iter().find(|network| network.id == name || network.name == name);
-    let mut prefixed = networks.iter().filter(|network| !name.is_empty() && network.id.starts_with(name));
+    let exact = networks
+        .iter()
+        .find(|network| network.id == name || network.name == name);
+    let mut prefixed = networks
+        .iter()
+        .filter(|network| !name.is_empty() && network.id.starts_with(name));
     let found = match (exact, prefixed.next(), prefixed.next()) {
         (Some(network), ..) | (None, Some(network), None) => network.clone(),
         (None, Some(_), Some(_)) => {
-            return Err(Error::invalid(format!("network {name} is ambiguous (2 matches found on name)")));
+            return Err(Error::invalid(format!(
+                "network {name} is ambiguous (2 matches found on name)"
+            )));
         }
         (None, None, _) => return Err(Error::not_found(format!("network {name} not found"))),
     };
@@ -47,8 +57,14 @@ pub(crate) fn find(shared: &Shared, name: &str) -> Result<wire::NetworkInspect> 
 fn show(shared: &Shared, network: Network, containers: bool) -> wire::NetworkInspect {
     let config = network.subnet.map(|subnet| wire::IpamConfig {
         subnet: subnet.trunc().to_string(),
-        ip_range: network.ip_range.map(|range| range.to_string()).unwrap_or_default(),
-        gateway: network.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        ip_range: network
+            .ip_range
+            .map(|range| range.to_string())
+            .unwrap_or_default(),
+        gateway: network
+            .gateway
+            .map(|gateway| gateway.to_string())
+            .unwrap_or_default(),
         ..Default::default()
     });
     let attached = containers.then(|| attached(shared, &network));
@@ -59,7 +75,11 @@ fn show(shared: &Shared, network: Network, containers: bool) -> wire::NetworkIns
         scope: "local".to_owned(),
         driver: network.driver.to_owned(),
         enable_ipv4: true,
-        ipam: wire::Ipam { driver: "default".to_owned(), config: config.into_iter().collect(), ..Default::default() },
+        ipam: wire::Ipam {
+            driver: "default".to_owned(),
+            config: config.into_iter().collect(),
+            ..Default::default()
+        },
         containers: attached,
         options: network.options,
         ..Default::default()
@@ -70,7 +90,10 @@ fn attached(shared: &Shared, network: &Network) -> BTreeMap<String, wire::Endpoi
     let mut attached = BTreeMap::new();
     for handle in shared.table.load().all() {
         let view = handle.view();
-        let Some(endpoint) = view.endpoint().filter(|endpoint| endpoint.network_id == network.id) else {
+        let Some(endpoint) = view
+            .endpoint()
+            .filter(|endpoint| endpoint.network_id == network.id)
+        else {
             continue;
         };
         let resource = wire::EndpointResource {

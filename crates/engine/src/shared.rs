@@ -43,7 +43,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// The files of the container `id`.
     pub(crate) fn files(&self, id: &str) -> Result<Files> {
-        Ok(Files::new(self.records.folder(id).map_err(Error::from_lower)?))
+        Ok(Files::new(
+            self.records.folder(id).map_err(Error::from_lower)?,
+        ))
     }
 
     /// The directory of the FIFOs of the container `id`.
@@ -67,6 +69,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(Error::internal(format!("a part of the daemon failed: {error}"))),
+        Err(error) => Err(Error::internal(format!(
+            "a part of the daemon failed: {error}"
+        ))),
     }
 }

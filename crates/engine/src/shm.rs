@@ -28,11 +28,15 @@ pub(crate) fn mount(shared: &Shared, record: &Record) -> Result<()> {
         Error::internal(format!("{what} shared memory {}: {error}", path.display()))
     };
     unmount(&path)?;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path);
     made.map_err(|error| failed("making", error))?;
     let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
     let options = format!("mode=1777,size={}", record.host.shm_size);
-    let options = std::ffi::CString::new(options).map_err(|error| failed("mounting", error.into()))?;
+    let options =
+        std::ffi::CString::new(options).map_err(|error| failed("mounting", error.into()))?;
     rustix::mount::mount("shm", &path, "tmpfs", flags, options.as_c_str())
         .map_err(|error| failed("mounting", error.into()))
 }
@@ -42,7 +46,8 @@ pub(crate) fn mount(shared: &Shared, record: &Record) -> Result<()> {
 /// # Errors
 /// The system's; none when there is nothing.
 pub(crate) fn unmount(path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::internal(format!("unmounting {}: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Error::internal(format!("unmounting {}: {error}", path.display()));
     match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // Not there, or not mounted.
         Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}

@@ -35,7 +35,9 @@ pub(crate) fn parse(text: &str) -> Result<u32> {
         _ => text.get(1..).and_then(|digits| digits.parse::<u32>().ok()),
     };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
-        rest.strip_prefix('+').map_or(rest.is_empty().then_some(0), |_| offset(rest)).map(|n| REAL_TIME.0 + n)
+        rest.strip_prefix('+')
+            .map_or(rest.is_empty().then_some(0), |_| offset(rest))
+            .map(|n| REAL_TIME.0 + n)
     } else if let Some(rest) = name.strip_prefix("RTMAX") {
         rest.strip_prefix('-')
             .map_or(rest.is_empty().then_some(0), |_| offset(rest))
@@ -43,7 +45,9 @@ pub(crate) fn parse(text: &str) -> Result<u32> {
     } else {
         None
     };
-    number.filter(|n| (REAL_TIME.0..=REAL_TIME.1).contains(n)).ok_or_else(invalid)
+    number
+        .filter(|n| (REAL_TIME.0..=REAL_TIME.1).contains(n))
+        .ok_or_else(invalid)
 }
 
 #[cfg(test)]
@@ -53,13 +57,25 @@ mod tests {
     #[test]
     fn signals_by_name_and_number() {
         let known = [
-            ("SIGTERM", 15), ("term", 15), ("15", 15), ("KILL", 9), ("sigusr1", 10), ("USR2", 12),
-            ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX", 64), ("RTMAX-14", 50), ("POLL", 29), ("34", 34),
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("15", 15),
+            ("KILL", 9),
+            ("sigusr1", 10),
+            ("USR2", 12),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX", 64),
+            ("RTMAX-14", 50),
+            ("POLL", 29),
+            ("34", 34),
         ];
         for (text, number) in known {
             assert_eq!(parse(text).ok(), Some(number), "{text}");
         }
-        for text in ["", "0", "-1", "65", "32", "NOPE", "SIG", "RTMIN+31", "RTMAX-31", "RTMIN3"] {
+        for text in [
+            "", "0", "-1", "65", "32", "NOPE", "SIG", "RTMIN+31", "RTMAX-31", "RTMIN3",
+        ] {
             let error = parse(text).expect_err(text).to_string();
             assert_eq!(error, format!("invalid signal: {text}"));
         }

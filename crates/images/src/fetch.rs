@@ -76,10 +76,7 @@ impl Fetch<'_> {
         let id = layer.digest.short();
         let _flight = self.images.inner.flights.join(layer.digest.as_str()).await;
         let downloads = self.images.inner.downloads.load_full();
-        let _permit = downloads
-            .acquire()
-            .await
-            .map_err(|_| Error::Cancelled)?;
+        let _permit = downloads.acquire().await.map_err(|_| Error::Cancelled)?;
         let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;

@@ -301,8 +301,13 @@ fn the_state_through_a_life() {
     // The graph driver's place since API 1.52.
     let storage = created["Storage"]["RootFS"]["Snapshot"]["Name"].is_string();
     assert!(storage || shared().is_old_dockerd(), "{created}");
-    let older = shared().api("GET", &format!("/v1.51/containers/{name}/json"), None).json();
-    assert!(older["GraphDriver"]["Name"].is_string() || shared().is_old_dockerd(), "{older}");
+    let older = shared()
+        .api("GET", &format!("/v1.51/containers/{name}/json"), None)
+        .json();
+    assert!(
+        older["GraphDriver"]["Name"].is_string() || shared().is_old_dockerd(),
+        "{older}"
+    );
     shared().docker(["start", "-a", &name]).exits(2);
     let exited = shared().inspect(&name);
     assert_eq!(exited["State"]["Status"], "exited");

@@ -144,11 +144,23 @@ impl Daemon {
     pub fn docker_at(&self, flags: &[&str], words: &[&str]) -> Output {
         let net = format!("--net=/proc/{}/ns/net", self.child.id());
         let mut command = Command::new("nsenter");
-        command.args([&net, "timeout", "30", "docker"]).args(flags).args(words);
-        for name in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+        command
+            .args([&net, "timeout", "30", "docker"])
+            .args(flags)
+            .args(words);
+        for name in [
+            "DOCKER_HOST",
+            "DOCKER_CONTEXT",
+            "DOCKER_TLS_VERIFY",
+            "DOCKER_CERT_PATH",
+        ] {
             command.env_remove(name);
         }
-        command.env("HOME", self.dir.path()).stdin(Stdio::null()).output().unwrap()
+        command
+            .env("HOME", self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// What the docker CLI prints.
@@ -156,15 +168,30 @@ impl Daemon {
     pub fn docker(&self, words: &[&str]) -> String {
         let host = format!("unix://{}", self.path("sock").display());
         let output = self.docker_at(&["-H", &host], words);
-        assert!(output.status.success(), "{words:?}: {output:?}\n{}", self.log());
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        assert!(
+            output.status.success(),
+            "{words:?}: {output:?}\n{}",
+            self.log()
+        );
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 
     /// `berthd config …`: its exit status and what it printed.
     pub fn config(&self, words: &[&str]) -> (Option<i32>, String, String) {
         let mut command = Command::new(BERTHD);
-        command.arg("config").args(words).arg("--exec-root").arg(self.path("exec"));
-        let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+        command
+            .arg("config")
+            .args(words)
+            .arg("--exec-root")
+            .arg(self.path("exec"));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code(), text(stdout), text(stderr))
     }

@@ -116,7 +116,11 @@ fn row(opt: &Opt) -> String {
         "" => opt.help.to_owned(),
         why => format!("{}: {why}", opt.help),
     };
-    format!("| `{}` | {flag} | {support} | {} |\n", opt.key, words.replace('|', "\\|"))
+    format!(
+        "| `{}` | {flag} | {support} | {} |\n",
+        opt.key,
+        words.replace('|', "\\|")
+    )
 }
 
 /// The page ends in a table of all options. `BLESS=1 cargo test -p berth-config` writes it anew.
@@ -130,6 +134,9 @@ fn the_page_of_options_is_this_table() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, format!("{prose}{HEAD}{table}")).unwrap();
     } else {
-        assert!(written == table, "docs/options.md is stale: BLESS=1 cargo test -p berth-config");
+        assert!(
+            written == table,
+            "docs/options.md is stale: BLESS=1 cargo test -p berth-config"
+        );
     }
 }

@@ -63,11 +63,21 @@ fn a_reload_applies_what_can_change_and_names_the_rest() {
     let before = fixture.store.capture();
     let text = r#"{"labels":["a=2"],"mtu":1300,"debug":true,"default-shm-size":67108864}"#;
     let outcome = fixture.reload(text).unwrap();
-    assert_eq!(outcome.keys(Outcome::Applied), ["debug", "labels", "live-restore"]);
+    assert_eq!(
+        outcome.keys(Outcome::Applied),
+        ["debug", "labels", "live-restore"]
+    );
     assert_eq!(outcome.keys(Outcome::NeedsRestart), ["mtu"]);
     // The flag that is there, and a size that is written otherwise.
-    assert_eq!(outcome.keys(Outcome::Unchanged), ["data-root", "default-shm-size"]);
-    assert_eq!(outcome.changes.len(), 7, "raw-logs has no effect: {outcome:?}");
+    assert_eq!(
+        outcome.keys(Outcome::Unchanged),
+        ["data-root", "default-shm-size"]
+    );
+    assert_eq!(
+        outcome.changes.len(),
+        7,
+        "raw-logs has no effect: {outcome:?}"
+    );
     let after = fixture.store.capture();
     assert_eq!(after.labels, ["a=2"]);
     assert!(after.user.debug && !after.user.live_restore);
@@ -75,7 +85,10 @@ fn a_reload_applies_what_can_change_and_names_the_rest() {
     // Who captured before goes on with what it captured.
     assert_eq!(before.labels, ["a=1"]);
     // What takes a restart is told again until it is there.
-    assert_eq!(fixture.store.reload().unwrap().keys(Outcome::NeedsRestart), ["mtu"]);
+    assert_eq!(
+        fixture.store.reload().unwrap().keys(Outcome::NeedsRestart),
+        ["mtu"]
+    );
 }
 
 #[test]
@@ -86,7 +99,10 @@ fn a_reload_is_told_line_by_line() {
     assert_eq!(lines.len(), 5);
     assert_eq!(lines[0], format!("{:<26} unchanged", "data-root"));
     assert_eq!(
-        lines[1..].iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>(),
+        lines[1..]
+            .iter()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>(),
         [
             "debug unchanged",
             "raw-logs no effect timestamps are always full and nothing is ever coloured",
@@ -106,8 +122,16 @@ fn a_file_that_an_option_names_counts_with_its_content() {
     fs::write(&profile, "{\"x\":1}").unwrap();
     let outcome = fixture.reload(&text).unwrap();
     assert_eq!(outcome.keys(Outcome::Applied), ["seccomp-profile"]);
-    assert!(outcome.changes.iter().any(|change| change.to_string().ends_with("(new content)")));
-    assert_eq!(fixture.store.capture().seccomp.as_deref(), Some("{\"x\":1}"));
+    assert!(
+        outcome
+            .changes
+            .iter()
+            .any(|change| change.to_string().ends_with("(new content)"))
+    );
+    assert_eq!(
+        fixture.store.capture().seccomp.as_deref(),
+        Some("{\"x\":1}")
+    );
 }
 
 #[test]
@@ -133,7 +157,9 @@ fn a_key_that_goes_resets_to_flag_or_default() {
     assert!(live.user.debug, "a flag survives");
     assert_eq!(live.runtimes.get("flag").unwrap().path, "/f");
     // Flags' runtimes stay when the file gains some.
-    fixture.reload(r#"{"runtimes":{"file":{"path":"/g"}}}"#).unwrap();
+    fixture
+        .reload(r#"{"runtimes":{"file":{"path":"/g"}}}"#)
+        .unwrap();
     let live = fixture.store.capture();
     assert_eq!(live.runtimes.get("flag").unwrap().path, "/f");
     assert_eq!(live.runtimes.get("file").unwrap().path, "/g");
@@ -156,7 +182,10 @@ fn fails(fixture: &Fixture, why: &str, make: impl FnOnce(&Path)) {
     let _ = fs::remove_file(fixture.file());
     make(&fixture.file());
     let message = fixture.store.reload().unwrap_err().to_string();
-    assert!(message.contains(why) && !message.contains('\n'), "{why}: {message}");
+    assert!(
+        message.contains(why) && !message.contains('\n'),
+        "{why}: {message}"
+    );
     assert!(Arc::ptr_eq(&before, &fixture.store.current.load()), "{why}");
     assert_eq!(fixture.scripts(), [] as [PathBuf; 0], "{why}");
     let _ = fs::remove_dir_all(fixture.file());
@@ -166,14 +195,21 @@ fn fails(fixture: &Fixture, why: &str, make: impl FnOnce(&Path)) {
 fn a_file_that_is_none_changes_nothing() {
     let fixture = Fixture::open(r#"{"labels":["a=1"]}"#);
     fails(&fixture, "no such file or directory", |_| {});
-    fails(&fixture, "is a directory", |path| fs::create_dir(path).unwrap());
+    fails(&fixture, "is a directory", |path| {
+        fs::create_dir(path).unwrap()
+    });
     // Root may read whatever has a mode; this nobody can.
-    fails(&fixture, "open ", |path| std::os::unix::fs::symlink(path, path).unwrap());
+    fails(&fixture, "open ", |path| {
+        std::os::unix::fs::symlink(path, path).unwrap()
+    });
     fails(&fixture, "larger than 4 MiB", |path| {
         fs::File::create(path).unwrap().set_len(100 << 20).unwrap();
     });
     fails(&fixture, "not a regular file", |path| {
-        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path)
+            .status()
+            .unwrap();
         assert!(made.success());
     });
 }
@@ -186,19 +222,39 @@ fn a_bad_text_changes_nothing() {
     for (rest, why) in [
         ("", "EOF while parsing an object at line 1 column"),
         (",\n \"mtu\" 3}", "expected `:` at line 2 column 8"),
-        (r#","nope":1}"#, "don't match any configuration option: nope"),
-        (r#","debug":false}"#, "debug: (from flag: true, from file: false)"),
+        (
+            r#","nope":1}"#,
+            "don't match any configuration option: nope",
+        ),
+        (
+            r#","debug":false}"#,
+            "debug: (from flag: true, from file: false)",
+        ),
         (r#","mtu":-1}"#, "invalid default MTU: -1"),
-        (r#","default-runtime":"gone"}"#, "specified default runtime 'gone' does not exist"),
-        (r#","shutdown-timeout":"soon"}"#, "invalid value for shutdown-timeout"),
-        (r#","userns-remap":"default"}"#, "\"userns-remap\" is not supported"),
-        (r#","seccomp-profile":"/no/such"}"#, "opening seccomp profile (/no/such) failed"),
+        (
+            r#","default-runtime":"gone"}"#,
+            "specified default runtime 'gone' does not exist",
+        ),
+        (
+            r#","shutdown-timeout":"soon"}"#,
+            "invalid value for shutdown-timeout",
+        ),
+        (
+            r#","userns-remap":"default"}"#,
+            "\"userns-remap\" is not supported",
+        ),
+        (
+            r#","seccomp-profile":"/no/such"}"#,
+            "opening seccomp profile (/no/such) failed",
+        ),
         (
             r#","tls":true,"tlscacert":"/no/ca","tlscert":"/no/cert","tlskey":"/no/key"}"#,
             "invalid TLS configuration: could not read CA certificate \"/no/ca\": open /no/ca: no such file",
         ),
     ] {
-        fails(&fixture, why, |path| fs::write(path, format!("{{{start}{rest}")).unwrap());
+        fails(&fixture, why, |path| {
+            fs::write(path, format!("{{{start}{rest}")).unwrap()
+        });
     }
     // And that it was the fault: without one the script is there.
     fixture.reload(&format!("{{{start}}}")).unwrap();

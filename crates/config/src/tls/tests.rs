@@ -7,7 +7,14 @@ use crate::{Facts, Live};
 fn make(dir: &Path, name: &str) {
     let path = |end: &str| dir.join(format!("{name}{end}.pem"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
         .arg(path("-key"))
         .arg("-out")
@@ -34,10 +41,17 @@ fn certificates_are_read_and_clients_verified_unless_said() {
     make(dir.path(), "a");
     let user = config(dir.path(), "a.pem", "a-key.pem");
     let live = Live::derive(user.clone(), Facts::default()).unwrap();
-    assert!(live.tls.as_ref().unwrap().verify, "as dockerd: tls alone verifies");
+    assert!(
+        live.tls.as_ref().unwrap().verify,
+        "as dockerd: tls alone verifies"
+    );
     assert_eq!(live.hosts[0].to_string(), "tcp://127.0.0.1:2376");
     let load = |tls, tlsverify| {
-        let user = Config { tls, tlsverify, ..user.clone() };
+        let user = Config {
+            tls,
+            tlsverify,
+            ..user.clone()
+        };
         Tls::load(&user).unwrap()
     };
     // To say anything of `tlsverify` turns TLS on.
@@ -72,8 +86,14 @@ fn bad_certificates_are_told_without_the_key() {
     std::fs::write(dir.path().join("none.pem"), "secret").unwrap();
     let message = |user: &Config| {
         let message = Tls::load(user).unwrap_err().to_string();
-        assert!(message.starts_with("invalid TLS configuration: "), "{message}");
-        assert!(!message.contains("secret") && !message.contains('\n'), "{message}");
+        assert!(
+            message.starts_with("invalid TLS configuration: "),
+            "{message}"
+        );
+        assert!(
+            !message.contains("secret") && !message.contains('\n'),
+            "{message}"
+        );
         message
     };
     for (cert, key, why) in [

@@ -10,8 +10,8 @@ use berth_net::Endpoint;
 use super::record::Record;
 use super::state::SIGKILL;
 use crate::shared::{Shared, blocking};
-use crate::{fault, shm};
 use crate::stdio::Session;
+use crate::{fault, shm};
 
 /// How long containerd may be away before what it was to do is given up.
 const AWAY: Duration = Duration::from_secs(30);
