@@ -107,6 +107,7 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
             path.display()
         ))
     };
+    let (listener, file) = closed(path).map_err(failed)?;
     let gid = match group::lookup(group) {
         Some(gid) => gid,
         None if group.is_empty() => rustix::process::getegid().as_raw(),
@@ -119,7 +120,6 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
         }
         None => return Err(failed(format!("group {group} not found"))),
     };
-    let (listener, file) = closed(path).map_err(failed)?;
     std::os::unix::fs::chown(path, Some(0), Some(gid))
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)))
         .map_err(|error| failed(plain(&error)))?;

@@ -146,7 +146,8 @@ async fn one_that_hangs_holds_up_nothing_and_is_ended() {
         std::fs::read_to_string(format!("/proc/{pid}/comm"))
             .is_ok_and(|name| name.trim() == "sleep")
     };
-    assert!(alive());
+    // Its process is there before it has become what it is to be.
+    eventually("its child hangs", &alive).await;
     assert_eq!(of(&features, &live, "hangs"), None);
     eventually("its child is ended, too", || !alive()).await;
     idle(&features).await;
