@@ -17,6 +17,8 @@ static_busybox() {
   path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
 }
 
+docker_init() { have docker-init || have tini-static; }
+
 # Debian 13 has the CLI by itself; before that it comes with the daemon.
 docker_cli_package() {
   if [ -n "$(apt-cache --quiet=0 policy docker-cli 2>/dev/null | sed -n 's/^  Candidate: \([^(]*\).*/\1/p')" ]; then
@@ -38,6 +40,7 @@ for_run() {
   want runc have runc
   want nftables have nft
   want iproute2 have ip
+  want tini docker_init # for `docker run --init`
   want busybox-static static_busybox
   have docker || docker_cli_wanted=yes
 }

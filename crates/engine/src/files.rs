@@ -13,8 +13,10 @@ use crate::container::record::{Files, Record};
 use crate::shared::Shared;
 use crate::{Error, Result};
 
-/// The init that `--init` puts in front, when the configuration names none.
-const INIT: &str = "docker-init";
+/// The inits that `--init` puts in front when the configuration names none: the first that there
+/// is. Docker's packages bring the one, which is a tini of another name; without them Debian has it
+/// under its own.
+const INITS: [&str; 2] = ["docker-init", "tini-static"];
 
 /// Writes `/etc/hostname`. Blocks.
 pub(crate) fn write_hostname(files: &Files, record: &Record) -> Result<()> {
@@ -108,12 +110,10 @@ pub(crate) fn write_hosts(
 /// The init binary of the configuration, or the one in `$PATH`.
 pub(crate) fn init_binary(live: &Live) -> Option<PathBuf> {
     let wanted = match live.user.init_path.as_str() {
-        "" => INIT,
-        path => path,
+        "" => INITS.as_slice(),
+        path if path.contains('/') => return Some(path.into()),
+        name => &[name],
     };
-    if wanted.contains('/') {
-        return Some(wanted.into());
-    }
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path)
         .chain(["/usr/libexec/docker", "/usr/lib/docker"].map(PathBuf::from));
@@ -121,7 +121,11 @@ pub(crate) fn init_binary(live: &Live) -> Option<PathBuf> {
         file.metadata()
             .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };
-    places.map(|place| place.join(wanted)).find(executable)
+    let places: Vec<_> = places.collect();
+    wanted
+        .iter()
+        .flat_map(|name| places.iter().map(move |place| place.join(name)))
+        .find(executable)
 }
 
 /// Writes in place: the file may be mounted in a container, which would not see a new one.
