@@ -76,7 +76,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http-body-util", &["berth-api"]),
     ("axum*", &[]),
     ("reqwest", &["berth-registry"]),
-    ("rustls*", &["berth-registry"]),
+    // config: the certificates of the API's sockets are part of what a reload checks and replaces.
+    ("rustls*", &["berth-registry", "berth-config"]),
     ("clap", &["berthd"]),
 ];
 
