@@ -4,6 +4,7 @@
 # because of a figure.
 #   ROUNDS=15 FLEET=100   as api_bench.py has them      BENCH     its folder (default ../shared/bench)
 #   CONTAINERS=20         for the memory of a container  BERTHD    a berthd that is built already
+#   PARALLEL=50           starts at once                 STOPPED=1000  containers there when a daemon starts
 set -eu
 . "$(dirname "$0")/env.sh"
 need_root
@@ -38,6 +39,9 @@ echo "$(uname -srm), $(nproc) cores; $("$berthd" --version | head -n 1) beside $
 echo
 python3 "$bench/api_bench.py" "berthd=${sandbox_run[berthd]}/docker.sock" "dockerd=${sandbox_run[dockerd]}/docker.sock" \
   --rounds "${ROUNDS:-15}" --fleet "${FLEET:-100}" --json "$results/times.json"
+lifecycle() { PYTHONPATH=$bench PYTHONDONTWRITEBYTECODE=1 python3 "$top/scripts/bench_lifecycle.py" "$@"; }
+lifecycle ops "berthd=${sandbox_run[berthd]}/docker.sock" "dockerd=${sandbox_run[dockerd]}/docker.sock" \
+  --rounds "${ROUNDS:-15}" --parallel "${PARALLEL:-50}" --json "$results/times.json"
 
 echo
 for name in berthd dockerd; do
@@ -46,6 +50,21 @@ for name in berthd dockerd; do
   env -u DOCKER_CONTEXT bash "$bench/memory.sh" "${sandbox_run[$name]}/docker.sock" "${sandbox_daemon[$name]}" "${CONTAINERS:-20}" 2>&1 ||
     echo "memory.sh failed on $name"
 done
+
+# From the start of the process to a list of all of them.
+stopped=${STOPPED:-1000}
+declare -A start_up=()
+for name in berthd dockerd; do
+  socket=${sandbox_run[$name]}/docker.sock
+  lifecycle fill "$socket" "$stopped"
+  sandbox_stop "$name"
+  began=${EPOCHREALTIME/./}
+  sandbox_spawn "$name" "${!name}"
+  lifecycle await "$socket" "$stopped"
+  start_up[$name]=$(((${EPOCHREALTIME/./} - began) / 1000))
+done
+echo
+lifecycle times "$results/times.json" "start-up/$stopped" "berthd=${start_up[berthd]}" "dockerd=${start_up[dockerd]}"
 
 echo
 python3 - "$results/times.json" "${idle_pss[berthd]}" <<'PYTHON'
@@ -59,6 +78,7 @@ PROMISED = {  # berthd's median over dockerd's, at most
     "exec/bridge": 0.7,
 }
 PROMISED_PSS_KIB = 15 * 1024
+PROMISED_START_UP_MS = 1000
 
 times = json.load(open(sys.argv[1]))
 met = []
@@ -73,6 +93,9 @@ for name, promised in PROMISED.items():
         print(f"{name:24} not measured")
     else:
         row(name, times[op]["ratio"], promised)
+for name, op in times.items():
+    if name.startswith("start-up/"):
+        row(f"{name}, s", op["median_ms"]["berthd"] / 1000, PROMISED_START_UP_MS / 1000)
 row("berthd idle, MiB PSS", int(sys.argv[2]) / 1024, PROMISED_PSS_KIB / 1024)
 print(f"{sum(met)} of {len(met)} promised figures met")
 PYTHON

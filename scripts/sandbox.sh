@@ -35,18 +35,31 @@ sandbox_exec() {
   nsenter --target "${sandbox_init[$name]}" --net --mount --pid -- "$@" {hold}>&-
 }
 
-# sandbox_daemon NAME BINARY [FLAGS...]: starts a daemon, waits until it answers, and sets
-# sandbox_daemon[NAME] to its PID here. Its socket is sandbox_run[NAME]/docker.sock.
-sandbox_daemon() {
-  local name=$1 binary=$2 state=${sandbox_state[$1]} run=${sandbox_run[$1]} outer hold=${sandbox_hold[$1]}
+# sandbox_spawn NAME BINARY [FLAGS...]: starts a daemon and does not wait for it. Sets spawned to
+# the PID of what holds it.
+sandbox_spawn() {
+  local name=$1 binary=$2 state=${sandbox_state[$1]} run=${sandbox_run[$1]} hold=${sandbox_hold[$1]}
   shift 2
   echo '{}' >"$state/daemon.json"
   nsenter --target "${sandbox_init[$name]}" --net --mount --pid -- "$binary" --config-file "$state/daemon.json" \
     --data-root "$state/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" --host "unix://$run/docker.sock" "$@" \
     </dev/null >"$state/daemon.log" 2>&1 {hold}>&- &
-  outer=$!
-  await_daemon "$run/docker.sock" $outer "$state/daemon.log" 40
-  sandbox_daemon[$name]=$(first_child $outer)
+  spawned=$!
+}
+
+# sandbox_daemon NAME BINARY [FLAGS...]: starts a daemon, waits until it answers, and sets
+# sandbox_daemon[NAME] to its PID here. Its socket is sandbox_run[NAME]/docker.sock.
+sandbox_daemon() {
+  local spawned
+  sandbox_spawn "$@"
+  await_daemon "${sandbox_run[$1]}/docker.sock" $spawned "${sandbox_state[$1]}/daemon.log" 40
+  sandbox_daemon[$1]=$(first_child $spawned)
+}
+
+# sandbox_stop NAME: ends its daemon as a service manager would, and waits for its end.
+sandbox_stop() {
+  kill "${sandbox_daemon[$1]}"
+  timeout 60 tail --pid="${sandbox_daemon[$1]}" -f /dev/null || die "the daemon of $1 did not stop within 60 s"
 }
 
 # sandbox_close NAME: ends it and removes its folders, and the cgroups that its containers leave
