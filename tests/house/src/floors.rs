@@ -5,7 +5,7 @@
 //! bin      berthd
 //! api      HTTP
 //! domain   engine → images
-//! edges    ctrd registry net logs config store    know nothing of one another
+//! edges    ctrd registry net rootfs logs config store    know nothing of one another
 //! ground   spec → wire, errdefs …                 wire reference errdefs
 //! ```
 
@@ -36,6 +36,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("berth-ctrd", Floor::Edge),
     ("berth-registry", Floor::Edge),
     ("berth-net", Floor::Edge),
+    ("berth-rootfs", Floor::Edge),
     ("berth-logs", Floor::Edge),
     ("berth-config", Floor::Edge),
     ("berth-store", Floor::Edge),
