@@ -157,6 +157,12 @@ pub(crate) fn attach(
             record.id
         )));
     }
+    if view.run.status == Status::Restarting {
+        return Err(Error::conflict(format!(
+            "container {} is restarting, wait until the container is running",
+            record.id
+        )));
+    }
     let tty = record.config.tty;
     // The streams first, so that nothing falls between the log's end and them; a line may come
     // twice rather than never.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth_config::Live;
+use berth_config::{ConfigStore, Live};
 use berth_errdefs::Kind;
 use berth_images::{Image, Platform};
 use berth_spec::modes::Mode;
@@ -48,6 +48,7 @@ pub(crate) fn random_id() -> String {
 /// Makes a container. To be run to its end, whoever asked for it.
 pub(crate) async fn create(
     shared: Arc<Shared>,
+    config: Arc<ConfigStore>,
     live: Arc<Live>,
     options: CreateOptions,
     request: wire::CreateRequest,
@@ -66,7 +67,7 @@ pub(crate) async fn create(
         blocking(move || draft(&shared, &live, &image, id, request)).await?
     };
     record.name = reserve(&shared, asked, &id)?;
-    let made = make(&shared, live, &image, record).await;
+    let made = make(&shared, config, &image, record).await;
     if made.is_err() {
         shared.table.remove(&id);
     }
@@ -163,10 +164,6 @@ fn draft(
 /// Refuses what there is not yet.
 fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()> {
     let refused = [
-        (
-            !matches!(host.restart_policy.name.as_str(), "" | "no"),
-            "restart policies are",
-        ),
         (!config.volumes.is_empty(), "anonymous volumes are"),
         (!host.links.is_empty(), "links are"),
         (!host.volume_driver.is_empty(), "volume drivers are"),
@@ -369,7 +366,7 @@ fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
 /// Prepares the snapshot, persists, publishes, tells.
 async fn make(
     shared: &Arc<Shared>,
-    live: Arc<Live>,
+    config: Arc<ConfigStore>,
     image: &Image,
     mut record: Record,
 ) -> Result<()> {
@@ -395,7 +392,7 @@ async fn make(
         phase: Phase::Created,
         running: None,
         strays: false,
-        live,
+        config,
     };
     Actor::begin(shared.clone(), handle, mailbox, beginning);
     Ok(())
@@ -505,10 +502,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_refused() {
-        let mut host = wire::HostConfig::default();
-        host.restart_policy.name = "always".into();
+        let host = wire::HostConfig {
+            links: vec!["db".into()],
+            ..Default::default()
+        };
         let error = refuse(&wire::ContainerConfig::default(), &host).expect_err("refused");
-        assert_eq!(error.to_string(), "restart policies are not supported yet");
+        assert_eq!(error.to_string(), "links are not supported yet");
         let check = wire::Healthcheck {
             test: vec!["CMD".into(), "true".into()],
             ..Default::default()

@@ -94,7 +94,7 @@ impl Engine {
             closing: false.into(),
         });
         shared.images.refresh().await.map_err(Error::from_lower)?;
-        recover::recover(&shared, &live).await?;
+        recover::recover(&shared, &config, &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());
         let features = Arc::new(Features::default());
@@ -178,7 +178,8 @@ impl Engine {
     ) -> Result<wire::CreateResponse> {
         let live = self.config.capture();
         // A task of its own: a client that hangs up does not leave half a container.
-        let task = tokio::spawn(create::create(self.shared.clone(), live, options, request));
+        let (shared, config) = (self.shared.clone(), self.config.clone());
+        let task = tokio::spawn(create::create(shared, config, live, options, request));
         task.await.unwrap_or_else(|error| {
             Err(Error::internal(format!(
                 "a part of the daemon failed: {error}"
@@ -462,7 +463,7 @@ fn usage(shared: &Shared, image: &berth_reference::Digest) -> Usage {
         if view.record.image != image {
             continue;
         }
-        let place = if view.run.status.is_running() {
+        let place = if view.run.status.is_up() {
             &mut usage.running
         } else {
             &mut usage.stopped
@@ -496,7 +497,11 @@ fn how(live: &Live, handle: &Handle, options: &StopOptions) -> Result<StopHow> {
         Some(seconds) => u64::try_from(seconds).ok(),
         None => Some(STOP_TIMEOUT),
     };
-    Ok(StopHow { signal, timeout })
+    Ok(StopHow {
+        signal,
+        timeout,
+        by_user: true,
+    })
 }
 
 /// Stops a container because the daemon ends.
@@ -504,6 +509,7 @@ async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>
     let Ok(mut how) = how(live, &handle, &StopOptions::default()) else {
         return;
     };
+    how.by_user = false;
     if let Some(limit) = limit {
         how.timeout = Some(
             how.timeout

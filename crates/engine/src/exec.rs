@@ -137,6 +137,9 @@ fn check(view: &View) -> Result<Task> {
             "Container {} is paused, unpause the container before exec",
             view.record.name
         ))),
+        (Status::Restarting, _) => Err(Error::conflict(format!(
+            "Container {id} is restarting, wait until the container is running"
+        ))),
         (Status::Running, Some(task)) => Ok(task.clone()),
         _ => Err(Error::conflict(format!("container {id} is not running"))),
     }

@@ -103,6 +103,7 @@ pub(crate) fn inspect(
             String::new()
         },
         name: format!("/{}", record.name),
+        restart_count: i64::try_from(view.run.restarts).unwrap_or(i64::MAX),
         driver: record.snapshotter.clone(),
         platform: record.platform.clone(),
         app_armor_profile: String::new(),
@@ -129,9 +130,9 @@ fn state(view: &View) -> wire::State {
     };
     wire::State {
         status: run.status.as_str().to_owned(),
-        running: run.status.is_running(),
+        running: run.status.is_up(),
         paused: run.status == Status::Paused,
-        restarting: false,
+        restarting: run.status == Status::Restarting,
         oom_killed: run.oom_killed,
         dead: run.status == Status::Dead,
         pid: run.pid.into(),

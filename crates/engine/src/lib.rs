@@ -5,6 +5,7 @@
 //! and go on even when the caller has gone away.
 
 mod attach;
+mod autostart;
 mod container;
 mod create;
 mod engine;

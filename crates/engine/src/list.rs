@@ -56,9 +56,7 @@ pub(crate) fn list(shared: &Shared, options: &ListOptions) -> Result<Vec<wire::C
     let now = Timestamp::now();
     let chosen = views
         .iter()
-        .filter(|view| {
-            !view.gone && (all || view.run.status.is_running()) && choice.takes(shared, view)
-        })
+        .filter(|view| !view.gone && (all || view.run.status.is_up()) && choice.takes(shared, view))
         .take(limit.unwrap_or(usize::MAX));
     let mut images = ImageNames::default();
     if !options.size {
@@ -152,7 +150,7 @@ impl<'a> Choice<'a> {
             || filters.pattern("name", &format!("/{}", record.name));
         let exited_fits = self.exited.is_empty()
             || (self.exited.contains(&run.exit_code)
-                && !run.status.is_running()
+                && !run.status.is_up()
                 && run.status != Status::Created);
         let image_fits = self.ancestors.as_ref().is_none_or(|wanted| {
             wanted.contains(&record.image) || wanted.contains(&record.config.image)
@@ -363,6 +361,10 @@ fn status(view: &View, now: Timestamp) -> String {
     match run.status {
         Status::Running => format!("Up {}", since(run.started_at)),
         Status::Paused => format!("Up {} (Paused)", since(run.started_at)),
+        Status::Restarting => {
+            let ended = since(run.finished_at);
+            format!("Restarting ({}) {ended} ago", run.exit_code)
+        }
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
         Status::Created => "Created".to_owned(),

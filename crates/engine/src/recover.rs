@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::Live;
+use berth_config::{ConfigStore, Live};
 use berth_ctrd::{FifoSet, Status as TaskStatus, Streams, TaskInfo};
 use berth_errdefs::{Classify, Kind};
 use berth_logs::Logger;
@@ -26,7 +26,7 @@ use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, shm, wrappers};
+use crate::{Error, Result, autostart, shm, wrappers};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -48,26 +48,33 @@ struct Back {
 }
 
 /// Brings back every container there was.
-pub(crate) async fn recover(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<()> {
+pub(crate) async fn recover(
+    shared: &Arc<Shared>,
+    config: &Arc<ConfigStore>,
+    live: &Arc<Live>,
+) -> Result<()> {
     let found = {
         let shared = shared.clone();
         blocking(move || load(&shared)).await?
     };
     let tasks = tasks(shared).await?;
     let mut running = HashSet::new();
-    let mut doomed = Vec::new();
+    let (mut doomed, mut wanted) = (Vec::new(), Vec::new());
     for found in found {
         let task = tasks.get(found.record.id.as_str());
-        let Back { handle, unwanted } = bring_back(shared, live, found, task).await;
+        let Back { handle, unwanted } = bring_back(shared, config, found, task).await;
         let view = handle.view();
         if view.run.status.is_running() {
             running.insert(view.record.id.clone());
         } else if view.record.host.auto_remove && (unwanted || view.run.generation > 0) {
             doomed.push(handle);
+        } else if autostart::is_wanted(&view) {
+            wanted.push(handle);
         }
     }
     sweep(shared, running).await;
     wrappers::sweep(shared, live).await;
+    autostart::begin(wanted, live);
     for handle in doomed {
         tokio::spawn(async move {
             if let Err(error) = handle.ask(Wish::Remove { force: false }).await {
@@ -155,7 +162,7 @@ async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
 /// Puts one container back into the table, with what runs of it.
 async fn bring_back(
     shared: &Arc<Shared>,
-    live: &Arc<Live>,
+    config: &Arc<ConfigStore>,
     found: Found,
     task: Option<&TaskInfo>,
 ) -> Back {
@@ -194,10 +201,15 @@ async fn bring_back(
     if damaged || removed {
         run.status = Status::Dead;
     }
+    if run.status == Status::Restarting {
+        run.status = Status::Exited;
+        run.exits += 1;
+    }
     let phase = match run.status {
         Status::Running | Status::Paused => State::running(run.status == Status::Paused),
         Status::Created => Phase::Created,
-        Status::Exited => State::exited(true),
+        // What was between two runs is started anew, if its policy still wants it.
+        Status::Restarting | Status::Exited => State::exited(true),
         Status::Removing | Status::Dead => Phase::Dead,
     };
     let task = running
@@ -212,7 +224,7 @@ async fn bring_back(
         phase,
         running,
         strays,
-        live: live.clone(),
+        config: config.clone(),
     };
     Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
     Back {

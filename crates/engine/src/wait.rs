@@ -43,7 +43,7 @@ impl Waiter {
         loop {
             let view = self.handle.view();
             let met = match self.condition {
-                WaitCondition::NotRunning => !view.run.status.is_running(),
+                WaitCondition::NotRunning => !view.run.status.is_up(),
                 WaitCondition::NextExit => view.run.exits > self.exits,
                 WaitCondition::Removed => view.gone,
             };
@@ -135,6 +135,19 @@ mod tests {
             answers(WaitCondition::NextExit, vec![view(Exited, 1, 7), gone]),
             [None, Some((7, None))]
         );
+    }
+
+    #[test]
+    fn a_run_that_another_follows_ends_no_wait() {
+        use Status::{Exited, Restarting, Running};
+        let views = || {
+            let runs = [(Running, 0), (Restarting, 0), (Running, 0), (Exited, 1)];
+            let views = runs.map(|(status, exits)| view(status, exits, 3));
+            views.into_iter().collect::<Vec<_>>()
+        };
+        let end = [None, None, None, Some((3, None))];
+        assert_eq!(answers(WaitCondition::NotRunning, views()), end);
+        assert_eq!(answers(WaitCondition::NextExit, views()), end);
     }
 
     #[test]

@@ -8,8 +8,9 @@ mod effects;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use berth_config::Live;
+use berth_config::{ConfigStore, Live};
 use berth_ctrd::ExitStatus;
 use berth_store::Durability;
 use futures::StreamExt;
@@ -21,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Handle, Message, View, Wish};
 use super::record::{CONFIG, Record, RunState, STATE, Status};
+use super::restart::{Exit, Policy, Restarts};
 use super::start::{Failure, Started};
-use super::state::{Done, Generation, Input, Phase, State, Ticket};
+use super::state::{Done, Generation, Input, Phase, SIGKILL, State, Ticket};
 use super::teardown::Run;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result};
+use crate::{Error, Result, signals};
 
 /// The exit code of a container whose end nobody saw.
 pub(crate) const UNKNOWN_EXIT: i64 = 255;
@@ -50,7 +52,8 @@ pub(crate) struct Beginning {
     pub(crate) running: Option<Started>,
     /// Something of an earlier daemon's run may be left in containerd.
     pub(crate) strays: bool,
-    pub(crate) live: Arc<Live>,
+    /// For what no request asks for: a restart by policy captures the configuration itself.
+    pub(crate) config: Arc<ConfigStore>,
 }
 
 pub(crate) struct Actor {
@@ -62,7 +65,9 @@ pub(crate) struct Actor {
     run: RunState,
     /// The run as readers see it.
     published: RunState,
-    /// The configuration that the next start works under: the one of the request for it.
+    config: Arc<ConfigStore>,
+    /// The configuration that the next start works under: the one of the request for it, or the
+    /// one that was captured when its policy wanted it.
     live: Arc<Live>,
     current: Option<Run>,
     cancel: CancellationToken,
@@ -89,14 +94,16 @@ impl Actor {
             phase,
             running,
             strays,
-            live,
+            config,
         } = beginning;
+        let policy = Policy::from(&record.host.restart_policy);
         let state = State::new(
             &record.id,
             &record.name,
             phase,
             run.generation,
             record.host.auto_remove,
+            Restarts::new(policy, run.restarts, run.stopped),
         );
         let mut actor = Actor {
             shared,
@@ -106,7 +113,8 @@ impl Actor {
             record,
             published: run.clone(),
             run,
-            live,
+            live: config.capture(),
+            config,
             current: None,
             cancel: CancellationToken::new(),
             over: CancellationToken::new(),
@@ -155,13 +163,24 @@ impl Actor {
                 Input::Restart(ticket, how)
             }
             Wish::Stop(how) => Input::Stop(ticket, how),
-            Wish::Kill(signal) => Input::Kill(ticket, signal),
+            Wish::Kill(signal) => Input::Kill {
+                ticket,
+                signal,
+                ends: self.is_meant_to_end(signal),
+            },
             Wish::Pause => Input::Pause(ticket),
             Wish::Unpause => Input::Unpause(ticket),
             Wish::Remove { force } => Input::Remove { ticket, force },
             Wish::Rename(_) => return,
         };
         self.apply(input).await;
+    }
+
+    /// Whether a user's signal is taken for the wish that the container end. One with a stop
+    /// signal of its own may take any other for what it likes.
+    fn is_meant_to_end(&self, signal: u32) -> bool {
+        let own = &self.record.config.stop_signal;
+        signal == SIGKILL || own.is_empty() || signals::parse(own).is_ok_and(|own| own == signal)
     }
 
     async fn take(&mut self, outcome: Outcome) {
@@ -208,7 +227,11 @@ impl Actor {
                 strays,
             }) => {
                 self.strays |= strays;
-                self.run.exit_code = code;
+                // Given up by its policy it has ended as its last run did.
+                if !matches!(self.state.phase(), Phase::Starting(starting) if starting.by_policy())
+                {
+                    self.run.exit_code = code;
+                }
                 self.run.error = error.to_string();
                 Err(error)
             }
@@ -251,7 +274,6 @@ impl Actor {
             self.run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
             self.run.finished_at =
                 Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
-            self.run.exits += 1;
             self.shared.execs.end_all(&self.record.id);
             // Who attaches from now on waits for the next run.
             self.handle.hub().seal();
@@ -260,7 +282,13 @@ impl Actor {
                 run.lost = exit.is_none();
             }
         }
-        self.apply(Input::Exited(generation)).await;
+        let ran = match (self.run.started_at, self.run.finished_at) {
+            (Some(from), Some(to)) => to.duration_since(from).try_into().unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let code = self.run.exit_code;
+        self.apply(Input::Exited(generation, Exit { code, ran }))
+            .await;
     }
 
     fn signalled(
@@ -331,17 +359,26 @@ impl Actor {
         let effects = self.state.step(input);
         let phase = self.state.phase();
         self.run.generation = self.state.generation();
+        self.run.restarts = self.state.restarts().count();
+        self.run.stopped = self.state.restarts().stopped();
+        let was_up = self.run.status.is_up();
         self.run.status = status(phase);
+        if was_up && !self.run.status.is_up() {
+            self.run.exits += 1;
+        }
         let under_way = matches!(
             phase,
-            Phase::Starting(_) | Phase::Running(_) | Phase::Exited { settled: false, .. }
+            Phase::Starting(_)
+                | Phase::Running(_)
+                | Phase::Restarting(_)
+                | Phase::Exited { settled: false, .. }
         );
         self.run.unsettled = under_way || self.strays;
         if !self.run.status.is_running() {
             self.run.pid = 0;
         }
         // The address stays the container's until it has been given back.
-        let given_back = matches!(self.state.phase(), Phase::Exited { settled: true, .. });
+        let given_back = self.state.phase().is_settled();
         if given_back {
             self.run.endpoint = None;
             if !self.strays {
@@ -415,10 +452,12 @@ pub(crate) async fn save(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<(
 fn status(phase: &Phase) -> Status {
     match phase {
         Phase::Created => Status::Created,
+        Phase::Starting(starting) if starting.by_policy() => Status::Restarting,
         Phase::Starting(starting) if starting.ran_before() => Status::Exited,
         Phase::Starting(_) => Status::Created,
         Phase::Running(running) if running.paused => Status::Paused,
         Phase::Running(_) => Status::Running,
+        Phase::Restarting(_) => Status::Restarting,
         Phase::Exited { .. } => Status::Exited,
         Phase::Removing(_) | Phase::Gone => Status::Removing,
         Phase::Dead => Status::Dead,

@@ -5,6 +5,7 @@ pub(crate) mod handle;
 pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod remove;
+pub(crate) mod restart;
 pub(crate) mod start;
 pub(crate) mod state;
 mod step;

@@ -70,6 +70,8 @@ pub(crate) enum Status {
     Created,
     Running,
     Paused,
+    /// Its policy starts it again after a pause.
+    Restarting,
     Exited,
     Removing,
     Dead,
@@ -82,6 +84,7 @@ impl Status {
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
             Status::Removing => "removing",
             Status::Dead => "dead",
@@ -92,6 +95,11 @@ impl Status {
     pub(crate) fn is_running(self) -> bool {
         matches!(self, Status::Running | Status::Paused)
     }
+
+    /// What Docker calls running: until it has stopped for good.
+    pub(crate) fn is_up(self) -> bool {
+        self.is_running() || self == Status::Restarting
+    }
 }
 
 /// What became of a container.
@@ -100,8 +108,12 @@ impl Status {
 pub(crate) struct RunState {
     pub(crate) status: Status,
     pub(crate) generation: Generation,
-    /// How many runs have ended.
+    /// How often it has stopped: runs that its policy has another follow do not count.
     pub(crate) exits: u64,
+    /// How often its policy has started it since a user did.
+    pub(crate) restarts: u64,
+    /// A user stopped it, and has not started it since.
+    pub(crate) stopped: bool,
     /// The process id of its init on the host; 0 while it does not run.
     pub(crate) pid: u32,
     pub(crate) exit_code: i64,

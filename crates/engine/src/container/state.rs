@@ -10,6 +10,13 @@
 //!    │                                                                                    │
 //!    └──────────────────────────────── Start / Remove ────────────────────────────────────┘
 //!
+//! With a restart policy:
+//!
+//!           Exited                   TornDown and Timer(Restart)
+//! Running ────────> Restarting ────────────────────────────────────> Starting ──> Running
+//!                      │  Stop, Kill, Remove(force)                      │ StartDone(err)
+//!                      └──────────────────────────────> Exited <─────────┘
+//!
 //! Remove: Created, Exited, Dead ──> Removing ──RemoveDone(ok)──> Gone
 //!                                            └─RemoveDone(err)─> Dead
 //! ```
@@ -23,21 +30,24 @@
 
 mod phase;
 mod removal;
+mod restarting;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::time::Duration;
 
 use berth_errdefs::Kind;
 
 pub(crate) use self::phase::Phase;
-use self::phase::{Ending, Running, Starting};
+use self::phase::{Ending, Restarting, Running, Starting, Why};
+use super::restart::{Exit, Restarts};
 pub(crate) use super::step::{
     Announcement, Done, Effect, Generation, Input, SIGKILL, StopHow, Ticket, Timer,
 };
 use crate::Error;
 
-/// The seconds between SIGKILL and giving up waiting for the exit.
-const GIVE_UP: u64 = 10;
+/// The time between SIGKILL and giving up waiting for the exit.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// A container's state: what the actor owns.
 #[derive(Clone, Debug)]
@@ -45,6 +55,7 @@ pub(crate) struct State {
     phase: Phase,
     generation: Generation,
     auto_remove: bool,
+    restarts: Restarts,
     /// How error messages call the container: its name and its full id.
     name: String,
     id: String,
@@ -60,11 +71,13 @@ impl State {
         phase: Phase,
         generation: Generation,
         auto_remove: bool,
+        restarts: Restarts,
     ) -> State {
         State {
             phase,
             generation,
             auto_remove,
+            restarts,
             name: name.to_owned(),
             id: id.to_owned(),
             deferred: VecDeque::new(),
@@ -97,6 +110,11 @@ impl State {
         self.generation
     }
 
+    /// What its restart policy makes of it.
+    pub(crate) fn restarts(&self) -> &Restarts {
+        &self.restarts
+    }
+
     /// The container's name has changed.
     pub(crate) fn rename(&mut self, name: &str) {
         self.name = name.to_owned();
@@ -123,9 +141,11 @@ impl State {
         match &self.phase {
             Phase::Starting(_) | Phase::Exited { settled: false, .. } | Phase::Removing(_) => false,
             Phase::Running(running) => running.freezing.is_none(),
-            Phase::Created | Phase::Exited { settled: true, .. } | Phase::Dead | Phase::Gone => {
-                true
-            }
+            Phase::Created
+            | Phase::Exited { settled: true, .. }
+            | Phase::Restarting(_)
+            | Phase::Dead
+            | Phase::Gone => true,
         }
     }
 
@@ -135,7 +155,11 @@ impl State {
             Input::StartDone { generation, result } => self.start_done(generation, result, effects),
             Input::Stop(ticket, how) => self.stop(ticket, how, false, effects),
             Input::Restart(ticket, how) => self.stop(ticket, how, true, effects),
-            Input::Kill(ticket, signal) => self.kill(ticket, signal, effects),
+            Input::Kill {
+                ticket,
+                signal,
+                ends,
+            } => self.kill(ticket, signal, ends, effects),
             Input::Pause(ticket) => self.freeze(ticket, true, effects),
             Input::Unpause(ticket) => self.freeze(ticket, false, effects),
             Input::FreezeDone {
@@ -145,7 +169,7 @@ impl State {
             } => {
                 self.freeze_done(generation, paused, result, effects);
             }
-            Input::Exited(generation) => self.has_exited(generation, effects),
+            Input::Exited(generation, exit) => self.has_exited(generation, exit, effects),
             Input::TornDown(generation) => self.torn_down(generation, effects),
             Input::Timer(generation, timer) => self.timer(generation, timer, effects),
             Input::Remove { ticket, force } => self.remove(ticket, force, effects),
@@ -156,12 +180,14 @@ impl State {
     fn start(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
         let refused = match &self.phase {
             Phase::Created | Phase::Exited { settled: true, .. } => {
-                return self.begin_start(vec![ticket], false, effects);
+                return self.begin_start(vec![ticket], Why::Start, effects);
             }
             Phase::Starting(_) | Phase::Exited { settled: false, .. } => {
                 return self.deferred.push_back(Input::Start(ticket));
             }
-            Phase::Running(Running { paused: false, .. }) => Ok(Done::Unchanged),
+            Phase::Running(Running { paused: false, .. }) | Phase::Restarting(_) => {
+                Ok(Done::Unchanged)
+            }
             Phase::Running(_) => Err(Error::conflict(
                 "cannot start a paused container, try unpause instead",
             )),
@@ -172,13 +198,16 @@ impl State {
         effects.push(Effect::Reply(ticket, refused));
     }
 
-    fn begin_start(&mut self, tickets: Vec<Ticket>, restart: bool, effects: &mut Vec<Effect>) {
+    fn begin_start(&mut self, tickets: Vec<Ticket>, why: Why, effects: &mut Vec<Effect>) {
+        if why != Why::Policy {
+            self.restarts.started();
+        }
         let ran_before = !matches!(self.phase, Phase::Created);
         self.generation += 1;
         self.phase = Phase::Starting(Starting {
             tickets,
             ran_before,
-            restart,
+            why,
         });
         effects.push(Effect::Start(self.generation));
     }
@@ -198,7 +227,7 @@ impl State {
         let Starting {
             tickets,
             ran_before,
-            restart,
+            why,
         } = mem::take(starting);
         let failed = result.is_err();
         if failed {
@@ -210,7 +239,7 @@ impl State {
         } else {
             self.phase = State::running(false);
             effects.push(Effect::Announce(Announcement::Start));
-            if restart {
+            if why == Why::Restart {
                 effects.push(Effect::Announce(Announcement::Restart));
             }
         }
@@ -232,6 +261,7 @@ impl State {
         match &mut self.phase {
             Phase::Running(running) => {
                 let frozen = mem::take(&mut running.paused);
+                self.restarts.cancel(how.by_user);
                 if restart {
                     running.ending.restart.push(ticket);
                 } else {
@@ -244,7 +274,8 @@ impl State {
                     ticket: None,
                 });
                 if let Some(seconds) = how.timeout {
-                    effects.push(Effect::Arm(self.generation, Timer::Kill, seconds));
+                    let grace = Duration::from_secs(seconds);
+                    effects.push(Effect::Arm(self.generation, Timer::Kill, grace));
                 }
             }
             // It ended by itself: there is nothing to stop, only to wait for.
@@ -256,8 +287,9 @@ impl State {
                 };
                 self.deferred.push_back(input);
             }
+            Phase::Restarting(_) => self.stop_restarting(ticket, how, restart, effects),
             Phase::Created | Phase::Exited { settled: true, .. } if restart => {
-                self.begin_start(vec![ticket], true, effects);
+                self.begin_start(vec![ticket], Why::Restart, effects);
             }
             Phase::Removing(_) | Phase::Dead | Phase::Gone if restart => {
                 let error = "container is marked for removal and cannot be started";
@@ -267,10 +299,15 @@ impl State {
         }
     }
 
-    fn kill(&mut self, ticket: Ticket, signal: u32, effects: &mut Vec<Effect>) {
+    fn kill(&mut self, ticket: Ticket, signal: u32, ends: bool, effects: &mut Vec<Effect>) {
         match &mut self.phase {
             Phase::Running(running) => {
                 let frozen = mem::take(&mut running.paused);
+                if ends {
+                    self.restarts.cancel(true);
+                } else {
+                    self.restarts.touched();
+                }
                 effects.push(Effect::Announce(Announcement::Kill(signal)));
                 let mut direct = Some(ticket);
                 if signal == SIGKILL {
@@ -286,7 +323,12 @@ impl State {
                     ticket: direct,
                 });
             }
-            Phase::Starting(_) => self.deferred.push_back(Input::Kill(ticket, signal)),
+            Phase::Restarting(_) => self.kill_restarting(ticket, signal, ends, effects),
+            Phase::Starting(_) => self.deferred.push_back(Input::Kill {
+                ticket,
+                signal,
+                ends,
+            }),
             _ => effects.push(Effect::Reply(ticket, Err(self.not_running()))),
         }
     }
@@ -322,6 +364,7 @@ impl State {
                     pause,
                 });
             }
+            Phase::Restarting(_) if pause => self.is_restarting(),
             _ if pause => self.not_running(),
             _ => Error::new(
                 Kind::Internal,
@@ -376,7 +419,7 @@ impl State {
         effects.push(Effect::Reply(ticket, result.map(|()| Done::Changed)));
     }
 
-    fn has_exited(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
+    fn has_exited(&mut self, generation: Generation, exit: Exit, effects: &mut Vec<Effect>) {
         let Phase::Running(running) = &mut self.phase else {
             return;
         };
@@ -386,18 +429,31 @@ impl State {
         let Running {
             freezing, ending, ..
         } = mem::take(running);
-        self.phase = Phase::Exited {
-            settled: false,
-            ending,
+        let pause = self.restarts.exited(exit);
+        self.phase = match pause {
+            Some(_) => Phase::Restarting(Restarting::default()),
+            None => Phase::Exited {
+                settled: false,
+                ending,
+            },
         };
         effects.push(Effect::Announce(Announcement::Die));
         if let Some(ticket) = freezing {
             effects.push(Effect::Reply(ticket, Err(self.not_running())));
         }
         effects.push(Effect::TearDown(generation));
+        if let Some(pause) = pause {
+            effects.push(Effect::Arm(generation, Timer::Restart, pause));
+        }
     }
 
     fn torn_down(&mut self, generation: Generation, effects: &mut Vec<Effect>) {
+        if let Phase::Restarting(waiting) = &mut self.phase
+            && generation == self.generation
+        {
+            waiting.settled = true;
+            return self.may_go_on(effects);
+        }
         let Phase::Exited { settled, ending } = &mut self.phase else {
             return;
         };
@@ -433,13 +489,19 @@ impl State {
             );
             self.begin_removal(remove, effects);
         } else if !restart.is_empty() {
-            self.begin_start(restart, true, effects);
+            self.begin_start(restart, Why::Restart, effects);
         } else if self.auto_remove && !self.removal_waits() {
             self.begin_removal(Vec::new(), effects);
         }
     }
 
     fn timer(&mut self, generation: Generation, timer: Timer, effects: &mut Vec<Effect>) {
+        if let Phase::Restarting(waiting) = &mut self.phase
+            && (generation, timer) == (self.generation, Timer::Restart)
+        {
+            waiting.due = true;
+            return self.may_go_on(effects);
+        }
         let Phase::Running(running) = &mut self.phase else {
             return;
         };
@@ -458,7 +520,7 @@ impl State {
                 });
                 effects.push(Effect::Arm(generation, Timer::GiveUp, GIVE_UP));
             }
-            Timer::Kill => {}
+            Timer::Kill | Timer::Restart => {}
             Timer::GiveUp => {
                 // It goes on running; who comes again may try again.
                 running.ending.give_up(&self.name, effects);

@@ -3,11 +3,21 @@
 use super::*;
 
 fn running() -> World {
-    let mut world = World::new(false);
+    let mut world = World::new(false, Policy::No);
     world.play(Move::Start);
     world.complete(0, true);
     assert!(matches!(world.state.phase(), Phase::Running(_)));
     world
+}
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn kill(ticket: u64, signal: u32) -> Input {
+    Input::Kill {
+        ticket: Ticket(ticket),
+        signal,
+        ends: true,
+    }
 }
 
 fn replies(effects: &[Effect]) -> Vec<String> {
@@ -31,7 +41,7 @@ fn starting_what_runs_changes_nothing() {
 #[test]
 fn a_start_waits_for_the_teardown_of_the_last_run() {
     let mut world = running();
-    world.play(Move::Exit);
+    world.play(Move::Exit(1));
     assert!(replies(&world.state.step(Input::Start(Ticket(7)))).is_empty());
     let effects = world.state.step(Input::TornDown(1));
     assert!(
@@ -47,8 +57,8 @@ fn a_stop_is_answered_when_everything_is_released() {
     let mut world = running();
     let effects = world.state.step(Input::Stop(Ticket(7), HOW));
     assert!(matches!(effects[1], Effect::Signal { signal: 15, .. }));
-    assert!(matches!(effects[2], Effect::Arm(1, Timer::Kill, 10)));
-    assert!(replies(&world.state.step(Input::Exited(1))).is_empty());
+    assert!(matches!(effects[2], Effect::Arm(1, Timer::Kill, GRACE)));
+    assert!(replies(&world.state.step(Input::Exited(1, FAILED))).is_empty());
     assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
 }
 
@@ -60,9 +70,10 @@ fn kill_gets_through_during_a_long_stop() {
         StopHow {
             signal: 15,
             timeout: None,
+            by_user: true,
         },
     ));
-    let effects = world.state.step(Input::Kill(Ticket(8), SIGKILL));
+    let effects = world.state.step(kill(8, SIGKILL));
     assert!(effects.iter().any(|e| matches!(
         e,
         Effect::Signal {
@@ -70,7 +81,7 @@ fn kill_gets_through_during_a_long_stop() {
             ..
         }
     )));
-    world.state.step(Input::Exited(1));
+    world.state.step(Input::Exited(1, FAILED));
     assert_eq!(
         replies(&world.state.step(Input::TornDown(1))),
         ["Changed", "Changed"]
@@ -137,7 +148,7 @@ fn removal_of_what_runs_needs_force() {
             ..
         }
     )));
-    world.state.step(Input::Exited(1));
+    world.state.step(Input::Exited(1, FAILED));
     let effects = world.state.step(Input::TornDown(1));
     assert!(matches!(effects[..], [Effect::RemoveAll]), "{effects:?}");
     let told = replies(&world.state.step(Input::Remove {
@@ -149,7 +160,7 @@ fn removal_of_what_runs_needs_force() {
 
 #[test]
 fn a_failed_removal_can_be_tried_again() {
-    let mut world = World::new(false);
+    let mut world = World::new(false, Policy::No);
     world.state.step(Input::Remove {
         ticket: Ticket(7),
         force: false,
@@ -176,11 +187,11 @@ fn a_failed_first_start_leaves_it_created_and_auto_remove_removes_it() {
         generation: 1,
         result: Err(Error::internal("no")),
     };
-    let mut plain = World::new(false);
+    let mut plain = World::new(false, Policy::No);
     plain.play(Move::Start);
     assert_eq!(replies(&plain.state.step(failed())), ["no"]);
     assert_eq!(plain.state.phase(), &Phase::Created);
-    let mut auto = World::new(true);
+    let mut auto = World::new(true, Policy::No);
     auto.play(Move::Start);
     assert!(matches!(
         auto.state.step(failed())[..],
@@ -190,15 +201,15 @@ fn a_failed_first_start_leaves_it_created_and_auto_remove_removes_it() {
 
 #[test]
 fn killing_what_does_not_run_is_a_conflict_in_dockers_words() {
-    let mut world = World::new(false);
-    let told = replies(&world.state.step(Input::Kill(Ticket(7), 15)));
+    let mut world = World::new(false, Policy::No);
+    let told = replies(&world.state.step(kill(7, 15)));
     assert_eq!(told, ["container id is not running"]);
 }
 
 #[test]
 fn stopping_what_has_just_ended_waits_and_changes_nothing() {
     let mut world = running();
-    world.play(Move::Exit);
+    world.play(Move::Exit(1));
     assert!(world.state.step(Input::Stop(Ticket(7), HOW)).is_empty());
     let effects = world.state.step(Input::TornDown(1));
     assert!(
@@ -210,7 +221,7 @@ fn stopping_what_has_just_ended_waits_and_changes_nothing() {
 #[test]
 fn restarting_what_has_just_ended_starts_it_again() {
     let mut world = running();
-    world.play(Move::Exit);
+    world.play(Move::Exit(1));
     assert!(world.state.step(Input::Restart(Ticket(7), HOW)).is_empty());
     let effects = world.state.step(Input::TornDown(1));
     assert!(matches!(effects[..], [Effect::Start(2)]), "{effects:?}");
@@ -240,7 +251,7 @@ fn a_pause_that_comes_between_a_stop_and_its_end_is_undone() {
         result: Ok(()),
     };
     assert!(world.state.step(thawed).is_empty(), "nobody asked for that");
-    world.state.step(Input::Exited(1));
+    world.state.step(Input::Exited(1, FAILED));
     assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
 }
 
@@ -261,5 +272,112 @@ fn who_waits_in_vain_for_the_end_is_told_in_dockers_words() {
             format!("Cannot restart container name: {what}"),
             format!("cannot remove container \"/name\": could not kill: {what}"),
         ]
+    );
+}
+
+/// One that has just failed, and is to be started again after a pause.
+fn restarting(policy: Policy) -> World {
+    let mut world = World::new(false, policy);
+    world.play(Move::Start);
+    world.complete(0, true);
+    world.play(Move::Exit(1));
+    assert!(matches!(world.state.phase(), Phase::Restarting(_)));
+    world
+}
+
+#[test]
+fn a_restart_waits_for_its_pause_and_for_the_teardown() {
+    let due = Input::Timer(1, Timer::Restart);
+    let mut world = restarting(Policy::Always);
+    assert!(world.state.step(due.clone()).is_empty());
+    let effects = world.state.step(Input::TornDown(1));
+    assert!(matches!(effects[..], [Effect::Capture, Effect::Start(2)]));
+    let mut world = restarting(Policy::Always);
+    assert!(world.state.step(Input::TornDown(1)).is_empty());
+    let effects = world.state.step(due);
+    assert!(matches!(effects[..], [Effect::Capture, Effect::Start(2)]));
+}
+
+#[test]
+fn a_restart_that_fails_is_given_up() {
+    let mut world = restarting(Policy::Always);
+    world.state.step(Input::TornDown(1));
+    world.state.step(Input::Timer(1, Timer::Restart));
+    let failed = Input::StartDone {
+        generation: 2,
+        result: Err(Error::internal("no such runtime")),
+    };
+    assert!(world.state.step(failed).is_empty());
+    assert_eq!(world.state.phase(), &State::exited(true));
+}
+
+#[test]
+fn a_stop_between_two_runs_ends_it() {
+    let mut world = restarting(Policy::Always);
+    assert!(world.state.step(Input::Stop(Ticket(7), HOW)).is_empty());
+    assert_eq!(replies(&world.state.step(Input::TornDown(1))), ["Changed"]);
+    assert!(world.state.step(Input::Timer(1, Timer::Restart)).is_empty());
+    let mut world = restarting(Policy::UnlessStopped);
+    world.state.step(Input::TornDown(1));
+    let effects = world.state.step(Input::Stop(Ticket(7), HOW));
+    assert_eq!(replies(&effects), ["Changed"]);
+    assert_eq!(world.state.phase(), &State::exited(true));
+    assert!(world.state.restarts().stopped());
+}
+
+#[test]
+fn the_daemons_own_stop_is_no_users() {
+    let mut world = restarting(Policy::UnlessStopped);
+    let how = StopHow {
+        by_user: false,
+        ..HOW
+    };
+    world.state.step(Input::Stop(Ticket(7), how));
+    assert!(!world.state.restarts().stopped());
+}
+
+#[test]
+fn a_kill_between_two_runs_ends_it_unless_the_signal_means_something_else() {
+    let mut world = restarting(Policy::Always);
+    let other = Input::Kill {
+        ticket: Ticket(7),
+        signal: 1,
+        ends: false,
+    };
+    assert_eq!(replies(&world.state.step(other)), ["Changed"]);
+    assert!(matches!(world.state.phase(), Phase::Restarting(_)));
+    world.state.step(Input::TornDown(1));
+    assert_eq!(replies(&world.state.step(kill(8, SIGKILL))), ["Changed"]);
+    assert_eq!(world.state.phase(), &State::exited(true));
+}
+
+#[test]
+fn removal_between_two_runs_needs_force() {
+    let remove = |ticket, force| Input::Remove {
+        ticket: Ticket(ticket),
+        force,
+    };
+    let mut world = restarting(Policy::Always);
+    let told = replies(&world.state.step(remove(7, false)));
+    assert_eq!(
+        told,
+        [
+            "cannot remove container \"/name\": container is restarting: stop the container before removing or force remove"
+        ]
+    );
+    assert!(world.state.step(remove(8, true)).is_empty());
+    let effects = world.state.step(Input::TornDown(1));
+    assert!(matches!(effects[..], [Effect::RemoveAll]), "{effects:?}");
+}
+
+#[test]
+fn between_two_runs_it_counts_as_running() {
+    let mut world = restarting(Policy::Always);
+    let effects = world.state.step(Input::Start(Ticket(7)));
+    assert_eq!(replies(&effects), ["Unchanged"]);
+    let paused = replies(&world.state.step(Input::Pause(Ticket(8))));
+    assert_eq!(
+        paused,
+        ["Container id is restarting, wait until the container is running"]
     );
 }

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::restart::Policy;
 use super::*;
 
 const HOW: StopHow = StopHow {
     signal: 15,
     timeout: Some(10),
+    by_user: true,
+};
+const FAILED: Exit = Exit {
+    code: 1,
+    ran: Duration::ZERO,
 };
 
 /// What the world outside may do next: callers' wishes, and results of effects that are open.
@@ -17,16 +23,28 @@ enum Move {
     Start,
     Stop,
     Restart,
-    Kill(u32),
+    /// A signal, which may be meant to end it.
+    Kill(u32, bool),
     Pause,
     Unpause,
     Remove(bool),
     /// Complete the n-th open effect, well or badly.
     Complete(usize, bool),
-    /// The process ends by itself, if one runs.
-    Exit,
+    /// The process ends by itself with this code, if one runs.
+    Exit(i64),
     /// A result of an earlier run arrives late.
     Stale(u8),
+}
+
+/// A container goes by itself or comes back by itself, not both.
+fn policies() -> impl Strategy<Value = (bool, Policy)> {
+    prop_oneof![
+        Just((false, Policy::No)),
+        Just((true, Policy::No)),
+        Just((false, Policy::Always)),
+        Just((false, Policy::UnlessStopped)),
+        prop::option::of(1..4u64).prop_map(|most| (false, Policy::OnFailure(most))),
+    ]
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -34,12 +52,13 @@ fn moves() -> impl Strategy<Value = Move> {
         3 => Just(Move::Start),
         2 => Just(Move::Stop),
         2 => Just(Move::Restart),
-        1 => prop_oneof![Just(9), Just(15), Just(1)].prop_map(Move::Kill),
+        1 => prop_oneof![Just((9, true)), Just((15, true)), Just((1, false))]
+            .prop_map(|(signal, ends)| Move::Kill(signal, ends)),
         1 => Just(Move::Pause),
         1 => Just(Move::Unpause),
         2 => any::<bool>().prop_map(Move::Remove),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(n, ok)| Move::Complete(n, ok)),
-        3 => Just(Move::Exit),
+        3 => (0..2i64).prop_map(Move::Exit),
         1 => any::<u8>().prop_map(Move::Stale),
     ]
 }
@@ -53,18 +72,32 @@ struct World {
     torn: BTreeMap<Generation, usize>,
     starts: usize,
     alive: Option<Generation>,
+    policy: Policy,
+    /// Ended from outside, and not started since: nothing may follow by policy.
+    ended: bool,
+    /// The exit that the present pause follows.
+    last: Option<Exit>,
+    /// The start that comes next is the policy's.
+    by_policy: bool,
+    restarts: u64,
 }
 
 impl World {
-    fn new(auto_remove: bool) -> World {
+    fn new(auto_remove: bool, policy: Policy) -> World {
+        let restarts = Restarts::new(policy, 0, false);
         World {
-            state: State::new("id", "name", Phase::Created, 0, auto_remove),
+            state: State::new("id", "name", Phase::Created, 0, auto_remove, restarts),
             open: Vec::new(),
             asked: 0,
             answers: BTreeMap::new(),
             torn: BTreeMap::new(),
             starts: 0,
             alive: None,
+            policy,
+            ended: false,
+            last: None,
+            by_policy: false,
+            restarts: 0,
         }
     }
 
@@ -82,7 +115,27 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Capture => {
+                assert!(!self.ended, "what was ended from outside stays ended");
+                assert!(!self.tearing_down(), "the last run has been cleared away");
+                let last = self.last.take().expect("an end that it follows");
+                let wanted = match self.policy {
+                    Policy::No => false,
+                    Policy::OnFailure(most) => {
+                        last.code != 0 && most.is_none_or(|most| self.restarts < most)
+                    }
+                    Policy::Always | Policy::UnlessStopped => true,
+                };
+                assert!(wanted, "{:?} after {last:?}", self.policy);
+                self.by_policy = true;
+                self.restarts += 1;
+                assert_eq!(self.state.restarts().count(), self.restarts);
+            }
             Effect::Start(generation) => {
+                if !mem::take(&mut self.by_policy) {
+                    self.ended = false;
+                    self.restarts = 0;
+                }
                 assert_eq!(self.starts, 0, "one start at a time");
                 assert_eq!(self.alive, None, "nothing runs when a start begins");
                 self.starts += 1;
@@ -134,6 +187,11 @@ impl World {
         assert_eq!(*count, 1, "answered once");
     }
 
+    fn is_up(&self) -> bool {
+        let phase = self.state.phase();
+        matches!(phase, Phase::Running(_) | Phase::Restarting(_))
+    }
+
     fn tearing_down(&self) -> bool {
         self.open
             .iter()
@@ -183,15 +241,21 @@ impl World {
             }
             Move::Stop => {
                 let ticket = self.ticket();
+                self.ended |= self.is_up();
                 self.feed(Input::Stop(ticket, HOW));
             }
             Move::Restart => {
                 let ticket = self.ticket();
                 self.feed(Input::Restart(ticket, HOW));
             }
-            Move::Kill(signal) => {
+            Move::Kill(signal, ends) => {
                 let ticket = self.ticket();
-                self.feed(Input::Kill(ticket, signal));
+                self.ended |= self.is_up() && ends;
+                self.feed(Input::Kill {
+                    ticket,
+                    signal,
+                    ends,
+                });
             }
             Move::Pause => {
                 let ticket = self.ticket();
@@ -206,9 +270,11 @@ impl World {
                 self.feed(Input::Remove { ticket, force });
             }
             Move::Complete(index, ok) => self.complete(index, ok),
-            Move::Exit => {
+            Move::Exit(code) => {
                 if let Some(generation) = self.alive.take() {
-                    self.feed(Input::Exited(generation));
+                    let exit = Exit { code, ..FAILED };
+                    self.last = Some(exit);
+                    self.feed(Input::Exited(generation, exit));
                 }
             }
             Move::Stale(what) => self.stale(what),
@@ -220,13 +286,14 @@ impl World {
             return;
         };
         let before = self.state.phase().clone();
-        let effects = self.state.step(match what % 4 {
-            0 => Input::Exited(generation),
+        let effects = self.state.step(match what % 5 {
+            0 => Input::Exited(generation, FAILED),
             1 => Input::TornDown(generation),
             2 => Input::StartDone {
                 generation,
                 result: Ok(()),
             },
+            3 => Input::Timer(generation, Timer::Restart),
             _ => Input::Timer(generation, Timer::Kill),
         });
         assert!(
@@ -240,7 +307,9 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             if self.alive.is_some() {
-                self.play(Move::Exit);
+                // Or it would be started again for ever.
+                self.play(Move::Kill(SIGKILL, true));
+                self.play(Move::Exit(0));
             } else if !self.open.is_empty() {
                 self.complete(0, true);
             } else {
@@ -256,10 +325,10 @@ proptest! {
 
     #[test]
     fn every_history_keeps_the_rules(
-        auto_remove in any::<bool>(),
+        (auto_remove, policy) in policies(),
         history in prop::collection::vec(moves(), 0..60),
     ) {
-        let mut world = World::new(auto_remove);
+        let mut world = World::new(auto_remove, policy);
         for step in history {
             world.play(step);
         }

@@ -1,5 +1,8 @@
 //! What goes into one step of a container's [`State`](super::state::State), and what comes out.
 
+use std::time::Duration;
+
+use super::restart::Exit;
 use crate::Error;
 
 /// The number of SIGKILL on every architecture Linux has.
@@ -19,6 +22,8 @@ pub(crate) struct StopHow {
     pub(crate) signal: u32,
     /// Seconds until SIGKILL follows; `None` for never.
     pub(crate) timeout: Option<u64>,
+    /// A user wants it, not the daemon that ends.
+    pub(crate) by_user: bool,
 }
 
 /// Something that happened or is asked for.
@@ -31,7 +36,12 @@ pub(crate) enum Input {
     },
     Stop(Ticket, StopHow),
     Restart(Ticket, StopHow),
-    Kill(Ticket, u32),
+    Kill {
+        ticket: Ticket,
+        signal: u32,
+        /// It is meant to end the container: no restart policy applies.
+        ends: bool,
+    },
     Pause(Ticket),
     Unpause(Ticket),
     FreezeDone {
@@ -39,7 +49,7 @@ pub(crate) enum Input {
         paused: bool,
         result: Result<(), Error>,
     },
-    Exited(Generation),
+    Exited(Generation, Exit),
     TornDown(Generation),
     Timer(Generation, Timer),
     Remove {
@@ -56,11 +66,15 @@ pub(crate) enum Timer {
     Kill,
     /// Even SIGKILL did not help in time.
     GiveUp,
+    /// The pause before a restart is over.
+    Restart,
 }
 
 /// Something to carry out, in the order given.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
+    /// The start that follows is nobody's request: take the configuration as it is now.
+    Capture,
     /// Run the start pipeline for this generation; answer with [`Input::StartDone`].
     Start(Generation),
     /// Stop the start pipeline as soon as it can be.
@@ -73,8 +87,8 @@ pub(crate) enum Effect {
     },
     /// Freeze or thaw; answer with [`Input::FreezeDone`].
     Freeze { generation: Generation, pause: bool },
-    /// Answer with [`Input::Timer`] after so many seconds.
-    Arm(Generation, Timer, u64),
+    /// Answer with [`Input::Timer`] after so long.
+    Arm(Generation, Timer, Duration),
     /// Clean up after the run; answer with [`Input::TornDown`].
     TearDown(Generation),
     /// Remove everything; answer with [`Input::RemoveDone`].

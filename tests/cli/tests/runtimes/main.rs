@@ -1,6 +1,7 @@
 //! Runtimes: what a container was started with stays, whatever becomes of the configuration.
 
 mod race;
+mod restarts;
 mod stays;
 mod told;
 

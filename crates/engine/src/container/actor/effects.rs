@@ -15,6 +15,7 @@ use crate::{Error, Result};
 impl Actor {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Capture => self.live = self.config.capture(),
             Effect::Start(generation) => self.start(generation),
             Effect::CancelStart => self.cancel.cancel(),
             Effect::Signal {
@@ -23,7 +24,7 @@ impl Actor {
                 ticket,
             } => self.signal(signal, frozen, ticket),
             Effect::Freeze { generation, pause } => self.freeze(generation, pause),
-            Effect::Arm(generation, timer, seconds) => self.arm(generation, timer, seconds),
+            Effect::Arm(generation, timer, time) => self.arm(generation, timer, time),
             Effect::TearDown(generation) => self.tear_down(generation),
             Effect::RemoveAll => self.remove_all(),
             Effect::Announce(what) => self.announce(what),
@@ -103,9 +104,9 @@ impl Actor {
         }));
     }
 
-    fn arm(&mut self, generation: Generation, timer: Timer, seconds: u64) {
+    fn arm(&mut self, generation: Generation, timer: Timer, time: Duration) {
         self.work.push(Box::pin(async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            tokio::time::sleep(time).await;
             Outcome::Input(Input::Timer(generation, timer))
         }));
     }

@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Running(Running),
     /// Its init has ended; `settled` once nothing of the run is left to be cleaned up.
     Exited { settled: bool, ending: Ending },
+    /// Its init has ended, and its policy starts it again.
+    Restarting(Restarting),
     /// Being removed, for these callers.
     Removing(Vec<Ticket>),
     /// Removal failed half-way; it can be tried again.
@@ -24,20 +26,56 @@ pub(crate) enum Phase {
     Gone,
 }
 
+impl Phase {
+    /// Nothing is left of the last run.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Phase::Exited { settled, .. } => *settled,
+            Phase::Restarting(waiting) => waiting.settled,
+            _ => false,
+        }
+    }
+}
+
 /// A start under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Starting {
     pub(super) tickets: Vec<Ticket>,
     /// It ran before, so a failed start leaves it exited, not created.
     pub(super) ran_before: bool,
-    /// A restart asked for it.
-    pub(super) restart: bool,
+    pub(super) why: Why,
+}
+
+/// Why a start is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A user wants it to run.
+    #[default]
+    Start,
+    /// A user wants it restarted.
+    Restart,
+    /// Its restart policy.
+    Policy,
+}
+
+/// The time between two runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restarting {
+    /// The pause is over.
+    pub(super) due: bool,
+    /// Nothing of the last run is left to be cleaned up.
+    pub(super) settled: bool,
 }
 
 impl Starting {
     /// Whether this is not its first run.
     pub(crate) fn ran_before(&self) -> bool {
         self.ran_before
+    }
+
+    /// Whether its restart policy starts it.
+    pub(crate) fn by_policy(&self) -> bool {
+        self.why == Why::Policy
     }
 }
 

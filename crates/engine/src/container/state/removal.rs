@@ -28,6 +28,7 @@ impl State {
                 let frozen = mem::take(&mut running.paused);
                 running.ending.remove.push(ticket);
                 running.ending.killed = true;
+                self.restarts.cancel(true);
                 effects.push(Effect::Announce(Announcement::Kill(SIGKILL)));
                 effects.push(Effect::Signal {
                     signal: SIGKILL,
@@ -44,6 +45,7 @@ impl State {
                 "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
                 self.name
             )),
+            Phase::Restarting(_) => return self.remove_restarting(ticket, force, effects),
             Phase::Removing(_) => Error::conflict(format!(
                 "removal of container {} is already in progress",
                 self.name
