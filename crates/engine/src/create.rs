@@ -172,10 +172,6 @@ fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()>
             !matches!(host.userns_mode.as_str(), "" | "host"),
             "user namespaces are",
         ),
-        (
-            checks_health(config.healthcheck.as_ref()),
-            "health checks are",
-        ),
     ];
     match refused.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::new(
@@ -186,13 +182,22 @@ fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()>
     }
 }
 
-fn checks_health(check: Option<&wire::Healthcheck>) -> bool {
-    check.is_some_and(|check| {
-        check
-            .test
-            .first()
-            .is_some_and(|kind| !kind.is_empty() && kind != "NONE")
-    })
+/// Each part of a health check that the client leaves open is the image's.
+fn merge_check(own: &mut wire::Healthcheck, image: &wire::Healthcheck) {
+    if own.test.is_empty() {
+        own.test.clone_from(&image.test);
+    }
+    for (own, image) in [
+        (&mut own.interval, image.interval),
+        (&mut own.timeout, image.timeout),
+        (&mut own.start_period, image.start_period),
+        (&mut own.start_interval, image.start_interval),
+        (&mut own.retries, image.retries),
+    ] {
+        if *own == 0 {
+            *own = image;
+        }
+    }
 }
 
 /// Fills in from the image what the client leaves open, as dockerd merges them.
@@ -242,11 +247,8 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
             paths.join(", ")
         ));
     }
-    if config.healthcheck.is_none() && checks_health(image.healthcheck.as_ref()) {
-        warnings.push(
-            "The image has a health check, which is not supported yet and will not be run."
-                .to_owned(),
-        );
+    if let Some(image) = &image.healthcheck {
+        merge_check(config.healthcheck.get_or_insert_default(), image);
     }
     warnings
 }
@@ -508,24 +510,34 @@ mod tests {
         };
         let error = refuse(&wire::ContainerConfig::default(), &host).expect_err("refused");
         assert_eq!(error.to_string(), "links are not supported yet");
-        let check = wire::Healthcheck {
-            test: vec!["CMD".into(), "true".into()],
+    }
+
+    #[test]
+    fn health_checks_are_merged_part_by_part() {
+        let check = |test: &[&str], interval, retries| wire::Healthcheck {
+            test: test.iter().map(|&word| word.to_owned()).collect(),
+            interval,
+            retries,
             ..Default::default()
         };
-        let config = wire::ContainerConfig {
-            healthcheck: Some(check),
-            ..Default::default()
+        let of_image = check(&["CMD", "probe"], 2_000_000, 4);
+        let merged = |own: Option<wire::Healthcheck>| {
+            let mut config = wire::ContainerConfig {
+                healthcheck: own,
+                ..Default::default()
+            };
+            let image = wire::ImageConfig {
+                healthcheck: Some(of_image.clone()),
+                ..Default::default()
+            };
+            merge(&mut config, &image);
+            config.healthcheck.expect("a check")
         };
-        assert!(refuse(&config, &wire::HostConfig::default()).is_err());
-        let check = wire::Healthcheck {
-            test: vec!["NONE".into()],
-            ..Default::default()
-        };
-        let config = wire::ContainerConfig {
-            healthcheck: Some(check),
-            ..Default::default()
-        };
-        assert!(refuse(&config, &wire::HostConfig::default()).is_ok());
+        assert_eq!(merged(None), of_image);
+        let own = check(&[], 9_000_000, 0);
+        assert_eq!(merged(Some(own)), check(&["CMD", "probe"], 9_000_000, 4));
+        let none = merged(Some(check(&["NONE"], 0, 0)));
+        assert_eq!(none.test, ["NONE"]);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! through; readers see the published state. It ends with its container at the latest, and is
 //! forgotten when that is removed.
 
+pub(crate) mod probe;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -184,6 +186,33 @@ pub(crate) async fn start(
     request: &wire::ExecStart,
 ) -> Result<Option<Attachment>> {
     let exec = shared.execs.find(id)?;
+    let tty = exec.request.tty;
+    let (attachment, outcome) = begin(shared, live, &exec, request).await?;
+    match (attachment, outcome) {
+        (attachment, Ok(())) => Ok(attachment),
+        (None, Err(error)) => Err(error),
+        // The client has asked for a stream: it reads there what went wrong.
+        (Some(_), Err(error)) => {
+            let chunk = Chunk {
+                stream: wire::stdcopy::Stream::Stdout,
+                bytes: Bytes::from(format!("{error}\r\n")),
+            };
+            Ok(Some(Attachment {
+                tty,
+                output: Output::just(chunk),
+                input: None,
+            }))
+        }
+    }
+}
+
+/// Starts an exec: the streams, unless the client detaches, and how that went.
+async fn begin(
+    shared: &Arc<Shared>,
+    live: Arc<Live>,
+    exec: &Arc<Exec>,
+    request: &wire::ExecStart,
+) -> Result<(Option<Attachment>, Result<()>)> {
     let view = exec.container.view();
     let task = check(&view)?;
     exec.claim()?;
@@ -217,22 +246,7 @@ pub(crate) async fn start(
     let outcome = started
         .await
         .unwrap_or_else(|_| Err(Error::internal("the exec's task failed")));
-    match (attachment, outcome) {
-        (attachment, Ok(())) => Ok(attachment),
-        (None, Err(error)) => Err(error),
-        // The client has asked for a stream: it reads there what went wrong.
-        (Some(_), Err(error)) => {
-            let chunk = Chunk {
-                stream: wire::stdcopy::Stream::Stdout,
-                bytes: Bytes::from(format!("{error}\r\n")),
-            };
-            Ok(Some(Attachment {
-                tty,
-                output: Output::just(chunk),
-                input: None,
-            }))
-        }
-    }
+    Ok((attachment, outcome))
 }
 
 /// What `GET /exec/{id}/json` answers.

@@ -8,6 +8,7 @@ use berth_wire as wire;
 use jiff::Timestamp;
 
 use crate::container::handle::View;
+use crate::container::health::Health;
 use crate::container::record::{Record, Status};
 use crate::network::BRIDGE;
 use crate::shared::Shared;
@@ -140,7 +141,7 @@ fn state(view: &View) -> wire::State {
         error: run.error.clone(),
         started_at: time(run.started_at),
         finished_at: time(run.finished_at),
-        health: None,
+        health: run.health.as_ref().map(Health::shown),
     }
 }
 

@@ -8,6 +8,7 @@ use berth_wire::{self as wire, Filters, InvalidFilter};
 use jiff::Timestamp;
 
 use crate::container::handle::{Handle, View};
+use crate::container::health::Verdict;
 use crate::container::record::Status;
 use crate::network::port_proto;
 use crate::options::ListOptions;
@@ -163,7 +164,7 @@ impl<'a> Choice<'a> {
             && self.since.is_none_or(|since| record.created > since)
             && filters.prefix("id", &record.id)
             && filters.labels("label", &record.config.labels)
-            && filters.exact("health", "none")
+            && filters.exact("health", health(view))
             && filters.exact("isolation", &record.host.isolation)
             && !matches!(filters.flag("is-task"), Ok(Some(true)))
             && self.in_network(shared, view)
@@ -270,6 +271,7 @@ fn summary<'v>(
         labels: record.config.labels.clone(),
         state: view.run.status.as_str().to_owned(),
         status: status(view, now),
+        health: Some(health_summary(view)),
         host_config: wire::HostConfigSummary {
             network_mode: record.host.network_mode.clone(),
             annotations: record.host.annotations.clone(),
@@ -354,12 +356,37 @@ fn ports(view: &View) -> Vec<wire::PortSummary> {
     list
 }
 
+/// Docker's word for its health.
+fn health(view: &View) -> &'static str {
+    let health = view.run.health.as_ref();
+    health.map_or("none", |health| health.status.as_str())
+}
+
+/// What does not run has no health.
+fn health_summary(view: &View) -> wire::HealthSummary {
+    let health = view.run.health.as_ref();
+    match health.filter(|_| view.run.status.is_running()) {
+        Some(health) => wire::HealthSummary {
+            status: health.status.as_str().to_owned(),
+            failing_streak: health.failing_streak(),
+        },
+        None => wire::HealthSummary {
+            status: "none".to_owned(),
+            failing_streak: 0,
+        },
+    }
+}
+
 /// What stands in the column STATUS.
 fn status(view: &View, now: Timestamp) -> String {
     let run = &view.run;
     let since = |time: Option<Timestamp>| human(now.as_second() - time.unwrap_or(now).as_second());
     match run.status {
-        Status::Running => format!("Up {}", since(run.started_at)),
+        Status::Running => match run.health.as_ref().map(|health| health.status) {
+            None => format!("Up {}", since(run.started_at)),
+            Some(Verdict::Starting) => format!("Up {} (health: starting)", since(run.started_at)),
+            Some(health) => format!("Up {} ({})", since(run.started_at), health.as_str()),
+        },
         Status::Paused => format!("Up {} (Paused)", since(run.started_at)),
         Status::Restarting => {
             let ended = since(run.finished_at);

@@ -5,6 +5,7 @@
 //! The order of every change: persist → publish the snapshot → tell the event → reply.
 
 mod effects;
+mod health;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Handle, Message, View, Wish};
+use super::health::Probe;
 use super::record::{CONFIG, Record, RunState, STATE, Status};
 use super::restart::{Exit, Policy, Restarts};
 use super::start::{Failure, Started};
@@ -37,6 +39,7 @@ enum Outcome {
     Started(Generation, Box<Result<Started, Failure>>),
     Exited(Generation, Option<ExitStatus>),
     TornDown(Generation, Vec<String>),
+    Probed(Generation, Option<Probe>),
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
     Removed(Result<()>),
     Input(Input),
@@ -73,6 +76,10 @@ pub(crate) struct Actor {
     cancel: CancellationToken,
     /// The present run has ended: what is still to be sent to it comes too late.
     over: CancellationToken,
+    /// The health checks that go on.
+    checks: Option<health::Checks>,
+    /// The run whose health is known.
+    judged: Generation,
     strays: bool,
     failed_removals: (u64, Arc<str>),
     tickets: HashMap<Ticket, oneshot::Sender<Result<Done>>>,
@@ -118,6 +125,8 @@ impl Actor {
             current: None,
             cancel: CancellationToken::new(),
             over: CancellationToken::new(),
+            checks: None,
+            judged: 0,
             strays,
             failed_removals: (0, "".into()),
             tickets: HashMap::new(),
@@ -126,6 +135,8 @@ impl Actor {
         };
         if let Some(started) = running {
             actor.keep(actor.state.generation(), started);
+            actor.attend_health();
+            actor.publish();
         }
         tokio::spawn(actor.live());
     }
@@ -186,6 +197,7 @@ impl Actor {
     async fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Input(input) => self.apply(input).await,
+            Outcome::Probed(generation, probe) => self.probed(generation, probe).await,
             Outcome::Started(generation, outcome) => self.started(generation, *outcome).await,
             Outcome::Exited(generation, exit) => self.exited(generation, exit).await,
             Outcome::TornDown(generation, errors) => {
@@ -385,6 +397,7 @@ impl Actor {
                 self.run.runtime.clear();
             }
         }
+        self.attend_health();
         if self.run != self.published || matches!(self.state.phase(), Phase::Gone) {
             self.commit().await;
         }

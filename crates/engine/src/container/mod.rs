@@ -2,6 +2,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod handle;
+pub(crate) mod health;
 pub(crate) mod prepare;
 pub(crate) mod record;
 pub(crate) mod remove;

@@ -10,6 +10,7 @@ use berth_wire as wire;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use super::state::Generation;
 
 /// The file of the [`Record`].
@@ -122,6 +123,8 @@ pub(crate) struct RunState {
     pub(crate) oom_killed: bool,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
+    /// What its health checks have shown; `None` where it never had any.
+    pub(crate) health: Option<Health>,
     /// Something of a run may be left outside: in containerd, in the network, on disk.
     pub(crate) unsettled: bool,
     /// Its place in the bridge network while it runs.

@@ -322,27 +322,6 @@ fn what_is_not_done_yet_is_refused() {
 }
 
 #[test]
-fn health_checks_are_refused_but_not_their_absence() {
-    let with = |test: &[&str]| ContainerConfig {
-        healthcheck: Some(berth_wire::Healthcheck {
-            test: test.iter().map(|word| (*word).to_owned()).collect(),
-            ..Default::default()
-        }),
-        ..config()
-    };
-    let facts = able(CgroupVersion::V1);
-    let check = |config: &ContainerConfig| {
-        validate_host_config(&mut HostConfig::default(), config, &facts).map_err(|e| e.to_string())
-    };
-    assert_eq!(
-        check(&with(&["CMD", "true"])).unwrap_err(),
-        "health checks (--no-healthcheck turns them off) are not supported yet"
-    );
-    assert!(check(&with(&["NONE"])).is_ok());
-    assert!(check(&with(&[])).is_ok());
-}
-
-#[test]
 fn volumes_are_refused_unless_something_is_mounted_there() {
     let config = ContainerConfig {
         volumes: ["/data/".to_owned()].into(),

@@ -19,24 +19,11 @@ pub(super) fn refuse(host: &HostConfig, config: &ContainerConfig) -> Result<()> 
     if !host.cgroup.is_empty() {
         return refuse("joining another container's cgroup is");
     }
-    health_check(config)?;
     match anonymous_volume(host, config) {
         Some(path) => refuse(&format!(
             "the volume at {path} (mount a directory or a tmpfs there) is"
         )),
         None => Ok(()),
-    }
-}
-
-/// `["NONE"]`, with which `--no-healthcheck` puts off an image's check, is no check.
-fn health_check(config: &ContainerConfig) -> Result<()> {
-    let test = config.healthcheck.as_ref().map(|check| &*check.test);
-    match test.unwrap_or_default() {
-        [] => Ok(()),
-        [kind, ..] if kind == "NONE" => Ok(()),
-        _ => Err(Error::Unsupported(
-            "health checks (--no-healthcheck turns them off) are".to_owned(),
-        )),
     }
 }
 
