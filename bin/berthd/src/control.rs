@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::listeners::{self, SocketFile};
 use crate::reload::Reloader;
+use crate::wiring;
 
 /// How long a client may take to ask or to listen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,7 +108,11 @@ async fn diff(store: Arc<ConfigStore>, file: Option<PathBuf>) -> Result<Reloaded
         None => store.diff(store.file()),
     });
     match timeout(READING, comparing).await {
-        Ok(Ok(outcome)) => outcome.map_err(|error| error.to_string()),
+        Ok(Ok(outcome)) => {
+            let outcome = outcome.map_err(|error| error.to_string())?;
+            wiring::check(&outcome.live).map_err(|error| error.to_string())?;
+            Ok(outcome)
+        }
         Ok(Err(error)) => Err(format!("a part of the daemon failed: {error}")),
         Err(_) => Err("reading the file takes too long".to_owned()),
     }

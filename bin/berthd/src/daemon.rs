@@ -39,7 +39,7 @@ pub(crate) enum Error {
     Config(#[from] berth_config::Error),
     #[error("{0}")]
     Privileges(String),
-    #[error("failed to create {path}: {source}")]
+    #[error("failed to create {path}: {why}", why = listeners::plain(source))]
     Directory { path: String, source: io::Error },
     #[error("failed to start daemon: {0} is in use by another daemon")]
     InUse(String),
@@ -59,6 +59,7 @@ pub(crate) enum Error {
 pub(crate) fn run(run: Run) -> Result<(), Error> {
     let store = Arc::new(ConfigStore::open(run.sources, Facts::detect())?);
     let config = store.capture();
+    wiring::check(&config)?;
     let levels = logging::init(&config.user);
     privileges::require_root(run.program).map_err(Error::Privileges)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));

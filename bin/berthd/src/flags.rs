@@ -201,6 +201,8 @@ fn command(persona: &'static Persona) -> clap::Command {
                 .long("config-file")
                 .value_name("string")
                 .value_parser(ValueParser::path_buf())
+                // As with every flag: the last one counts.
+                .overrides_with("config-file")
                 .help(format!(
                     "Daemon configuration file (default \"{}\")",
                     persona.config_file

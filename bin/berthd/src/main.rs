@@ -45,7 +45,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Command::Help(text) => print!("{text}"),
         Command::Version => println!("berthd version {VERSION}, build {COMMIT}"),
         Command::Validate(sources) => {
-            sources.load(berth_config::Facts::detect())?;
+            wiring::check(&sources.load(berth_config::Facts::detect())?)?;
             eprintln!("configuration OK");
         }
         Command::Ask(ask) => print!("{}", ask.put()?),

@@ -14,7 +14,10 @@ pub(crate) enum Error {
         path = path.display()
     )]
     Held { path: PathBuf, why: String },
-    #[error("failed to write the pidfile {path}: {source}", path = path.display())]
+    #[error(
+        "failed to write the pidfile {path}: {why}",
+        path = path.display(), why = crate::listeners::plain(source)
+    )]
     Io { path: PathBuf, source: io::Error },
 }
 
@@ -113,6 +116,15 @@ mod tests {
         );
         drop(pidfile);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_place_where_none_can_be_is_told() {
+        let message = Pidfile::write(Path::new("/proc/nope/pid")).unwrap_err();
+        assert_eq!(
+            message.to_string(),
+            "failed to write the pidfile /proc/nope/pid: no such file or directory"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use berth_config::{ConfigStore, Outcome, Reloaded};
+use berth_config::{ConfigStore, Outcome, Prepared, Reloaded};
 use sd_notify::NotifyState;
 
 use crate::logging::Levels;
@@ -88,9 +88,9 @@ impl Reloader {
 
     async fn transact(&self) -> Result<Reloaded, String> {
         let store = self.store.clone();
-        let preparing = tokio::task::spawn_blocking(move || store.prepare());
+        let preparing = tokio::task::spawn_blocking(move || prepare(&store));
         let prepared = match tokio::time::timeout(LIMIT, preparing).await {
-            Ok(Ok(prepared)) => prepared.map_err(|error| error.to_string())?,
+            Ok(Ok(prepared)) => prepared?,
             Ok(Err(error)) => return Err(format!("a part of the daemon failed: {error}")),
             Err(_) => {
                 let file = self.store.file().display();
@@ -100,8 +100,6 @@ impl Reloader {
                 ));
             }
         };
-        // The last thing that can be wrong with it.
-        wiring::rules(prepared.live()).map_err(|error| error.to_string())?;
         // Nobody else commits.
         let lost = || "the configuration was replaced meanwhile".to_owned();
         self.store.commit(prepared).ok_or_else(lost)
@@ -119,6 +117,15 @@ impl Reloader {
             Err(error) => tracing::error!(%error, "registries are reached as before"),
         }
     }
+}
+
+/// All that can go wrong, in this order: scripts are written only for what is going to be live.
+fn prepare(store: &ConfigStore) -> Result<Prepared, String> {
+    let prepared = store.prepare().map_err(|error| error.to_string())?;
+    wiring::check(prepared.live()).map_err(|error| error.to_string())?;
+    let written = prepared.write_wrappers();
+    written.map_err(|error| error.to_string())?;
+    Ok(prepared)
 }
 
 fn log(reloaded: &Reloaded) {

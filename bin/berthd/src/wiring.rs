@@ -29,6 +29,19 @@ pub(crate) enum Error {
     Net(#[from] berth_net::Error),
     #[error("{0}")]
     Engine(#[from] berth_engine::Error),
+    #[error("failed to set log opts: {0}")]
+    Logs(#[from] berth_logs::Error),
+}
+
+/// What a configuration says to the parts, each of which knows best what it takes: to be asked
+/// before the configuration counts.
+///
+/// # Errors
+/// A part does not take it.
+pub(crate) fn check(live: &Live) -> Result<(), Error> {
+    rules(live)?;
+    berth_logs::LogConfig::parse(&live.logs.driver, &live.logs.options)?;
+    Ok(())
 }
 
 /// What serves, and what follows the configuration.

@@ -195,7 +195,7 @@ fn a_failed_reload_changes_nothing_and_says_so_once() {
     let text = |rest: &str| format!("{{{new}{rest}");
     // What the error says, and what makes it.
     type Fault<'f> = (&'f str, Box<dyn Fn() + 'f>);
-    let faults: [Fault<'_>; 9] = [
+    let faults: [Fault<'_>; 10] = [
         ("no such file or directory", Box::new(|| {})),
         (
             "is a directory",
@@ -224,6 +224,11 @@ fn a_failed_reload_changes_nothing_and_says_so_once() {
         (
             "invalid default MTU: -1",
             Box::new(|| fs::write(&file, text(r#","mtu": -1}"#)).unwrap()),
+        ),
+        // What only a part of the daemon can tell is wrong.
+        (
+            "failed to set log opts: invalid size: 'x'",
+            Box::new(|| fs::write(&file, text(r#","log-opts": {"max-size": "x"}}"#)).unwrap()),
         ),
         (
             "invalid TLS configuration: could not read CA certificate",

@@ -114,6 +114,23 @@ fn a_bad_configuration_is_one_line() {
 }
 
 #[test]
+fn default_log_options_are_checked_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = "failed to set log opts: unknown log opt 'nope' for json-file log driver";
+    let mut command = daemon(dir.path());
+    command.args(["--log-opt", "nope=1"]);
+    assert_eq!(
+        failure(&mut command),
+        format!("failed to start daemon: {wrong}")
+    );
+    assert_eq!(failure(command.arg("--validate")), wrong);
+    assert_eq!(
+        failure(daemon(dir.path()).args(["--log-opt", "max-size=x"])),
+        "failed to start daemon: failed to set log opts: invalid size: 'x'"
+    );
+}
+
+#[test]
 fn only_root_may() {
     let dir = tempfile::tempdir().unwrap();
     // Where `nobody` can run it.

@@ -39,6 +39,15 @@ impl Prepared {
     pub fn live(&self) -> &Live {
         &self.next.live
     }
+
+    /// Writes the wrapper scripts that are new, which nobody sees: before the second half, once
+    /// nothing can be wrong any more. Blocks.
+    ///
+    /// # Errors
+    /// The system's, with what was being done.
+    pub fn write_wrappers(&self) -> Result<()> {
+        self.next.live.runtimes.write_wrappers()
+    }
 }
 
 impl ConfigStore {
@@ -71,16 +80,13 @@ impl ConfigStore {
         self.current.load().live.clone()
     }
 
-    /// The first half of a reload: reads the file again, checks all of it, and writes the wrapper
-    /// scripts that are new. Nothing is changed that anybody sees. Blocks on the file and on what
-    /// it refers to.
+    /// The first half of a reload: reads the file again and checks all of it. Nothing is changed.
+    /// Blocks on the file and on what it refers to.
     ///
     /// # Errors
     /// See [`Sources::load`].
     pub fn prepare(&self) -> Result<Prepared> {
-        let prepared = self.plan(&self.sources)?;
-        prepared.next.live.runtimes.write_wrappers()?;
-        Ok(prepared)
+        self.plan(&self.sources)
     }
 
     /// The second half: replaces the live configuration in one step. `None` when it was replaced
@@ -104,7 +110,9 @@ impl ConfigStore {
     /// See [`Sources::load`]; nothing has changed then.
     pub fn reload(&self) -> Result<Reloaded> {
         loop {
-            if let Some(reloaded) = self.commit(self.prepare()?) {
+            let prepared = self.prepare()?;
+            prepared.write_wrappers()?;
+            if let Some(reloaded) = self.commit(prepared) {
                 return Ok(reloaded);
             }
         }

@@ -98,6 +98,15 @@ fn defaults_follow_the_name_it_is_called_by() {
 }
 
 #[test]
+fn the_last_configuration_file_counts() {
+    let line = ["berthd", "--config-file", "/a", "--config-file", "/b"];
+    let Ok(Command::Run(run)) = command_line(&line) else {
+        panic!("not understood")
+    };
+    assert_eq!(run.sources.file, Path::new("/b"));
+}
+
+#[test]
 fn what_ends_at_once() {
     assert!(matches!(
         command_line(&["berthd", "-v"]),
