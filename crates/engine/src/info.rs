@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use berth_config::Live;
+use berth_config::{Host, Live};
 use berth_ctrd::Client;
 use berth_spec::HostFacts;
 use berth_wire as wire;
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use crate::container::record::Status;
 use crate::features::{self, Features};
 use crate::shared::{Shared, blocking};
+use crate::versions::{Version, Versions};
 
 /// The Docker Engine whose behaviour this is, for clients that compare versions, with our own
 /// behind it.
@@ -24,8 +24,8 @@ const COMMIT: &str = match option_env!("BERTH_COMMIT") {
     None => "unknown",
 };
 const INDEX: &str = "https://index.docker.io/v1/";
-/// How long a runtime may take to tell its version.
-const RUNTIME: Duration = Duration::from_secs(10);
+/// What stands where a program does not tell its commit.
+const NOT_KNOWN: &str = "N/A";
 
 /// What does not change while the daemon runs.
 #[derive(Debug)]
@@ -36,8 +36,7 @@ pub(crate) struct About {
     os_version: String,
     containerd: (String, String),
     containerd_address: String,
-    /// runc's version and commit, once runc has told.
-    runc: Arc<OnceLock<(String, String)>>,
+    versions: Versions,
 }
 
 impl About {
@@ -46,13 +45,6 @@ impl About {
         let data_root = live.user.data_root.clone();
         let local = blocking(move || Ok((identity(&data_root), release()))).await;
         let (id, (operating_system, os_version)) = local.unwrap_or_default();
-        let runc = Arc::new(OnceLock::new());
-        let known = runc.clone();
-        tokio::spawn(async move {
-            if let Some(version) = runc_version().await {
-                let _ = known.set(version);
-            }
-        });
         let containerd_address = client.socket().to_string_lossy().into_owned();
         About {
             id,
@@ -60,7 +52,7 @@ impl About {
             os_version,
             containerd,
             containerd_address,
-            runc,
+            versions: Versions::look(live),
         }
     }
 }
@@ -96,25 +88,6 @@ fn release() -> (String, String) {
         .or_else(|| field("NAME"))
         .unwrap_or_else(|| "Linux".to_owned());
     (pretty, field("VERSION_ID").unwrap_or_default())
-}
-
-async fn runc_version() -> Option<(String, String)> {
-    let mut command = tokio::process::Command::new("runc");
-    command.arg("--version").kill_on_drop(true);
-    let output = tokio::time::timeout(RUNTIME, command.output())
-        .await
-        .ok()?
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let after = |start: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(start))
-            .map(|v| v.trim().to_owned())
-    };
-    Some((
-        after("runc version ")?,
-        after("commit:").unwrap_or_default(),
-    ))
 }
 
 pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Features) -> wire::Info {
@@ -189,13 +162,8 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         containerd_commit: wire::Commit {
             id: about.containerd.1.clone(),
         },
-        runc_commit: wire::Commit {
-            id: about
-                .runc
-                .get()
-                .map(|runc| runc.1.clone())
-                .unwrap_or_default(),
-        },
+        runc_commit: commit(about.versions.runc()),
+        init_commit: commit(about.versions.init()),
         security_options: security_options(facts, live),
         firewall_backend: Some(wire::FirewallInfo {
             driver: "nftables".to_owned(),
@@ -208,7 +176,7 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
                 plugins: String::new(),
             },
         }),
-        warnings: warnings(facts),
+        warnings: warnings(facts, live),
         ..Default::default()
     }
 }
@@ -340,7 +308,37 @@ fn security_options(facts: &HostFacts, live: &Live) -> Vec<String> {
     options
 }
 
-fn warnings(facts: &HostFacts) -> Vec<String> {
+fn commit(version: Option<&Version>) -> wire::Commit {
+    let id = version.map_or(NOT_KNOWN, |version| version.commit.as_str());
+    wire::Commit { id: id.to_owned() }
+}
+
+fn warnings(facts: &HostFacts, live: &Live) -> Vec<String> {
+    let mut warnings = open_doors(live);
+    warnings.extend(lacking(facts));
+    warnings
+}
+
+/// The ways in that are open to whoever can connect.
+fn open_doors(live: &Live) -> Vec<String> {
+    let how = match &live.tls {
+        Some(tls) if tls.verify => return Vec::new(),
+        Some(_) => ("https", "TLS client verification"),
+        None => ("http", "encryption"),
+    };
+    let tell = |host: &Host| {
+        let host = host.to_string();
+        let address = host.strip_prefix("tcp://")?;
+        Some(format!(
+            "WARNING: API is accessible on {}://{address} without {}: access to it is root access on this host",
+            how.0, how.1
+        ))
+    };
+    live.hosts.iter().filter_map(tell).collect()
+}
+
+/// What this host cannot do for containers.
+fn lacking(facts: &HostFacts) -> Vec<String> {
     let cgroup = &facts.cgroup;
     let missing = [
         (cgroup.memory_limit, "WARNING: No memory limit support"),
@@ -392,8 +390,13 @@ pub(crate) fn version(shared: &Shared, about: &About) -> wire::VersionInfo {
             &[("GitCommit", containerd_commit)],
         ),
     ];
-    if let Some((runc, commit)) = about.runc.get() {
-        components.push(component("runc", runc, &[("GitCommit", commit)]));
+    for (name, version) in [
+        ("runc", about.versions.runc()),
+        ("docker-init", about.versions.init()),
+    ] {
+        if let Some(Version { number, commit }) = version {
+            components.push(component(name, number, &[("GitCommit", commit)]));
+        }
     }
     wire::VersionInfo {
         platform: wire::PlatformName {

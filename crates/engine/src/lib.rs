@@ -31,6 +31,7 @@ mod shm;
 mod signals;
 mod stdio;
 mod table;
+mod versions;
 mod wait;
 mod wrappers;
 

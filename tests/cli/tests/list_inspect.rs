@@ -397,8 +397,12 @@ fn info_and_version() {
     assert_eq!(info["DefaultRuntime"], "runc");
     assert!(info["Runtimes"]["runc"].is_object());
     assert_eq!(info["LoggingDriver"], "json-file");
-    assert_eq!(info["CgroupVersion"], "1");
-    assert_eq!(info["CgroupDriver"], "cgroupfs");
+    let unified = testkit::has_unified_cgroups();
+    assert_eq!(info["CgroupVersion"], if unified { "2" } else { "1" });
+    assert!(matches!(
+        info["CgroupDriver"].as_str(),
+        Some("cgroupfs" | "systemd")
+    ));
     assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
     assert!(info["NCPU"].as_i64().unwrap() > 0 && info["MemTotal"].as_i64().unwrap() > 0);
     for list in ["SecurityOptions", "DriverStatus"] {
@@ -466,6 +470,18 @@ fn info_and_version() {
         names.contains(&&json!("Engine")) && names.contains(&&json!("containerd")),
         "{names:?}"
     );
+    // Programs beside the daemon are asked in the background.
+    eventually("all parts have told their versions", PATIENCE, || {
+        let version = shared().api("GET", "/version", None).is(200).json();
+        let parts = version["Components"].as_array().unwrap();
+        let has = |name| parts.iter().any(|part| part["Name"] == name);
+        (has("runc") && has("docker-init")).then_some(())
+    });
+    let info = shared().api("GET", "/info", None).is(200).json();
+    for part in ["RuncCommit", "InitCommit", "ContainerdCommit"] {
+        let id = &info[part]["ID"];
+        assert!(id.is_string() && id != "N/A", "{part}: {id}");
+    }
     shared().docker(["info"]).ok().out_has("Server Version");
     shared().docker(["version"]).ok().out_has("containerd");
     shared().remove(&[&name]);

@@ -303,6 +303,10 @@ fn several_hosts() {
         .send();
     assert_eq!(answer.is(200).text(), "OK");
     daemon.api("GET", "/_ping", None).is(200);
+    let info = daemon.api("GET", "/info", None).is(200).json();
+    let warnings = info["Warnings"].to_string();
+    let told = "API is accessible on http://127.0.0.1:2375 without encryption";
+    assert!(warnings.contains(told), "{warnings}");
     refuses_elsewhere(&["-H", "nonsense://x"], "nonsense");
 }
 
