@@ -41,6 +41,7 @@ for_run() {
   want nftables have nft
   want iproute2 have ip
   want tini docker_init # for `docker run --init`
+  want procps have ps
   want busybox-static static_busybox
   have docker || docker_cli_wanted=yes
 }

@@ -76,11 +76,15 @@ fn served(routes: &mut Vec<Route>) {
         GET "/version" => system::version;
         GET "/info" => system::info;
         GET "/events" => system::events;
+        GET "/system/df" => system::df;
 
         GET "/containers/json" => containers::list;
         GET "/containers/{id:.*}/json" => containers::inspect;
         GET "/containers/{id:.*}/logs" => containers::logs;
+        GET "/containers/{id:.*}/stats" => containers::stats;
+        GET "/containers/{id:.*}/top" => containers::top;
         POST "/containers/create" => containers::create;
+        POST "/containers/prune" => containers::prune;
         POST "/containers/{id:.*}/start" => containers::start;
         POST "/containers/{id:.*}/stop" => containers::stop;
         POST "/containers/{id:.*}/restart" => containers::restart;
@@ -131,10 +135,7 @@ fn served(routes: &mut Vec<Route>) {
 #[rustfmt::skip]
 fn not_yet(routes: &mut Vec<Route>) {
     missing! { routes:
-        POST "/containers/prune": "pruning containers";
         GET "/containers/{id:.*}/attach/ws": "attaching over a WebSocket";
-        GET "/containers/{id:.*}/top": "listing a container's processes";
-        GET "/containers/{id:.*}/stats": "container statistics";
         GET "/containers/{id:.*}/changes": "listing a container's changes";
         GET "/containers/{id:.*}/export": "exporting a container";
         GET "/containers/{id:.*}/checkpoints": "checkpointing";
@@ -158,7 +159,6 @@ fn not_yet(routes: &mut Vec<Route>) {
         POST "/build/cancel": "building images";
         POST "/session": "building images with BuildKit";
         POST "/grpc": "building images with BuildKit";
-        GET "/system/df": "disk usage";
 
         POST "/networks/create": "creating a network";
         POST "/networks/{id:.*}/connect": "connecting a container to a network";

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_config::{ConfigStore, Live};
@@ -26,8 +26,11 @@ use crate::options::{
     WaitCondition,
 };
 use crate::shared::{Shared, blocking};
+use crate::stats::Sampler;
 use crate::wait::Waiter;
 use crate::{Error, Result, create, exec, info, inspect, list, names, networks, recover, signals};
+
+mod observe;
 
 /// Seconds between the first signal and SIGKILL where nobody says.
 const STOP_TIMEOUT: u64 = 10;
@@ -58,6 +61,9 @@ pub struct Engine {
     config: Arc<ConfigStore>,
     about: About,
     features: Arc<Features>,
+    sampler: Arc<Sampler>,
+    /// Containers are being pruned.
+    pruning: AtomicBool,
 }
 
 impl Engine {
@@ -97,6 +103,8 @@ impl Engine {
         recover::recover(&shared, &config, &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());
+        let memory = u64::try_from(shared.facts.mem_total).unwrap_or(0);
+        let sampler = Sampler::new(berth_cgroups::Host::detect(memory));
         let features = Arc::new(Features::default());
         features.look(&live);
         Ok(Arc::new(Engine {
@@ -104,6 +112,8 @@ impl Engine {
             config,
             about,
             features,
+            sampler,
+            pruning: false.into(),
         }))
     }
 

@@ -8,6 +8,7 @@ mod attach;
 mod autostart;
 mod container;
 mod create;
+mod disk_usage;
 mod engine;
 mod error;
 mod events;
@@ -24,13 +25,16 @@ mod names;
 mod network;
 mod networks;
 mod options;
+mod prune;
 mod recover;
 mod runtimes;
 mod shared;
 mod shm;
 mod signals;
+mod stats;
 mod stdio;
 mod table;
+mod top;
 mod versions;
 mod wait;
 mod wrappers;
@@ -41,8 +45,9 @@ pub use error::{Error, Result};
 pub use events::{EventStream, Events};
 pub use logs::{LogLine, LogStream};
 pub use options::{
-    AttachOptions, Changed, CreateOptions, ListOptions, LogOptions, RemoveOptions, StopOptions,
-    WaitCondition,
+    AttachOptions, Changed, CreateOptions, DiskUsageOptions, ListOptions, LogOptions,
+    RemoveOptions, StatsOptions, StopOptions, WaitCondition,
 };
+pub use stats::StatsStream;
 pub use stdio::Chunk;
 pub use wait::Waiter;

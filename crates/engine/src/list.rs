@@ -97,23 +97,26 @@ impl<'a> Choice<'a> {
     fn new(shared: &Shared, filters: &'a Filters) -> Result<Choice<'a>> {
         let invalid = |error: InvalidFilter| Error::invalid(error.to_string());
         filters.validate(&FILTERS).map_err(invalid)?;
-        for (name, known) in [("status", &STATUSES[..]), ("health", &HEALTHS)] {
-            if let Some(value) = filters
-                .get(name)
-                .into_iter()
-                .find(|value| !known.contains(value))
-            {
-                return Err(invalid(InvalidFilter::values(name, &[value])));
+        for (name, what, known) in [
+            ("status", "state", &STATUSES[..]),
+            ("health", "health", &HEALTHS),
+        ] {
+            let values = filters.get(name);
+            if let Some(value) = values.into_iter().find(|value| !known.contains(value)) {
+                return Err(Error::invalid(format!(
+                    "invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {}",
+                    known.join(", ")
+                )));
             }
         }
         filters.flag("is-task").map_err(invalid)?;
         let mut exited = BTreeSet::new();
         for value in filters.get("exited") {
-            exited.insert(
-                value
-                    .parse()
-                    .map_err(|_| invalid(InvalidFilter::values("exited", &[value])))?,
-            );
+            exited.insert(value.parse().map_err(|_| {
+                Error::invalid(format!(
+                    "invalid filter 'exited={value}': strconv.Atoi: parsing {value:?}: invalid syntax"
+                ))
+            })?);
         }
         for name in ["publish", "expose"] {
             for value in filters.get(name) {

@@ -90,6 +90,30 @@ pub struct LogOptions {
     pub tail: Option<u64>,
 }
 
+/// How to tell what a container uses.
+#[derive(Clone, Copy, Debug)]
+pub struct StatsOptions {
+    /// Each second, until the container is removed.
+    pub stream: bool,
+    /// At once, with nothing to compare with.
+    pub one_shot: bool,
+}
+
+/// What of the disk's usage to tell.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskUsageOptions {
+    /// Containers.
+    pub containers: bool,
+    /// Images.
+    pub images: bool,
+    /// Volumes.
+    pub volumes: bool,
+    /// The build cache.
+    pub build_cache: bool,
+    /// Each single thing, beside the sums.
+    pub verbose: bool,
+}
+
 /// Whether an idempotent change did something or found it done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {

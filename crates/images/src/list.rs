@@ -81,6 +81,18 @@ impl Images {
         Ok(images)
     }
 
+    /// What all images take on disk, in bytes: what they share is counted once.
+    pub fn disk_size(&self) -> i64 {
+        let all = self.all();
+        let layers = all.iter().flat_map(|image| {
+            let metadata = &image.metadata;
+            metadata.chain.iter().zip(&metadata.layer_sizes)
+        });
+        let layers: HashMap<_, _> = layers.collect();
+        let blobs = all.iter().map(|image| image.content_size());
+        layers.into_values().sum::<i64>() + blobs.sum::<i64>()
+    }
+
     /// How many images use each snapshot.
     fn layer_users(&self) -> HashMap<berth_reference::Digest, usize> {
         let mut users = HashMap::new();

@@ -39,6 +39,8 @@ proptest! {
         comes_back::<(ExecCreate, ExecStart, ExecInspect)>(seed)?;
         comes_back::<(JsonMessage, ErrorBody, WaitResponse)>(seed)?;
         comes_back::<(ImageDeleteItem, ImageHistoryItem, CreateResponse)>(seed)?;
+        comes_back::<(ContainerStats, TopResponse, ContainersPruneReport)>(seed)?;
+        comes_back::<DiskUsage>(seed)?;
         comes_back::<Filters>(seed)?;
     }
 
@@ -80,6 +82,35 @@ fn written<T: Serialize>(value: &T) -> String {
 
 fn read<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_str(&value.to_string()).unwrap()
+}
+
+#[test]
+fn a_container_that_does_not_run_uses_nothing() {
+    let stats = ContainerStats {
+        name: "/c".to_owned(),
+        ..ContainerStats::default()
+    };
+    assert_eq!(
+        serde_json::to_value(&stats).unwrap(),
+        json!({
+            "name": "/c", "read": ZERO_TIME, "preread": ZERO_TIME, "num_procs": 0,
+            "cpu_stats": {
+                "cpu_usage": {"total_usage": 0, "usage_in_kernelmode": 0, "usage_in_usermode": 0},
+                "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
+            },
+            "precpu_stats": {
+                "cpu_usage": {"total_usage": 0, "usage_in_kernelmode": 0, "usage_in_usermode": 0},
+                "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0}
+            },
+            "memory_stats": {}, "pids_stats": {}, "storage_stats": {},
+            "blkio_stats": {
+                "io_service_bytes_recursive": null, "io_serviced_recursive": null,
+                "io_queue_recursive": null, "io_service_time_recursive": null,
+                "io_wait_time_recursive": null, "io_merged_recursive": null,
+                "io_time_recursive": null, "sectors_recursive": null
+            }
+        })
+    );
 }
 
 #[test]

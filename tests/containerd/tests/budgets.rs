@@ -215,6 +215,10 @@ fn reading_costs_nothing() {
             "/networks",
             "/networks/bridge",
             "/containers/read0/logs?stdout=1",
+            "/containers/read0/stats?stream=false",
+            "/containers/read0/stats?stream=false&one-shot=true",
+            "/containers/read0/top",
+            "/system/df",
         ] {
             get(target);
         }

@@ -5,7 +5,7 @@
 //! bin      berthd
 //! api      HTTP
 //! domain   engine → images
-//! edges    ctrd registry net rootfs logs config store    know nothing of one another
+//! edges    ctrd registry net rootfs logs cgroups config store    know nothing of one another
 //! ground   spec → wire, errdefs …                 wire reference errdefs
 //! ```
 
@@ -38,6 +38,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("berth-net", Floor::Edge),
     ("berth-rootfs", Floor::Edge),
     ("berth-logs", Floor::Edge),
+    ("berth-cgroups", Floor::Edge),
     ("berth-config", Floor::Edge),
     ("berth-store", Floor::Edge),
     ("berth-images", Floor::Domain),

@@ -7,6 +7,7 @@ mod inspect;
 mod list;
 mod mount;
 mod resources;
+mod stats;
 mod wait;
 
 pub use config::{ContainerConfig, Healthcheck};
@@ -23,4 +24,8 @@ pub use mount::{
     BindOptions, ImageOptions, Mount, MountDriver, MountRequest, TmpfsOptions, VolumeOptions,
 };
 pub use resources::{DeviceMapping, DeviceRequest, ThrottleDevice, Ulimit, WeightDevice};
+pub use stats::{
+    BlkioStatEntry, BlkioStats, ContainerStats, ContainersPruneReport, CpuStats, CpuUsage,
+    MemoryStats, NetworkStats, PidsStats, StorageStats, ThrottlingData, TopResponse,
+};
 pub use wait::{WaitError, WaitResponse};

@@ -13,7 +13,7 @@ mod tests;
 pub use container::{container_inspect, container_list};
 pub use image::{image_inspect, image_list};
 pub use network::{network_inspect, network_list};
-pub use system::{event, event_is_known, info, version};
+pub use system::{disk_usage, event, event_is_known, info, version};
 
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fill;
+use super::{container_list, each, fill, image_list};
 use crate::{ApiVersion, Event};
 
 /// `GET /version`: the same for all versions.
@@ -53,6 +53,47 @@ pub fn info(info: &mut Value, version: ApiVersion) {
     if version.before(25) {
         bare_security_options(info);
     }
+}
+
+/// `GET /system/df`: below 1.52 the lists alone, from which the client adds up for itself. The value
+/// must have been made with all its items.
+pub fn disk_usage(usage: &mut Value, version: ApiVersion) {
+    if !version.before(52) {
+        return;
+    }
+    let mut old = Map::new();
+    let mut items = |name: &str, kind: &str| {
+        let found = usage.get_mut(kind).map(Value::take);
+        let list = found.as_ref().map(|kind| match kind.get("Items") {
+            Some(items) => items.clone(),
+            None => Value::Array(Vec::new()),
+        });
+        old.insert(name.to_owned(), list.unwrap_or_default());
+        found
+    };
+    let images = items("Images", "ImageUsage");
+    items("Containers", "ContainerUsage");
+    items("Volumes", "VolumeUsage");
+    items("BuildCache", "BuildCacheUsage");
+    let layers = images.and_then(|images| images.get("TotalSize").cloned());
+    old.insert("LayersSize".to_owned(), layers.unwrap_or_else(|| 0.into()));
+    if version.before(42) {
+        old.insert("BuilderSize".to_owned(), 0.into());
+    }
+    if let Some(images) = old.get_mut("Images") {
+        // Here, and only here, older versions were told how many containers use an image.
+        let users: Vec<_> = each(images)
+            .map(|image| image.get("Containers").cloned().unwrap_or_default())
+            .collect();
+        image_list(images, version);
+        for (image, users) in each(images).zip(users) {
+            image.insert("Containers".to_owned(), users);
+        }
+    }
+    if let Some(containers) = old.get_mut("Containers") {
+        container_list(containers, version);
+    }
+    *usage = Value::Object(old);
 }
 
 /// Below 1.25, security options were plain names.

@@ -253,3 +253,34 @@ fn networks() {
         None
     );
 }
+
+#[test]
+fn older_versions_add_up_the_disk_usage_themselves() {
+    let usage = DiskUsage {
+        image_usage: Some(ImagesDiskUsage {
+            total_size: 7,
+            items: vec![ImageSummary {
+                containers: 2,
+                size: 5,
+                ..ImageSummary::default()
+            }],
+            ..ImagesDiskUsage::default()
+        }),
+        volume_usage: Some(EmptyDiskUsage::default()),
+        ..DiskUsage::default()
+    };
+    let new = serde_json::to_value(&usage).unwrap();
+    assert_eq!(gated(&usage, gates::disk_usage, 52), new);
+    let old = gated(&usage, gates::disk_usage, 51);
+    assert_eq!(old["LayersSize"], 7);
+    assert_eq!(old["Images"][0]["Containers"], 2);
+    assert_eq!(old["Volumes"], json!([]));
+    // It was not asked for.
+    assert_eq!(old.get("Containers"), Some(&Value::Null));
+    assert_eq!(old.get("ImageUsage"), None);
+    let older = gated(&usage, gates::disk_usage, 41);
+    assert_eq!(
+        (&older["BuilderSize"], &older["Images"][0]["VirtualSize"]),
+        (&json!(0), &json!(5))
+    );
+}

@@ -184,6 +184,7 @@ macro_rules! object {
 
         #[cfg(test)]
         impl $crate::sample::Sample for $name {
+            #[allow(unused_variables)]
             fn sample(seed: &mut $crate::sample::Seed) -> Self {
                 $name { $( $field: $crate::sample::Sample::sample(seed), )* }
             }

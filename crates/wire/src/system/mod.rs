@@ -1,9 +1,11 @@
 //! The daemon and its host.
 
+mod disk_usage;
 mod info;
 mod message;
 mod version;
 
+pub use disk_usage::{ContainersDiskUsage, DiskUsage, EmptyDiskUsage, ImagesDiskUsage};
 pub use info::{
     Commit, ContainerdInfo, ContainerdNamespaces, DeviceInfo, FirewallInfo, IndexInfo, Info,
     NetworkAddressPool, NriInfo, PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo,
