@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth_config::{ConfigStore, Live};
+use berth_config::Live;
 use berth_errdefs::Kind;
 use berth_images::{Image, Platform};
 use berth_spec::modes::Mode;
@@ -16,7 +16,7 @@ use berth_wire as wire;
 use jiff::Timestamp;
 use rand::RngCore;
 
-use crate::container::actor::{Actor, Beginning, save};
+use crate::container::actor::{Actor, Beginning, Captures, save};
 use crate::container::handle::{Handle, View};
 use crate::container::record::{Record, RunState, STATE};
 use crate::container::state::Phase;
@@ -48,7 +48,7 @@ pub(crate) fn random_id() -> String {
 /// Makes a container. To be run to its end, whoever asked for it.
 pub(crate) async fn create(
     shared: Arc<Shared>,
-    config: Arc<ConfigStore>,
+    config: Captures,
     live: Arc<Live>,
     options: CreateOptions,
     request: wire::CreateRequest,
@@ -368,7 +368,7 @@ fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
 /// Prepares the snapshot, persists, publishes, tells.
 async fn make(
     shared: &Arc<Shared>,
-    config: Arc<ConfigStore>,
+    config: Captures,
     image: &Image,
     mut record: Record,
 ) -> Result<()> {

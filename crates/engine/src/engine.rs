@@ -15,6 +15,7 @@ use berth_wire as wire;
 use futures::future::join_all;
 
 use crate::attach::{self, Attachment};
+use crate::container::actor::Captures;
 use crate::container::handle::{Handle, Wish};
 use crate::container::state::{Done, SIGKILL, StopHow};
 use crate::events::{EventStream, Events};
@@ -100,7 +101,7 @@ impl Engine {
             closing: false.into(),
         });
         shared.images.refresh().await.map_err(Error::from_lower)?;
-        recover::recover(&shared, &config, &live).await?;
+        recover::recover(&shared, &Captures::new(config.clone()), &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());
         let memory = u64::try_from(shared.facts.mem_total).unwrap_or(0);
@@ -188,7 +189,7 @@ impl Engine {
     ) -> Result<wire::CreateResponse> {
         let live = self.config.capture();
         // A task of its own: a client that hangs up does not leave half a container.
-        let (shared, config) = (self.shared.clone(), self.config.clone());
+        let (shared, config) = (self.shared.clone(), Captures::new(self.config.clone()));
         let task = tokio::spawn(create::create(shared, config, live, options, request));
         task.await.unwrap_or_else(|error| {
             Err(Error::internal(format!(

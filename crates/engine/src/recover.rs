@@ -9,14 +9,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::{ConfigStore, Live};
+use berth_config::Live;
 use berth_ctrd::{FifoSet, Status as TaskStatus, Streams, TaskInfo};
 use berth_errdefs::{Classify, Kind};
 use berth_logs::Logger;
 use berth_store::Durability;
 use jiff::Timestamp;
 
-use crate::container::actor::{Actor, Beginning, UNKNOWN_EXIT};
+use crate::container::actor::{Actor, Beginning, Captures, UNKNOWN_EXIT};
 use crate::container::handle::{Handle, View, Wish};
 use crate::container::prepare::open_log;
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
@@ -50,7 +50,7 @@ struct Back {
 /// Brings back every container there was.
 pub(crate) async fn recover(
     shared: &Arc<Shared>,
-    config: &Arc<ConfigStore>,
+    config: &Captures,
     live: &Arc<Live>,
 ) -> Result<()> {
     let found = {
@@ -162,7 +162,7 @@ async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
 /// Puts one container back into the table, with what runs of it.
 async fn bring_back(
     shared: &Arc<Shared>,
-    config: &Arc<ConfigStore>,
+    config: &Captures,
     found: Found,
     task: Option<&TaskInfo>,
 ) -> Back {

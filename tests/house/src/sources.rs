@@ -11,6 +11,14 @@ pub const MOST_LINES: usize = 600;
 /// Where a file may opt out of `deny(unsafe_code)`.
 const UNSAFE_ROOMS: &[&str] = &["crates/net/", "crates/rootfs/"];
 
+/// Where the domain may name the configuration's store: at the edge of an operation, and where
+/// the actor captures what no request asked for.
+const STORE_ROOMS: &[&str] = &[
+    "crates/engine/src/engine.rs",
+    "crates/engine/src/engine/",
+    "crates/engine/src/container/actor/captures.rs",
+];
+
 /// A part of `path` (from the repository's root) that says nothing.
 pub fn check_name(path: &str) -> Option<String> {
     let empty = |part: &&str| {
@@ -41,6 +49,15 @@ pub fn check_source(path: &str, text: &str) -> Vec<String> {
     if opts_out && !UNSAFE_ROOMS.iter().any(|room| path.starts_with(room)) {
         found.push(format!(
             "{path}: lets in unsafe code, which only {UNSAFE_ROOMS:?} may"
+        ));
+    }
+    if path.starts_with("crates/engine/src/")
+        && text.contains("ConfigStore")
+        && !STORE_ROOMS.iter().any(|room| path.starts_with(room))
+    {
+        found.push(format!(
+            "{path}: has a way to load the configuration, which only {STORE_ROOMS:?} may; \
+             take the `Live` that the operation captured"
         ));
     }
     found
@@ -79,6 +96,20 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(check_source("a.rs", &"x\n".repeat(MOST_LINES + 1)).len(), 1);
+    }
+
+    #[test]
+    fn the_configuration_is_loaded_at_the_edge() {
+        let text = "use berth_config::ConfigStore;\n";
+        for (path, wrong) in [
+            ("crates/engine/src/engine.rs", 0),
+            ("crates/engine/src/engine/volumes.rs", 0),
+            ("crates/engine/src/create.rs", 1),
+            ("crates/engine/src/container/start.rs", 1),
+            ("bin/berthd/src/reload.rs", 0),
+        ] {
+            assert_eq!(check_source(path, text).len(), wrong, "{path}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!
 //! The order of every change: persist → publish the snapshot → tell the event → reply.
 
+mod captures;
 mod effects;
 mod health;
 
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::{ConfigStore, Live};
+use berth_config::Live;
 use berth_ctrd::ExitStatus;
 use berth_store::Durability;
 use futures::StreamExt;
@@ -20,6 +21,8 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use captures::Captures;
 
 use super::handle::{Handle, Message, View, Wish};
 use super::health::Probe;
@@ -56,7 +59,7 @@ pub(crate) struct Beginning {
     /// Something of an earlier daemon's run may be left in containerd.
     pub(crate) strays: bool,
     /// For what no request asks for: a restart by policy captures the configuration itself.
-    pub(crate) config: Arc<ConfigStore>,
+    pub(crate) config: Captures,
 }
 
 pub(crate) struct Actor {
@@ -68,7 +71,7 @@ pub(crate) struct Actor {
     run: RunState,
     /// The run as readers see it.
     published: RunState,
-    config: Arc<ConfigStore>,
+    config: Captures,
     /// The configuration that the next start works under: the one of the request for it, or the
     /// one that was captured when its policy wanted it.
     live: Arc<Live>,
