@@ -2,7 +2,6 @@
 
 use berth_errdefs::Kind;
 use http::StatusCode;
-use serde::Serialize;
 
 use crate::context::Ctx;
 use crate::query::quote;
@@ -24,56 +23,6 @@ pub(crate) async fn member(_: Ctx) -> Result<Response> {
         Kind::Unavailable,
         "This node is not part of a swarm",
     ))
-}
-
-/// `GET /volumes`: there are none.
-pub(crate) async fn volumes(ctx: Ctx) -> Result<Response> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Volumes {
-        volumes: [(); 0],
-        warnings: Option<()>,
-    }
-    ctx.filters()?;
-    reply::json(
-        StatusCode::OK,
-        &Volumes {
-            volumes: [],
-            warnings: None,
-        },
-    )
-}
-
-/// A volume by its name: there is none.
-pub(crate) async fn volume(ctx: Ctx) -> Result<Response> {
-    let name = ctx.param("name");
-    Err(Error::not_found(format!("get {name}: no such volume")))
-}
-
-/// `DELETE /volumes/{name}`: there is none, which is what `force` wants.
-pub(crate) async fn remove_volume(ctx: Ctx) -> Result<Response> {
-    if ctx.query.flag("force") {
-        return Ok(reply::empty(StatusCode::NO_CONTENT));
-    }
-    volume(ctx).await
-}
-
-/// `POST /volumes/prune`: there are none.
-pub(crate) async fn prune_volumes(ctx: Ctx) -> Result<Response> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Pruned {
-        volumes_deleted: [(); 0],
-        space_reclaimed: u64,
-    }
-    ctx.filters()?;
-    reply::json(
-        StatusCode::OK,
-        &Pruned {
-            volumes_deleted: [],
-            space_reclaimed: 0,
-        },
-    )
 }
 
 /// `GET /plugins`: there are none.

@@ -35,6 +35,7 @@ mod stream;
 mod system;
 mod time;
 mod version;
+mod volumes;
 
 pub use error::{Error, Result};
 pub use listener::{Listener, Secure};

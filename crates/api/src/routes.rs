@@ -6,7 +6,7 @@ use http::Method;
 use crate::context::Ctx;
 use crate::pattern::{Params, Pattern};
 use crate::reply::Response;
-use crate::{Error, Result, absent, containers, exec, images, networks, system};
+use crate::{Error, Result, absent, containers, exec, images, networks, system, volumes};
 
 /// Answers a request.
 pub(crate) type Handler = fn(Ctx) -> BoxFuture<'static, Result<Response>>;
@@ -116,10 +116,11 @@ fn served(routes: &mut Vec<Route>) {
         DELETE "/networks/{id:.*}" => networks::remove;
         POST "/networks/prune" => networks::prune;
 
-        GET "/volumes" => absent::volumes;
-        GET "/volumes/{name:.*}" => absent::volume;
-        DELETE "/volumes/{name:.*}" => absent::remove_volume;
-        POST "/volumes/prune" => absent::prune_volumes;
+        GET "/volumes" => volumes::list;
+        GET "/volumes/{name:.*}" => volumes::inspect;
+        POST "/volumes/create" => volumes::create;
+        POST "/volumes/prune" => volumes::prune;
+        DELETE "/volumes/{name:.*}" => volumes::remove;
 
         GET "/plugins" => absent::plugins;
         GET "/plugins/{name:.*}/json" => absent::plugin;
@@ -163,7 +164,6 @@ fn not_yet(routes: &mut Vec<Route>) {
         POST "/networks/create": "creating a network";
         POST "/networks/{id:.*}/connect": "connecting a container to a network";
         POST "/networks/{id:.*}/disconnect": "disconnecting a container from a network";
-        POST "/volumes/create": "creating a volume";
 
         GET "/plugins/privileges": "installing plugins";
         POST "/plugins/pull": "installing plugins";

@@ -12,6 +12,7 @@ use berth_images::{Image, Platform};
 use berth_spec::modes::Mode;
 use berth_spec::validate::Defaults;
 use berth_store::Durability;
+use berth_volumes::Request;
 use berth_wire as wire;
 use jiff::Timestamp;
 use rand::RngCore;
@@ -62,12 +63,16 @@ pub(crate) async fn create(
         .map(str::to_owned);
     let image = image(&shared, &options, &request.config.image)?;
     let id = random_id();
-    let (mut record, mut warnings) = {
+    let Draft {
+        mut record,
+        mounts,
+        mut warnings,
+    } = {
         let (shared, live, image, id) = (shared.clone(), live.clone(), image.clone(), id.clone());
         blocking(move || draft(&shared, &live, &image, id, request)).await?
     };
     record.name = reserve(&shared, asked, &id)?;
-    let made = make(&shared, config, &image, record).await;
+    let made = make(&shared, config, &image, record, mounts).await;
     if made.is_err() {
         shared.table.remove(&id);
     }
@@ -99,20 +104,29 @@ fn image(shared: &Shared, options: &CreateOptions, name: &str) -> Result<Arc<Ima
     Ok(image)
 }
 
-/// The record as it is to be, all checked, and the warnings for the client. Blocks.
+/// A container that is to be made.
+struct Draft {
+    /// The record as it is to be, all checked, apart from what is mounted.
+    record: Record,
+    mounts: Vec<Request>,
+    /// For the client.
+    warnings: Vec<String>,
+}
+
+/// What is to be made, all checked. Blocks.
 fn draft(
     shared: &Shared,
     live: &Live,
     image: &Image,
     id: String,
     request: wire::CreateRequest,
-) -> Result<(Record, Vec<String>)> {
+) -> Result<Draft> {
     let wire::CreateRequest {
         mut config,
         mut host_config,
         mut networking_config,
     } = request;
-    let mut warnings = merge(&mut config, image.config());
+    merge(&mut config, image.config());
     fill(&mut host_config, live, shared);
     if host_config.network_mode == network::BRIDGE && !live.bridge.enabled {
         // What is asked of the default network is asked of none.
@@ -125,19 +139,18 @@ fn draft(
     config
         .exposed_ports
         .extend(host_config.port_bindings.keys().cloned());
-    warnings.extend(
+    let warnings =
         berth_spec::validate::validate_host_config(&mut host_config, &config, &shared.facts)
-            .map_err(Error::from_lower)?,
-    );
+            .map_err(Error::from_lower)?;
     // Only now: what is wrong is told as that.
-    refuse(&config, &host_config)?;
+    refuse(&host_config)?;
     let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
     berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd)
         .map_err(Error::from_lower)?;
     berth_logs::validate(&host_config.log_config.kind, &host_config.log_config.config)
         .map_err(Error::from_lower)?;
     runtimes::resolve(live, &host_config.runtime)?;
-    mounts::binds(&host_config)?;
+    let mounts = mounts::check(shared, &config, &host_config)?;
     for entry in &host_config.extra_hosts {
         berth_net::hosts::split_extra(entry).map_err(Error::from_lower)?;
     }
@@ -158,15 +171,17 @@ fn draft(
     join(shared, &mut record);
     network::validate(&record)?;
     name_host(shared, &mut record);
-    Ok((record, warnings))
+    Ok(Draft {
+        record,
+        mounts,
+        warnings,
+    })
 }
 
 /// Refuses what there is not yet.
-fn refuse(config: &wire::ContainerConfig, host: &wire::HostConfig) -> Result<()> {
+fn refuse(host: &wire::HostConfig) -> Result<()> {
     let refused = [
-        (!config.volumes.is_empty(), "anonymous volumes are"),
         (!host.links.is_empty(), "links are"),
-        (!host.volume_driver.is_empty(), "volume drivers are"),
         (!host.storage_opt.is_empty(), "storage options are"),
         (
             !matches!(host.userns_mode.as_str(), "" | "host"),
@@ -201,8 +216,7 @@ fn merge_check(own: &mut wire::Healthcheck, image: &wire::Healthcheck) {
 }
 
 /// Fills in from the image what the client leaves open, as dockerd merges them.
-fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) {
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }
@@ -240,17 +254,10 @@ fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) -> Vec<S
     if config.stop_signal.is_empty() {
         config.stop_signal.clone_from(&image.stop_signal);
     }
-    if !image.volumes.is_empty() {
-        let paths: Vec<_> = image.volumes.iter().map(String::as_str).collect();
-        warnings.push(format!(
-            "The image declares volumes ({}), which are not supported yet: their data stays in the container.",
-            paths.join(", ")
-        ));
-    }
+    config.volumes.extend(image.volumes.iter().cloned());
     if let Some(image) = &image.healthcheck {
         merge_check(config.healthcheck.get_or_insert_default(), image);
     }
-    warnings
 }
 
 /// Fills in the daemon's defaults.
@@ -371,17 +378,19 @@ async fn make(
     config: Captures,
     image: &Image,
     mut record: Record,
+    mounts: Vec<Request>,
 ) -> Result<()> {
     record.rootfs = prepare(shared, image, &record.id).await?;
     fault::point("create:snapshot");
-    let record = Arc::new(record);
-    if let Err(error) = persist(shared, &record).await {
-        let snapshots = &shared.snapshots;
-        if let Err(error) = snapshots.remove(&record.id).await {
-            tracing::warn!(id = %record.id, %error, "taking back a create: removing the snapshot");
+    let record = match mount_and_persist(shared, record, mounts).await {
+        Ok(record) => record,
+        Err((id, error)) => {
+            if let Err(error) = shared.snapshots.remove(&id).await {
+                tracing::warn!(%id, %error, "taking back a create: removing the snapshot");
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     fault::point("create:record");
     let run = RunState::default();
     let view = View::new(record.clone(), run.clone(), None);
@@ -421,6 +430,35 @@ async fn prepare(shared: &Shared, image: &Image, id: &str) -> Result<Vec<berth_c
         }
         outcome => outcome.map_err(Error::from_lower),
     }
+}
+
+/// Makes the volumes, and writes the record that tells of them. On an error neither is left.
+async fn mount_and_persist(
+    shared: &Arc<Shared>,
+    mut record: Record,
+    requests: Vec<Request>,
+) -> Result<Arc<Record>, (String, Error)> {
+    let id = record.id.clone();
+    if !requests.is_empty() {
+        let (shared, id) = (shared.clone(), id.clone());
+        let made = blocking({
+            let id = id.clone();
+            move || mounts::make(&shared, &id, requests)
+        });
+        record.mounts = made.await.map_err(|error| (id, error))?;
+        fault::point("create:volumes");
+    }
+    let record = Arc::new(record);
+    if let Err(error) = persist(shared, &record).await {
+        let (shared, record) = (shared.clone(), record.clone());
+        let unmade = blocking(move || {
+            mounts::unmake(&shared, &record.id, &record.mounts);
+            Ok(())
+        });
+        let _ = unmade.await;
+        return Err((id, error));
+    }
+    Ok(record)
 }
 
 async fn persist(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
@@ -508,7 +546,7 @@ mod tests {
             links: vec!["db".into()],
             ..Default::default()
         };
-        let error = refuse(&wire::ContainerConfig::default(), &host).expect_err("refused");
+        let error = refuse(&host).expect_err("refused");
         assert_eq!(error.to_string(), "links are not supported yet");
     }
 

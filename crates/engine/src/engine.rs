@@ -28,10 +28,12 @@ use crate::options::{
 };
 use crate::shared::{Shared, blocking};
 use crate::stats::Sampler;
+use crate::volumes::Volumes;
 use crate::wait::Waiter;
 use crate::{Error, Result, create, exec, info, inspect, list, names, networks, recover, signals};
 
 mod observe;
+mod volumes;
 
 /// Seconds between the first signal and SIGKILL where nobody says.
 const STOP_TIMEOUT: u64 = 10;
@@ -82,21 +84,25 @@ impl Engine {
         } = setup;
         let live = config.capture();
         let (data_root, exec_root) = (live.user.data_root.clone(), live.user.exec_root.clone());
-        let (records, io_root, shm_root) =
-            blocking(move || open_dirs(data_root, exec_root)).await?;
+        let opened = {
+            let events = events.clone();
+            blocking(move || Opened::open(data_root, exec_root, events)).await?
+        };
         let snapshotter = images.snapshotter().to_owned();
         let shared = Arc::new(Shared {
             snapshots: client.snapshots(&snapshotter),
             client: client.clone(),
             images,
             net,
-            records,
+            records: opened.records,
             table: crate::table::Table::default(),
+            volumes: opened.volumes,
             execs: exec::Execs::default(),
             events,
             facts: berth_spec::HostFacts::detect(),
-            io_root,
-            shm_root,
+            io_root: opened.io_root,
+            shm_root: opened.shm_root,
+            subpath_root: opened.subpath_root,
             teardowns: tokio::sync::watch::Sender::new(0),
             closing: false.into(),
         });
@@ -299,6 +305,7 @@ impl Engine {
             .find(id)?
             .ask(Wish::Remove {
                 force: options.force,
+                volumes: options.volumes,
             })
             .await
             .map(drop)
@@ -532,18 +539,35 @@ async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>
     }
 }
 
-fn open_dirs(data_root: PathBuf, exec_root: PathBuf) -> Result<(Records, PathBuf, PathBuf)> {
-    let records = Records::open(data_root.join("containers")).map_err(Error::from_lower)?;
-    let private = |name: &str| {
-        let path = exec_root.join(name);
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path);
-        made.map_err(|error| Error::internal(format!("mkdir {}: {error}", path.display())))?;
-        Ok::<_, Error>(path)
-    };
-    Ok((records, private("io")?, private("shm")?))
+/// What the engine finds in its directories.
+struct Opened {
+    records: Records,
+    volumes: Volumes,
+    io_root: PathBuf,
+    shm_root: PathBuf,
+    subpath_root: PathBuf,
+}
+
+impl Opened {
+    /// Opens them, and makes those that are missing. Blocks.
+    fn open(data_root: PathBuf, exec_root: PathBuf, events: Events) -> Result<Opened> {
+        let private = |name: &str| {
+            let path = exec_root.join(name);
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path);
+            made.map_err(|error| Error::internal(format!("mkdir {}: {error}", path.display())))?;
+            Ok::<_, Error>(path)
+        };
+        Ok(Opened {
+            records: Records::open(data_root.join("containers")).map_err(Error::from_lower)?,
+            volumes: Volumes::open(data_root.join("volumes"), events)?,
+            io_root: private("io")?,
+            shm_root: private("shm")?,
+            subpath_root: private("subpath")?,
+        })
+    }
 }
 
 /// Passes on what containerd tells of containers.

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 256;
 const BEHIND: usize = 4096;
 
 /// What `docker events` can be filtered by.
-const FILTERS: [&str; 13] = [
+const FILTERS: [&str; 14] = [
     "config",
     "container",
     "daemon",
@@ -30,6 +30,7 @@ const FILTERS: [&str; 13] = [
     "secret",
     "service",
     "type",
+    "volume",
 ];
 
 /// The place where events are told. Clones share it.
@@ -265,6 +266,7 @@ fn matches(filters: &Filters, event: &wire::Event) -> bool {
         && filters.exact("scope", &event.scope)
         && of_kind("container")
         && of_kind("network")
+        && of_kind("volume")
         && of_kind("daemon")
         && filters.labels("label", attributes)
 }

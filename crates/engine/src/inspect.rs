@@ -117,7 +117,7 @@ pub(crate) fn inspect(
         }),
         size_rw: sizes.map(|sizes| sizes.rw),
         size_root_fs: sizes.map(|sizes| sizes.root_fs),
-        mounts: mounts::shown(&record.host),
+        mounts: mounts::shown(record),
         config: record.config.clone(),
         network_settings: network_settings(shared, view),
         ..Default::default()

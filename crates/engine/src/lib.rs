@@ -36,6 +36,7 @@ mod stdio;
 mod table;
 mod top;
 mod versions;
+mod volumes;
 mod wait;
 mod wrappers;
 

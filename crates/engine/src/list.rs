@@ -193,8 +193,12 @@ impl<'a> Choice<'a> {
 
     fn has_mount(&self, view: &View) -> bool {
         !self.filters.contains("volume")
-            || mounts::shown(&view.record.host).iter().any(|mount| {
-                self.filters.exact("volume", &mount.source)
+            || mounts::shown(&view.record).iter().any(|mount| {
+                let what = match mount.name.is_empty() {
+                    true => &mount.source,
+                    false => &mount.name,
+                };
+                self.filters.exact("volume", what)
                     || self.filters.exact("volume", &mount.destination)
             })
     }
@@ -282,7 +286,7 @@ fn summary<'v>(
         network_settings: wire::NetworkSettingsSummary {
             networks: inspect::networks(shared, view),
         },
-        mounts: mounts::shown(&record.host),
+        mounts: mounts::shown(record),
         ..Default::default()
     }
 }

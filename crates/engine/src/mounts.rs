@@ -1,283 +1,256 @@
-//! Bind mounts as clients ask for them: `-v` and `--mount`.
+//! A container's mounts: resolved when it is made, bound when it starts.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use berth_errdefs::Kind;
 use berth_spec::BindMount;
+use berth_volumes::{DRIVER, Kind, MountPoint, Request, VolumesFrom, clean};
 use berth_wire as wire;
 
+use crate::container::record::Record;
+use crate::shared::Shared;
+use crate::volumes::{self, Wanted};
 use crate::{Error, Result};
 
-/// A bind mount that a client asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bind {
-    pub(crate) mount: BindMount,
-    /// The options as given after the second colon of `-v`.
-    pub(crate) mode: String,
-    /// A missing source is made (`-v`, or `--mount` with `bind-create-mountpoint`).
-    pub(crate) create: bool,
-}
-
-/// The bind mounts of a configuration. Volumes are refused: there are none yet.
+/// What is to be mounted in a container, by order of precedence: what `-v` and `--mount` ask for,
+/// what it takes over from other containers, and volumes in the places that its image or `-v PATH`
+/// name. Nothing is made yet.
 ///
 /// # Errors
-/// Docker's words for what is malformed, or given twice.
-pub(crate) fn binds(host: &wire::HostConfig) -> Result<Vec<Bind>> {
-    let mut list = Vec::new();
-    let mut volumes = Vec::new();
-    for text in &host.binds {
-        match short(text)? {
-            Short::Bind(bind) => list.push(bind),
-            Short::Volume(destination) => volumes.push(destination),
+/// Docker's words for what is malformed, given twice, or not there.
+pub(crate) fn check(
+    shared: &Shared,
+    config: &wire::ContainerConfig,
+    host: &wire::HostConfig,
+) -> Result<Vec<Request>> {
+    let inherited = inherited(shared, host)?;
+    let mut all = berth_volumes::requests(host).map_err(Error::from_lower)?;
+    for request in &all {
+        if request.point.kind == Kind::Volume {
+            wanted(request, "").check().map_err(refused)?;
         }
     }
-    for mount in &host.mounts {
-        match mount.kind.as_str() {
-            "bind" => list.push(long(mount)?),
-            "tmpfs" => absolute(&mount.target, "tmpfs", mount)?,
-            "volume" | "image" | "npipe" | "cluster" => {
-                return Err(unsupported(&format!("{} mounts are", mount.kind)));
+    let mut taken: BTreeSet<PathBuf> = host.tmpfs.keys().map(|path| clean(path)).collect();
+    taken.extend(all.iter().map(|request| request.point.destination.clone()));
+    for point in inherited {
+        if taken.insert(point.destination.clone()) {
+            all.push(Request {
+                point,
+                ..Request::default()
+            });
+        }
+    }
+    for path in &config.volumes {
+        let destination = clean(path);
+        if destination == Path::new("/") {
+            return Err(Error::invalid(
+                "invalid specification: destination can't be '/'",
+            ));
+        }
+        if taken.insert(destination.clone()) {
+            let request = anonymous(destination, &host.volume_driver);
+            wanted(&request, "").check().map_err(refused)?;
+            all.push(request);
+        }
+    }
+    Ok(all)
+}
+
+/// Clients take what is not found at create for the image, and pull that.
+fn refused(error: Error) -> Error {
+    Error::invalid(error.to_string())
+}
+
+/// The mounts of the containers that `--volumes-from` names; of two in one place the later one.
+fn inherited(shared: &Shared, host: &wire::HostConfig) -> Result<Vec<MountPoint>> {
+    let mut points: Vec<MountPoint> = Vec::new();
+    for text in &host.volumes_from {
+        let from = VolumesFrom::parse(text).map_err(Error::from_lower)?;
+        let view = shared.table.find(from.container).map_err(refused)?.view();
+        for point in &view.record.mounts {
+            if point.kind == Kind::Tmpfs {
+                continue;
             }
-            other => {
-                return Err(Error::invalid(format!(
-                    "invalid mount config for type {other:?}: mount type unknown"
-                )));
+            points.retain(|other| other.destination != point.destination);
+            points.push(MountPoint {
+                read_only: point.read_only || from.read_only,
+                copy: false,
+                ..point.clone()
+            });
+        }
+    }
+    Ok(points)
+}
+
+fn anonymous(destination: PathBuf, driver: &str) -> Request {
+    Request {
+        point: MountPoint {
+            kind: Kind::Volume,
+            driver: driver.to_owned(),
+            destination,
+            copy: true,
+            ..MountPoint::default()
+        },
+        ..Request::default()
+    }
+}
+
+fn wanted(request: &Request, container: &str) -> Wanted {
+    Wanted {
+        name: request.point.name.clone(),
+        driver: request.point.driver.clone(),
+        labels: request.labels.clone(),
+        options: request.options.clone(),
+        container: Some(container.to_owned()),
+    }
+}
+
+/// Makes the volumes that there are not, and has the container `id` use all of them: the mounts,
+/// resolved. Blocks.
+///
+/// # Errors
+/// A volume is gone, or cannot be made. Then the container uses none.
+pub(crate) fn make(shared: &Shared, id: &str, requests: Vec<Request>) -> Result<Vec<MountPoint>> {
+    let mut points = Vec::with_capacity(requests.len());
+    for request in requests {
+        match make_one(shared, id, request) {
+            Ok(point) => points.push(point),
+            Err(error) => {
+                unmake(shared, id, &points);
+                return Err(error);
             }
         }
     }
-    if !host.volumes_from.is_empty() {
-        return Err(unsupported("--volumes-from is"));
+    Ok(points)
+}
+
+fn make_one(shared: &Shared, id: &str, request: Request) -> Result<MountPoint> {
+    let mut point = request.point.clone();
+    if point.kind != Kind::Volume {
+        return Ok(point);
     }
-    let mut taken = BTreeSet::new();
-    let tmpfs = host
+    if point.source.as_os_str().is_empty() {
+        let volume = shared.volumes.create(wanted(&request, id))?;
+        point.name.clone_from(&volume.name);
+        DRIVER.clone_into(&mut point.driver);
+        point.source = shared.volumes.data(&volume.name);
+    } else {
+        // Another container's, too.
+        shared.volumes.hold(&point.name, id)?;
+    }
+    Ok(point)
+}
+
+/// Takes back what [`make`] did. Blocks.
+pub(crate) fn unmake(shared: &Shared, id: &str, points: &[MountPoint]) {
+    for error in release(shared, id, points, true) {
+        tracing::warn!(id, error, "taking back a create: its volumes");
+    }
+}
+
+/// Ends a container's use of its volumes; with `remove` those go that nobody named and nobody
+/// else uses. Blocks. Goes on after an error and returns all of them.
+pub(crate) fn release(
+    shared: &Shared,
+    id: &str,
+    points: &[MountPoint],
+    remove: bool,
+) -> Vec<String> {
+    let volumes = || points.iter().filter(|point| point.kind == Kind::Volume);
+    let all: Vec<_> = volumes().map(|point| point.name.as_str()).collect();
+    let doomed: Vec<_> = volumes()
+        .filter(|point| remove && !point.named)
+        .map(|point| point.name.as_str())
+        .collect();
+    shared.volumes.release(id, &all, &doomed)
+}
+
+/// Has a container of an earlier daemon use its volumes again.
+pub(crate) fn hold(shared: &Shared, record: &Record) {
+    let volumes = record.mounts.iter();
+    for point in volumes.filter(|point| point.kind == Kind::Volume) {
+        if let Err(error) = shared.volumes.hold(&point.name, &record.id) {
+            tracing::warn!(id = record.id, %error, "a container's volume is gone");
+        }
+    }
+}
+
+/// Takes over the mounts of a container that runs since an earlier daemon.
+pub(crate) fn adopt(shared: &Shared, record: &Record) {
+    let index = shared.volumes.load();
+    for point in &record.mounts {
+        let mounted = index
+            .get(&point.name)
+            .is_some_and(|volume| volume.mount.is_some());
+        if point.kind == Kind::Volume && mounted {
+            shared.volumes.active().adopt(&point.name, &record.id);
+        }
+    }
+}
+
+/// Removes the volumes that nobody named of a container that never came to be. Blocks.
+pub(crate) fn forget(shared: &Shared, id: &str) {
+    for (name, volume) in shared.volumes.load().iter() {
+        let left = volume.record.container == id && volume.is_anonymous();
+        if left
+            && volume.users.is_empty()
+            && let Err(error) = shared.volumes.remove(name, false)
+        {
+            tracing::warn!(volume = name, %error, "removing a volume without its container");
+        }
+    }
+}
+
+/// The binds and volumes of a container, as they are to be bound now. A `--tmpfs` in the same place
+/// wins.
+pub(crate) fn bound(shared: &Shared, record: &Record) -> Vec<BindMount> {
+    let covered: BTreeSet<PathBuf> = record.host.tmpfs.keys().map(|path| clean(path)).collect();
+    let points = record.mounts.iter().enumerate();
+    points
+        .filter(|(_, point)| point.kind != Kind::Tmpfs && !covered.contains(&point.destination))
+        .map(|(index, point)| BindMount {
+            source: volumes::source(shared, &record.id, index, point),
+            destination: point.destination.clone(),
+            readonly: point.read_only,
+            readonly_recursive: point.read_only_force_recursive,
+            readonly_non_recursive: point.read_only_non_recursive,
+            non_recursive: point.non_recursive,
+            propagation: point.propagation.clone(),
+        })
+        .collect()
+}
+
+/// How `inspect` and `ps` show the mounts.
+pub(crate) fn shown(record: &Record) -> Vec<wire::MountPoint> {
+    record
         .mounts
         .iter()
-        .filter(|m| m.kind == "tmpfs")
-        .map(|m| PathBuf::from(&m.target));
-    let tmpfs = tmpfs.chain(host.tmpfs.keys().map(PathBuf::from));
-    let binds = list.iter().map(|bind| bind.mount.destination.clone());
-    for destination in binds.chain(tmpfs).chain(volumes.iter().cloned()) {
-        let shown = destination.display().to_string();
-        if !taken.insert(destination) {
-            return Err(Error::invalid(format!("Duplicate mount point: {shown}")));
-        }
-    }
-    // Only now: what is malformed is told as that.
-    if !volumes.is_empty() {
-        return Err(unsupported("named volumes are"));
-    }
-    Ok(list)
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::new(Kind::NotImplemented, format!("{what} not supported yet"))
-}
-
-/// What `-v` can ask for.
-enum Short {
-    Bind(Bind),
-    /// A volume, for this place.
-    Volume(PathBuf),
-}
-
-/// `source:destination[:options]`.
-fn short(text: &str) -> Result<Short> {
-    let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
-    let parts: Vec<_> = text.split(':').collect();
-    let (source, destination, mode) = match parts[..] {
-        [destination] if destination.starts_with('/') => {
-            return Ok(Short::Volume(clean(destination)));
-        }
-        [source, destination] => (source, destination, ""),
-        [source, destination, mode] => (source, destination, mode),
-        _ => return Err(invalid()),
-    };
-    if source.is_empty() || destination.is_empty() {
-        return Err(invalid());
-    }
-    if !destination.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "invalid volume specification: '{text}': invalid mount config for type \"bind\": \
-             invalid mount path: '{destination}' mount path must be absolute"
-        )));
-    }
-    let destination = clean(destination);
-    if destination == Path::new("/") {
-        return Err(Error::invalid(format!(
-            "invalid volume specification: '{text}': invalid mount config for type \"bind\": \
-             invalid specification: destination can't be '/'"
-        )));
-    }
-    if !source.starts_with('/') {
-        return Ok(Short::Volume(destination));
-    }
-    let mut mount = BindMount {
-        source: clean(source),
-        destination,
-        ..BindMount::default()
-    };
-    options(mode, &mut mount)?;
-    Ok(Short::Bind(Bind {
-        mount,
-        mode: mode.to_owned(),
-        create: true,
-    }))
-}
-
-fn options(mode: &str, mount: &mut BindMount) -> Result<()> {
-    let invalid = || Error::invalid(format!("invalid mode: {mode}"));
-    let (mut access, mut propagation, mut label) = (0, 0, 0);
-    for option in mode.split(',').filter(|_| !mode.is_empty()) {
-        match option {
-            "ro" | "rw" => {
-                access += 1;
-                mount.readonly = option == "ro";
-            }
-            "rro" => {
-                access += 1;
-                mount.readonly = true;
-                mount.readonly_recursive = true;
-            }
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-                propagation += 1;
-                mount.propagation = option.to_owned();
-            }
-            // Without SELinux there is nothing to label, as in dockerd.
-            "z" | "Z" => label += 1,
-            "nocopy" | "consistent" | "cached" | "delegated" => {}
-            _ => return Err(invalid()),
-        }
-    }
-    if access > 1 || propagation > 1 || label > 1 {
-        return Err(invalid());
-    }
-    Ok(())
-}
-
-fn long(mount: &wire::MountRequest) -> Result<Bind> {
-    absolute(&mount.target, "bind", mount)?;
-    let invalid =
-        |what: String| Error::invalid(format!("invalid mount config for type \"bind\": {what}"));
-    if mount.source.is_empty() {
-        return Err(invalid("field Source must not be empty".to_owned()));
-    }
-    if !mount.source.starts_with('/') {
-        return Err(invalid(format!(
-            "invalid mount path: '{}' mount path must be absolute",
-            mount.source
-        )));
-    }
-    if mount.volume_options.is_some() {
-        return Err(invalid(
-            "field VolumeOptions must not be specified".to_owned(),
-        ));
-    }
-    if mount.tmpfs_options.is_some() {
-        return Err(invalid(
-            "field TmpfsOptions must not be specified".to_owned(),
-        ));
-    }
-    let options = mount.bind_options.clone().unwrap_or_default();
-    let source = clean(&mount.source);
-    if !options.create_mountpoint && std::fs::symlink_metadata(&source).is_err() {
-        return Err(invalid(format!(
-            "bind source path does not exist: {}",
-            source.display()
-        )));
-    }
-    Ok(Bind {
-        mount: BindMount {
-            source,
-            destination: clean(&mount.target),
-            readonly: mount.read_only,
-            readonly_recursive: options.read_only_force_recursive,
-            readonly_non_recursive: options.read_only_non_recursive,
-            non_recursive: options.non_recursive,
-            propagation: options.propagation,
-        },
-        mode: String::new(),
-        create: options.create_mountpoint,
-    })
-}
-
-fn absolute(target: &str, kind: &str, mount: &wire::MountRequest) -> Result<()> {
-    let invalid = |what: String| {
-        Err(Error::invalid(format!(
-            "invalid mount config for type {kind:?}: {what}"
-        )))
-    };
-    if target.is_empty() {
-        return invalid("field Target must not be empty".to_owned());
-    }
-    if !target.starts_with('/') {
-        return invalid(format!(
-            "invalid mount path: '{target}' mount path must be absolute"
-        ));
-    }
-    if clean(target) == Path::new("/") {
-        return invalid("invalid specification: destination can't be '/'".to_owned());
-    }
-    if kind == "tmpfs" && !mount.source.is_empty() {
-        return invalid("field Source must not be specified".to_owned());
-    }
-    Ok(())
-}
-
-/// The path without `.`, `..` and doubled slashes, as Go's `filepath.Clean` gives it.
-fn clean(path: &str) -> PathBuf {
-    let mut cleaned = PathBuf::from("/");
-    for component in Path::new(path).components() {
-        match component {
-            Component::ParentDir => drop(cleaned.pop()),
-            Component::Normal(name) => cleaned.push(name),
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    cleaned
-}
-
-/// How `inspect` and `ps` show the mounts: binds first, then tmpfs of `--mount`.
-pub(crate) fn shown(host: &wire::HostConfig) -> Vec<wire::MountPoint> {
-    let mut points: Vec<_> = binds(host)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|bind| wire::MountPoint {
-            kind: "bind".to_owned(),
-            source: bind.mount.source.to_string_lossy().into_owned(),
-            destination: bind.mount.destination.to_string_lossy().into_owned(),
-            mode: bind.mode,
-            rw: !bind.mount.readonly,
-            propagation: match bind.mount.propagation.as_str() {
-                "" => "rprivate".to_owned(),
-                given => given.to_owned(),
-            },
-            ..Default::default()
+        .map(|point| wire::MountPoint {
+            kind: point.kind.as_str().to_owned(),
+            name: point.name.clone(),
+            source: point.source.to_string_lossy().into_owned(),
+            destination: point.destination.to_string_lossy().into_owned(),
+            driver: point.driver.clone(),
+            mode: point.mode.clone(),
+            rw: !point.read_only,
+            propagation: point.propagation.clone(),
         })
-        .collect();
-    let tmpfs = host.mounts.iter().filter(|mount| mount.kind == "tmpfs");
-    points.extend(tmpfs.map(|mount| wire::MountPoint {
-        kind: "tmpfs".to_owned(),
-        destination: mount.target.clone(),
-        rw: !mount.read_only,
-        ..Default::default()
-    }));
-    points
+        .collect()
 }
 
-/// Makes the missing sources of `binds` as dockerd does, and tells of those that must exist.
+/// Makes the missing sources of binds as dockerd does, and tells of those that must exist.
 /// Blocks.
 ///
 /// # Errors
 /// A source is missing that is not to be made, or cannot be made.
-pub(crate) fn ensure_sources(binds: &[Bind]) -> Result<()> {
-    for bind in binds {
-        let source = &bind.mount.source;
+pub(crate) fn ensure_sources(points: &[MountPoint]) -> Result<()> {
+    for point in points.iter().filter(|point| point.kind == Kind::Bind) {
+        let source = &point.source;
         let shown = source.display();
         if std::fs::metadata(source).is_ok() {
             continue;
         }
-        if !bind.create {
+        if !point.create_source {
             return Err(Error::invalid(format!(
                 "invalid mount config for type \"bind\": bind source path does not exist: {shown}"
             )));
@@ -289,71 +262,4 @@ pub(crate) fn ensure_sources(binds: &[Bind]) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(binds: &[&str]) -> Result<Vec<Bind>> {
-        let binds = binds.iter().map(|&bind| bind.to_owned()).collect();
-        super::binds(&wire::HostConfig {
-            binds,
-            ..Default::default()
-        })
-    }
-
-    #[test]
-    fn short_binds() {
-        let binds = parse(&["/a/./b/../c:/d/:ro,rslave"]).expect("valid");
-        assert_eq!(binds[0].mount.source, Path::new("/a/c"));
-        assert_eq!(binds[0].mount.destination, Path::new("/d"));
-        assert!(binds[0].mount.readonly && binds[0].create);
-        assert_eq!(binds[0].mount.propagation, "rslave");
-    }
-
-    #[test]
-    fn malformed_binds_are_refused_in_dockers_words() {
-        let cases = [
-            (
-                &["/a:b"][..],
-                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
-            ),
-            (&["/a:/b:odd"], "invalid mode: odd"),
-            (&["/a:/b:ro,rw"], "invalid mode: ro,rw"),
-            (
-                &["/a:/b:ro:x"],
-                "invalid volume specification: '/a:/b:ro:x'",
-            ),
-            (&[":/b"], "invalid volume specification: ':/b'"),
-            (
-                &["/a:/"],
-                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
-            ),
-            (&["/a:/b", "/c:/b/"], "Duplicate mount point: /b"),
-            (&["name:/b"], "named volumes are not supported yet"),
-        ];
-        for (binds, message) in cases {
-            assert_eq!(parse(binds).expect_err(message).to_string(), message);
-        }
-    }
-
-    #[test]
-    fn long_binds_need_a_source_that_exists() {
-        let mount = wire::MountRequest {
-            kind: "bind".into(),
-            source: "/does/not/exist".into(),
-            target: "/b".into(),
-            ..Default::default()
-        };
-        let host = wire::HostConfig {
-            mounts: vec![mount],
-            ..Default::default()
-        };
-        let error = super::binds(&host).expect_err("missing").to_string();
-        assert_eq!(
-            error,
-            "invalid mount config for type \"bind\": bind source path does not exist: /does/not/exist"
-        );
-    }
 }

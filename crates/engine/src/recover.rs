@@ -26,7 +26,7 @@ use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, autostart, shm, wrappers};
+use crate::{Error, Result, autostart, mounts, shm, wrappers};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -77,7 +77,13 @@ pub(crate) async fn recover(
     autostart::begin(wanted, live);
     for handle in doomed {
         tokio::spawn(async move {
-            if let Err(error) = handle.ask(Wish::Remove { force: false }).await {
+            if let Err(error) = handle
+                .ask(Wish::Remove {
+                    force: false,
+                    volumes: false,
+                })
+                .await
+            {
                 tracing::warn!(id = %handle.id(), %error, "removing a container that was to be removed");
             }
         });
@@ -173,6 +179,7 @@ async fn bring_back(
     } = found;
     name(shared, &mut record);
     let record = Arc::new(record);
+    mounts::hold(shared, &record);
     let hub = Hub::new();
     let expected = run.status.is_running();
     let removed = matches!(run.status, Status::Removing | Status::Dead);
@@ -187,6 +194,7 @@ async fn bring_back(
                     Status::Running
                 };
                 run.pid = task.pid;
+                mounts::adopt(shared, &record);
                 running = Some(started);
             }
             Err(error) => {
@@ -371,6 +379,7 @@ async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
                 .iter()
                 .filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
             for snapshot in orphans {
+                mounts::forget(shared, &snapshot.key);
                 if let Err(error) = shared.snapshots.remove(&snapshot.key).await {
                     tracing::warn!(key = snapshot.key, %error, "removing a snapshot without a container");
                 }
@@ -394,6 +403,15 @@ fn sweep_files(shared: &Shared, running: &HashSet<String>) {
     for path in stale(&shared.io_root) {
         if let Err(error) = std::fs::remove_dir_all(&path) {
             tracing::warn!(path = %path.display(), %error, "removing stale FIFOs");
+        }
+    }
+    shared
+        .volumes
+        .active()
+        .sweep(|name| shared.volumes.data(name));
+    for path in stale(&shared.subpath_root) {
+        if let Err(error) = berth_volumes::unpin(&path) {
+            tracing::warn!(%error, "removing stale paths of volumes");
         }
     }
     for path in stale(&shared.shm_root) {

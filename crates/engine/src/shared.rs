@@ -15,6 +15,7 @@ use crate::container::record::Files;
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::table::Table;
+use crate::volumes::Volumes;
 use crate::{Error, Result};
 
 /// The outside systems, and what the engine keeps of its own. Nothing here reaches the
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) net: Arc<Net>,
     pub(crate) records: Records,
     pub(crate) table: Table,
+    pub(crate) volumes: Volumes,
     pub(crate) execs: Execs,
     pub(crate) events: Events,
     pub(crate) facts: HostFacts,
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) io_root: PathBuf,
     /// Shared memory of running containers that share it: `<shm_root>/<id>`.
     pub(crate) shm_root: PathBuf,
+    /// Paths in volumes that running containers show: `<subpath_root>/<id>/<n>`.
+    pub(crate) subpath_root: PathBuf,
     /// How many runs are being torn down.
     pub(crate) teardowns: watch::Sender<usize>,
     /// The daemon ends: nothing new is started.

@@ -135,7 +135,7 @@ pub fn validate_host_config(
                 .to_owned(),
         );
     }
-    unsupported::refuse(host, config)?;
+    unsupported::refuse(host)?;
     Ok(warnings)
 }
 

@@ -13,14 +13,18 @@ use crate::{Durability, Error, Result, read_json, write_json};
 /// How the names of folders that are being removed begin. No id begins so.
 const REMOVING: &str = ".removing-";
 
-/// A directory of folders, each named by an id of 64 hexadecimal digits and holding records:
-/// `<root>/<id>/<file>`.
+/// How the names of folders that are being made begin. No id begins so.
+const CREATING: &str = ".creating-";
+
+/// A directory of folders, each named by an id and holding records: `<root>/<id>/<file>`.
+/// An id is one of 64 hexadecimal digits or, where so opened, a name.
 ///
 /// There is no state in memory and no lock: each folder has one owner (the container's actor,
 /// say), and only it writes there.
 #[derive(Clone, Debug)]
 pub struct Records {
     root: PathBuf,
+    check: fn(&str) -> Result<()>,
 }
 
 /// A folder whose record could not be loaded.
@@ -45,12 +49,24 @@ impl Records {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let root = root.into();
+        Self::with_ids(root.into(), check_id)
+    }
+
+    /// The same with folders that are called by names: letters, digits, and not at first `_`, `.`
+    /// and `-`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open_named(root: impl Into<PathBuf>) -> Result<Self> {
+        Self::with_ids(root.into(), check_name)
+    }
+
+    fn with_ids(root: PathBuf, check: fn(&str) -> Result<()>) -> Result<Self> {
         private_dirs()
             .recursive(true)
             .create(&root)
             .map_err(Error::io("create", &root))?;
-        Ok(Self { root })
+        Ok(Self { root, check })
     }
 
     /// The directory that holds the folders.
@@ -64,7 +80,7 @@ impl Records {
     /// # Errors
     /// [`Error::InvalidId`].
     pub fn folder(&self, id: &str) -> Result<PathBuf> {
-        check_id(id)?;
+        (self.check)(id)?;
         Ok(self.root.join(id))
     }
 
@@ -104,6 +120,42 @@ impl Records {
         }
     }
 
+    /// Makes the folder of `id` (mode 0700) with its record `file`, and with whatever else `fill`
+    /// puts into it, in one step: after a crash it is there whole, or not at all. Survives a power
+    /// loss.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], [`Error::InvalidName`], and those of [`write_json`]; [`Error::Io`] when
+    /// it exists or `fill` fails. Nothing is left then.
+    pub fn make<T: Serialize + ?Sized>(
+        &self,
+        id: &str,
+        file: &str,
+        value: &T,
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<()> {
+        let folder = self.folder(id)?;
+        let name = format!("{CREATING}{id}");
+        remove_tree(&self.root, &name)?;
+        let fresh = self.root.join(&name);
+        let make = || {
+            self.ensure(&fresh)?;
+            fill(&fresh).map_err(Error::io("create", &folder))?;
+            write_json(&fresh.join(check_file(file)?), value, Durability::Synced)?;
+            let cwd = rustix::fs::CWD;
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(cwd, &fresh, cwd, &folder, flags)
+                .map_err(Error::io("create", &folder))
+        };
+        if let Err(error) = make() {
+            if let Err(error) = remove_tree(&self.root, &name) {
+                tracing::warn!(%error, "taking back a folder");
+            }
+            return Err(error);
+        }
+        sync_dir(&self.root)
+    }
+
     /// Reads the record `file` of `id`.
     ///
     /// # Errors
@@ -124,7 +176,7 @@ impl Records {
         let mut ids: Vec<String> = self
             .names()?
             .into_iter()
-            .filter(|n| check_id(n).is_ok())
+            .filter(|n| (self.check)(n).is_ok() && self.root.join(n).is_dir())
             .collect();
         ids.sort_unstable();
         let mut loaded = Vec::with_capacity(ids.len());
@@ -148,10 +200,19 @@ impl Records {
     /// # Errors
     /// [`Error::InvalidId`], [`Error::Io`].
     pub fn remove(&self, id: &str) -> Result<()> {
+        self.withdraw(id)?;
+        self.delete_withdrawn(id)
+    }
+
+    /// The first half of [`Records::remove`], which takes no time: the folder is not found any
+    /// more, and its id is free.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], [`Error::Io`].
+    pub fn withdraw(&self, id: &str) -> Result<()> {
         let folder = self.folder(id)?;
-        let prefix = format!("{REMOVING}{id}-");
         for count in 0_u64.. {
-            let away = self.root.join(format!("{prefix}{count}"));
+            let away = self.root.join(format!("{REMOVING}{id}-{count}"));
             let flags = rustix::fs::RenameFlags::NOREPLACE;
             let cwd = rustix::fs::CWD;
             match rustix::fs::renameat_with(cwd, &folder, cwd, &away, flags) {
@@ -160,11 +221,20 @@ impl Records {
                 Err(error) => return Err(Error::io("remove", &folder)(error)),
             }
         }
-        let leftovers: Vec<_> = self
-            .names()?
-            .into_iter()
-            .filter(|n| n.starts_with(&prefix))
-            .collect();
+        Ok(())
+    }
+
+    /// The second half of [`Records::remove`]: deletes all that was withdrawn under this id.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what is left is swept at the next start.
+    pub fn delete_withdrawn(&self, id: &str) -> Result<()> {
+        let withdrawn = |name: &String| {
+            name.strip_prefix(REMOVING)
+                .and_then(|rest| rest.rsplit_once('-'))
+                .is_some_and(|(whose, _)| whose == id)
+        };
+        let leftovers: Vec<_> = self.names()?.into_iter().filter(withdrawn).collect();
         leftovers
             .iter()
             .try_for_each(|name| remove_tree(&self.root, name))
@@ -181,9 +251,9 @@ impl Records {
         };
         let mut errors = Vec::new();
         for name in names {
-            if name.starts_with(REMOVING) {
+            if name.starts_with(REMOVING) || name.starts_with(CREATING) {
                 errors.extend(remove_tree(&self.root, &name).err());
-            } else if check_id(&name).is_ok() {
+            } else if (self.check)(&name).is_ok() && self.root.join(&name).is_dir() {
                 errors.extend(sweep_folder(&self.root.join(name)));
             }
         }
@@ -269,6 +339,17 @@ fn check_file(file: &str) -> Result<&str> {
         return Err(Error::InvalidName(file.to_owned()));
     }
     Ok(file)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let first = name.bytes().next().is_some_and(plain);
+    let rest = |byte| plain(byte) || matches!(byte, b'_' | b'.' | b'-');
+    if first && name.bytes().all(rest) {
+        Ok(())
+    } else {
+        Err(Error::InvalidName(name.to_owned()))
+    }
 }
 
 fn check_id(id: &str) -> Result<()> {

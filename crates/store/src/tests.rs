@@ -434,3 +434,52 @@ proptest! {
         prop_assert_eq!(String::from_utf8(left.stdout).unwrap(), "", "the sweep left something");
     }
 }
+
+#[test]
+fn a_folder_is_made_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::open_named(dir.path().join("volumes")).unwrap();
+    let fill = |folder: &std::path::Path| fs::create_dir(folder.join("_data"));
+    records
+        .make("data.1", "v.json", &record("a"), fill)
+        .unwrap();
+    let folder = records.folder("data.1").unwrap();
+    assert!(folder.join("_data").is_dir());
+    assert_eq!(
+        records.load::<Record>("data.1", "v.json").unwrap(),
+        record("a")
+    );
+    // Twice is an error that leaves the first as it is.
+    assert!(
+        records
+            .make("data.1", "v.json", &record("b"), |_| Ok(()))
+            .is_err()
+    );
+    assert_eq!(
+        records.load::<Record>("data.1", "v.json").unwrap(),
+        record("a")
+    );
+    let full = |_: &std::path::Path| Err(std::io::ErrorKind::StorageFull.into());
+    assert!(records.make("full", "v.json", &record("a"), full).is_err());
+    assert_eq!(fs::read_dir(records.root()).unwrap().count(), 1);
+    // What a crash leaves is swept, and is no record until then.
+    fs::create_dir(records.root().join(".creating-torn")).unwrap();
+    fs::write(records.root().join("metadata.db"), "of dockerd").unwrap();
+    let (loaded, damaged) = records.load_all::<Record>("v.json").unwrap();
+    assert_eq!((loaded.len(), damaged.len()), (1, 0));
+    assert!(records.sweep().is_empty());
+    assert_eq!(fs::read_dir(records.root()).unwrap().count(), 2);
+    records.remove("data.1").unwrap();
+    assert_eq!(fs::read_dir(records.root()).unwrap().count(), 1);
+}
+
+proptest! {
+    #[test]
+    fn no_name_leads_out_of_named_folders(name in ".{0,16}") {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open_named(dir.path()).unwrap();
+        if let Ok(folder) = records.folder(&name) {
+            prop_assert_eq!(folder.parent(), Some(dir.path()));
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod system;
 mod tests;
 mod time;
 mod version;
+mod volume;
 
 pub use container::*;
 pub use event::{Actor, Event};
@@ -33,3 +34,4 @@ pub use network::*;
 pub use system::*;
 pub use time::{ZERO_TIME, parse_time, rfc3339_nano};
 pub use version::ApiVersion;
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumesPruned};

@@ -268,13 +268,10 @@ fn what_berth_cannot_do_yet_it_says() {
     // One of these becomes possible: its row goes, and tests of it come.
     for (host, word) in [
         (json!({"Links": ["x:y"]}), "link"),
-        (json!({"VolumesFrom": ["x"]}), "volume"),
-        (json!({"Binds": ["named:/data"]}), "volume"),
         (
-            json!({"Mounts": [{"Type": "volume", "Target": "/data"}]}),
-            "volume",
+            json!({"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}),
+            "image mounts",
         ),
-        (json!({"VolumeDriver": "nosuch"}), "volume"),
         (
             json!({"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}),
             "device",

@@ -8,7 +8,7 @@ mod captures;
 mod effects;
 mod health;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub(crate) struct Actor {
     failed_removals: (u64, Arc<str>),
     tickets: HashMap<Ticket, oneshot::Sender<Result<Done>>>,
     last_ticket: u64,
+    /// Who wants the anonymous volumes removed with the container.
+    with_volumes: HashSet<Ticket>,
     work: FuturesUnordered<BoxFuture<'static, Outcome>>,
 }
 
@@ -134,6 +136,7 @@ impl Actor {
             failed_removals: (0, "".into()),
             tickets: HashMap::new(),
             last_ticket: 0,
+            with_volumes: HashSet::new(),
             work: FuturesUnordered::new(),
         };
         if let Some(started) = running {
@@ -184,7 +187,12 @@ impl Actor {
             },
             Wish::Pause => Input::Pause(ticket),
             Wish::Unpause => Input::Unpause(ticket),
-            Wish::Remove { force } => Input::Remove { ticket, force },
+            Wish::Remove { force, volumes } => {
+                if volumes {
+                    self.with_volumes.insert(ticket);
+                }
+                Input::Remove { ticket, force }
+            }
             Wish::Rename(_) => return,
         };
         self.apply(input).await;

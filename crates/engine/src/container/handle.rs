@@ -63,6 +63,8 @@ pub(crate) enum Wish {
     Unpause,
     Remove {
         force: bool,
+        /// Its anonymous volumes too.
+        volumes: bool,
     },
     Rename(String),
 }

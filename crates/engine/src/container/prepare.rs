@@ -114,7 +114,7 @@ pub(crate) fn prepare(
     if record.host.ipc_mode == shm::SHAREABLE {
         shm::mount(shared, record)?;
     }
-    let mounts = all_mounts(&files, record, &surroundings.files)?;
+    let mounts = all_mounts(shared, &files, record, &surroundings.files)?;
     let spec = with_inputs(shared, record, live, surroundings, &mounts, |inputs| {
         let spec = berth_spec::build(inputs).map_err(Error::from_lower)?;
         berth_spec::encode(&spec).map_err(Error::from_lower)
@@ -176,10 +176,14 @@ pub(crate) fn exec_process(
     })
 }
 
-fn all_mounts(own: &Files, record: &Record, sources: &FileSources) -> Result<Vec<BindMount>> {
-    let binds = mounts::binds(&record.host)?;
-    mounts::ensure_sources(&binds)?;
-    let mut all: Vec<_> = binds.into_iter().map(|bind| bind.mount).collect();
+fn all_mounts(
+    shared: &Shared,
+    own: &Files,
+    record: &Record,
+    sources: &FileSources,
+) -> Result<Vec<BindMount>> {
+    mounts::ensure_sources(&record.mounts)?;
+    let mut all = mounts::bound(shared, record);
     let files = match sources {
         FileSources::Own { .. } => own,
         FileSources::Of(others) => others,

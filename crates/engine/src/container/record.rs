@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use berth_ctrd::Mount;
+use berth_volumes::MountPoint;
 use berth_wire as wire;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub(crate) struct Record {
     /// As the client asked, with the daemon's defaults filled in.
     pub(crate) host: wire::HostConfig,
     pub(crate) networking: wire::NetworkingConfig,
+    /// What is mounted in it, as the client asked and the volumes are called.
+    pub(crate) mounts: Vec<MountPoint>,
     pub(crate) snapshotter: String,
     /// How to mount its root file system, as the snapshotter told when it was prepared.
     pub(crate) rootfs: Vec<Mount>,

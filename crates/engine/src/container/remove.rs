@@ -5,16 +5,24 @@ use std::sync::Arc;
 use super::record::Record;
 use super::teardown;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result, fault};
+use crate::{Error, Result, fault, mounts};
+
+/// How a container is removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// A run whose end was not seen to its end may have left something.
+    pub(crate) strays: bool,
+    /// Its anonymous volumes go with it.
+    pub(crate) volumes: bool,
+}
 
 /// Removes everything that a container which does not run has. Each part is tried whatever
 /// became of the others; the record goes last and only when nothing else is left, so that a
 /// failed removal can be tried again.
-pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, strays: bool) -> Result<()> {
+pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, how: How) -> Result<()> {
     let mut errors = Vec::new();
     fault::point("remove");
-    if strays {
-        // A run whose end was not seen to its end may have left something.
+    if how.strays {
         errors.extend(teardown::discard(&shared.client.container(record.id.as_str())).await);
         let netns = teardown::has_netns(&record);
         errors.extend(teardown::release(&shared, &record, None, netns, true).await);
@@ -28,6 +36,11 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, strays: boo
         {
             errors.push(format!("removing the snapshot: {error}"));
         }
+        fault::point("remove:snapshot");
+    }
+    if errors.is_empty() {
+        // While the record still tells of them.
+        errors.extend(release_volumes(&shared, &record, how.volumes).await);
     }
     if !errors.is_empty() {
         let message = format!(
@@ -37,9 +50,22 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, strays: boo
         );
         return Err(Error::internal(message));
     }
-    fault::point("remove:snapshot");
+    fault::point("remove:volumes");
     let gone = shared.clone();
     blocking(move || gone.records.remove(&record.id).map_err(Error::from_lower)).await?;
     fault::point("remove:record");
     Ok(())
+}
+
+/// Ends the container's use of its volumes; with `remove` those go that nobody named.
+async fn release_volumes(shared: &Arc<Shared>, record: &Arc<Record>, remove: bool) -> Vec<String> {
+    if record.mounts.is_empty() {
+        return Vec::new();
+    }
+    let (shared, record) = (shared.clone(), record.clone());
+    let released =
+        blocking(move || Ok(mounts::release(&shared, &record.id, &record.mounts, remove)));
+    released
+        .await
+        .unwrap_or_else(|error| vec![error.to_string()])
 }

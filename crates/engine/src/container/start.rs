@@ -24,7 +24,7 @@ use super::record::Record;
 use crate::network::{self, Plan};
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
-use crate::{Error, Result, fault, files, runtimes};
+use crate::{Error, Result, fault, files, runtimes, volumes};
 
 /// What a start works with: everything is captured before it begins.
 #[derive(Debug)]
@@ -167,6 +167,7 @@ impl Starter {
     async fn prepare(&self, plan: &Plan) -> Result<Prepared> {
         let (shared, record, live) = (self.shared.clone(), self.record.clone(), self.live.clone());
         let surroundings = Surroundings::of(plan, &shared, &record)?;
+        volumes::attach(&shared, &record).await?;
         blocking(move || prepare::prepare(&shared, &record, &live, &surroundings)).await
     }
 

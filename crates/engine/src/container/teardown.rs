@@ -11,7 +11,7 @@ use super::record::Record;
 use super::state::SIGKILL;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Session;
-use crate::{fault, shm};
+use crate::{fault, shm, volumes};
 
 /// How long containerd may be away before what it was to do is given up.
 const AWAY: Duration = Duration::from_secs(30);
@@ -84,10 +84,10 @@ pub(crate) fn has_netns(record: &Record) -> bool {
     record.config.network_disabled || Mode::of(&record.host.network_mode).is_private()
 }
 
-/// Gives back the network, the shared memory, and with `fifos` the FIFOs.
+/// Gives back the network, the shared memory, the volumes, and with `fifos` the FIFOs.
 pub(crate) async fn release(
-    shared: &Shared,
-    record: &Record,
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
     endpoint: Option<Endpoint>,
     netns: bool,
     fifos: bool,
@@ -112,6 +112,16 @@ pub(crate) async fn release(
             errors.push(error.to_string());
         }
     }
+    if !record.mounts.is_empty() {
+        let (shared, record) = (shared.clone(), record.clone());
+        let detached = blocking(move || Ok(volumes::detach(&shared, &record)));
+        errors.extend(
+            detached
+                .await
+                .unwrap_or_else(|error| vec![error.to_string()]),
+        );
+    }
+    fault::point("teardown:volumes");
     errors
 }
 

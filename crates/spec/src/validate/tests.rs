@@ -322,34 +322,6 @@ fn what_is_not_done_yet_is_refused() {
 }
 
 #[test]
-fn volumes_are_refused_unless_something_is_mounted_there() {
-    let config = ContainerConfig {
-        volumes: ["/data/".to_owned()].into(),
-        ..config()
-    };
-    let facts = able(CgroupVersion::V1);
-    let check = |change: fn(&mut HostConfig)| {
-        let mut host = HostConfig::default();
-        change(&mut host);
-        validate_host_config(&mut host, &config, &facts).map_err(|e| e.to_string())
-    };
-    assert_eq!(
-        check(|_| ()).unwrap_err(),
-        "the volume at /data/ (mount a directory or a tmpfs there) is not supported yet"
-    );
-    assert!(check(|h| h.binds = vec!["/srv:/data:ro".to_owned()]).is_ok());
-    assert!(check(|h| drop(h.tmpfs.insert("/data".to_owned(), String::new()))).is_ok());
-    assert!(
-        check(|h| h.mounts = vec![berth_wire::MountRequest {
-            kind: "bind".to_owned(),
-            target: "/x/../data".to_owned(),
-            ..Default::default()
-        }])
-        .is_ok()
-    );
-}
-
-#[test]
 fn kernel_memory_is_discarded() {
     let warnings = check(&able(CgroupVersion::V2), |h| {
         (h.kernel_memory, h.kernel_memory_tcp, h.cpu_count) = (1 << 30, 1 << 20, 2);

@@ -5,7 +5,7 @@ use testkit::{Daemon, Flavour, Leaks, Options, PATIENCE, Place, eventually, run_
 use super::*;
 
 /// The steps of a removal after which something is left.
-const REMOVAL: [&str; 3] = ["remove", "remove:run", "remove:snapshot"];
+const REMOVAL: [&str; 4] = ["remove", "remove:run", "remove:snapshot", "remove:volumes"];
 /// The steps of the end of a run.
 const TEARDOWN: [&str; 7] = [
     "teardown",

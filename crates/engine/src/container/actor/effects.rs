@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use berth_volumes::Kind;
 use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Outcome, failed_part};
 use crate::container::start::{Failure, Starter};
-use crate::container::state::{Announcement, Done, Effect, Generation, Input, Ticket, Timer};
+use crate::container::state::{
+    Announcement, Done, Effect, Generation, Input, Phase, Ticket, Timer,
+};
 use crate::container::{remove, teardown};
 use crate::network::BRIDGE;
 use crate::{Error, Result};
@@ -33,6 +36,7 @@ impl Actor {
     }
 
     pub(super) fn reply(&mut self, ticket: Ticket, answer: Result<Done>) {
+        self.with_volumes.remove(&ticket);
         if let Some(reply) = self.tickets.remove(&ticket) {
             // Whoever asked may have gone away.
             let _ = reply.send(answer);
@@ -121,6 +125,7 @@ impl Actor {
         if run.endpoint.is_some() {
             self.tell_network("disconnect");
         }
+        self.tell_volumes("unmount");
         let (shared, record) = (self.shared.clone(), self.record.clone());
         let counted = teardown::Counted::begin(shared.clone());
         let task = tokio::spawn(async move {
@@ -136,10 +141,18 @@ impl Actor {
     }
 
     fn remove_all(&mut self) {
-        let (shared, record, strays) = (self.shared.clone(), self.record.clone(), self.strays);
+        let asked = match self.state.phase() {
+            Phase::Removing(tickets) => tickets.iter().any(|t| self.with_volumes.contains(t)),
+            _ => false,
+        };
+        let how = remove::How {
+            strays: self.strays,
+            volumes: asked || self.record.host.auto_remove,
+        };
+        let (shared, record) = (self.shared.clone(), self.record.clone());
         // The second try looks for everything.
         self.strays = true;
-        let task = tokio::spawn(remove::remove(shared, record, strays));
+        let task = tokio::spawn(remove::remove(shared, record, how));
         self.work.push(Box::pin(async move {
             Outcome::Removed(task.await.unwrap_or_else(|error| Err(failed_part(&error))))
         }));
@@ -154,6 +167,7 @@ impl Actor {
                 if self.run.endpoint.is_some() {
                     self.tell_network("connect");
                 }
+                self.tell_volumes("mount");
                 tell("start", &[]);
             }
             Announcement::Die => {
@@ -179,6 +193,22 @@ impl Actor {
                 self.shared.execs.forget(&self.record.id);
                 tell("destroy", &[]);
             }
+        }
+    }
+
+    fn tell_volumes(&self, action: &str) {
+        let volumes = self.record.mounts.iter();
+        for point in volumes.filter(|point| point.kind == Kind::Volume) {
+            let mut told = vec![("container", self.record.id.clone())];
+            if action == "mount" {
+                let destination = point.destination.display().to_string();
+                told.extend([
+                    ("destination", destination),
+                    ("read/write", (!point.read_only).to_string()),
+                    ("propagation", point.propagation.clone()),
+                ]);
+            }
+            self.shared.volumes.tell(&point.name, action, &told);
         }
     }
 

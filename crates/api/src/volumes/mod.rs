@@ -1,0 +1,13 @@
+//! `/volumes/…`
+
+mod create;
+mod inspect;
+mod list;
+mod prune;
+mod remove;
+
+pub(crate) use create::create;
+pub(crate) use inspect::inspect;
+pub(crate) use list::list;
+pub(crate) use prune::prune;
+pub(crate) use remove::remove;
