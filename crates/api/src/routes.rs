@@ -91,6 +91,7 @@ fn served(routes: &mut Vec<Route>) {
         POST "/containers/{id:.*}/kill" => containers::kill;
         POST "/containers/{id:.*}/pause" => containers::pause;
         POST "/containers/{id:.*}/unpause" => containers::unpause;
+        POST "/containers/{id:.*}/update" => containers::update;
         POST "/containers/{id:.*}/rename" => containers::rename;
         POST "/containers/{id:.*}/resize" => containers::resize;
         POST "/containers/{id:.*}/wait" => containers::wait;
@@ -142,7 +143,6 @@ fn not_yet(routes: &mut Vec<Route>) {
         GET "/containers/{id:.*}/checkpoints": "checkpointing";
         POST "/containers/{id:.*}/checkpoints": "checkpointing";
         DELETE "/containers/{id}/checkpoints/{name}": "checkpointing";
-        POST "/containers/{id:.*}/update": "updating a container";
         HEAD "/containers/{id:.*}/archive": "copying files out of a container";
         GET "/containers/{id:.*}/archive": "copying files out of a container";
         PUT "/containers/{id:.*}/archive": "copying files into a container";

@@ -14,6 +14,8 @@ use crate::{Container, Process, Result};
 
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 
+const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitStatus {
@@ -106,6 +108,28 @@ impl Task {
         let mut c = client.tasks_client();
         client
             .call("Tasks.Resume", CALL, c.resume(client.request(request)))
+            .await?;
+        Ok(())
+    }
+
+    /// Changes its limits to those in `resources`, an OCI `linux.resources` as JSON; what is not in
+    /// there stays. 1 RPC (`Tasks.Update`).
+    ///
+    /// # Errors
+    /// The runtime's own words.
+    pub async fn update(&self, resources: Vec<u8>) -> Result<()> {
+        let client = &self.container.client;
+        let request = svc::UpdateTaskRequest {
+            container_id: self.container.id.to_string(),
+            resources: Some(Any {
+                type_url: RESOURCES_TYPE.to_owned(),
+                value: resources,
+            }),
+            ..Default::default()
+        };
+        let mut c = client.tasks_client();
+        client
+            .call("Tasks.Update", CALL, c.update(client.request(request)))
             .await?;
         Ok(())
     }

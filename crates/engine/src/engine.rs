@@ -1,5 +1,7 @@
 //! [`Engine`]: the face of everything, for the API.
 
+mod update;
+
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,6 +11,9 @@ pub enum Error {
     /// dockerd has one.
     #[error("{0}")]
     Invalid(String),
+    /// A change does not go together with what the container has, in dockerd's words.
+    #[error("{0}")]
+    Conflict(String),
     /// Berth does not do this yet. The text ends before "not supported yet": `links are`.
     #[error("{0} not supported yet")]
     Unsupported(String),
@@ -56,6 +59,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Invalid(_) => Kind::InvalidArgument,
+            Error::Conflict(_) => Kind::Conflict,
             Error::Unsupported(_) => Kind::NotImplemented,
             Error::Account(_) | Error::Host(_) | Error::Rootfs { .. } | Error::NeedsMount(_) => {
                 Kind::Internal

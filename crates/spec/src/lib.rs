@@ -30,6 +30,7 @@ pub mod rootfs;
 pub mod seccomp;
 pub mod security;
 mod tmpfs;
+mod update;
 pub mod validate;
 
 pub use build::{build, default_masked_paths, default_readonly_paths, encode, encode_process};
@@ -42,3 +43,4 @@ pub use mounts::DEFAULT_SHM_SIZE;
 pub use oci_spec::runtime::Spec;
 pub use passwd::User;
 pub use process::{DEFAULT_PATH, command, environment, merge_environment};
+pub use update::{block_devices, encode_update, update, validate_update};

@@ -29,7 +29,7 @@ fn unless_default<T: Default + PartialEq>(value: T) -> Option<T> {
     (value != T::default()).then_some(value)
 }
 
-fn memory(host: &HostConfig) -> Option<LinuxMemory> {
+pub(crate) fn memory(host: &HostConfig) -> Option<LinuxMemory> {
     let positive = |bytes: i64| (bytes > 0).then_some(bytes);
     let mut memory = LinuxMemory::default();
     memory
@@ -46,7 +46,7 @@ fn memory(host: &HostConfig) -> Option<LinuxMemory> {
     unless_default(memory)
 }
 
-fn cpu(host: &HostConfig) -> Result<Option<LinuxCpu>> {
+pub(crate) fn cpu(host: &HostConfig) -> Result<Option<LinuxCpu>> {
     let shares =
         u64::try_from(host.cpu_shares).map_err(|_| Error::invalid("shares: invalid argument"))?;
     let unsigned = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
@@ -68,7 +68,7 @@ fn cpu(host: &HostConfig) -> Result<Option<LinuxCpu>> {
     Ok(unless_default(cpu))
 }
 
-fn pids(host: &HostConfig) -> Option<LinuxPids> {
+pub(crate) fn pids(host: &HostConfig) -> Option<LinuxPids> {
     let mut pids = LinuxPids::default();
     // 0 and everything below mean "no limit"; the runtime's word for that is -1.
     pids.set_limit(match host.pids_limit? {
@@ -78,7 +78,7 @@ fn pids(host: &HostConfig) -> Option<LinuxPids> {
     Some(pids)
 }
 
-fn block_io(host: &HostConfig, devices: &Devices) -> Result<Option<LinuxBlockIo>> {
+pub(crate) fn block_io(host: &HostConfig, devices: &Devices) -> Result<Option<LinuxBlockIo>> {
     let throttles = |limits: &[ThrottleDevice]| {
         let limits: Vec<_> = limits
             .iter()

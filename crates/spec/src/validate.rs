@@ -2,7 +2,7 @@
 //! fills in.
 
 mod conflicts;
-mod limits;
+pub(crate) mod limits;
 mod names;
 mod unsupported;
 
@@ -114,7 +114,7 @@ pub fn validate_host_config(
         ));
     }
     SecurityOptions::parse(&host.security_opt)?;
-    let mut warnings = limits::validate(host, facts)?;
+    let mut warnings = limits::validate(host, facts, false)?;
     modes::validate(host)?;
     names::validate(host)?;
     if host.shm_size < 0 {
@@ -204,7 +204,8 @@ fn health_check(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
-fn restart_policy(host: &HostConfig) -> Result<()> {
+/// Checks the restart policy.
+pub(crate) fn restart_policy(host: &HostConfig) -> Result<()> {
     let policy = &host.restart_policy;
     let (name, retries) = (policy.name.as_str(), policy.maximum_retry_count);
     if host.auto_remove && !matches!(name, "" | "no") {

@@ -136,6 +136,25 @@ fn start_costs_four() {
 }
 
 #[test]
+fn update_costs_one_and_nothing_where_nothing_runs() {
+    let Some(daemon) = daemon() else { return };
+    create(&daemon, "changed", &["sleep", "1000"], "none");
+    let update = |body: serde_json::Value| {
+        let target = "/containers/changed/update";
+        calls(&daemon, || {
+            daemon.api("POST", target, Some(&body)).is(200);
+        })
+    };
+    exactly(&update(json!({"CpuShares": 300})), &[]);
+    post(&daemon, "/containers/changed/start");
+    let limits = json!({"CpuShares": 400, "PidsLimit": 40});
+    exactly(&update(limits), &[("Tasks.Update", 1)]);
+    let policy = json!({"RestartPolicy": {"Name": "always"}});
+    exactly(&update(policy), &[]);
+    daemon.remove(&["changed"]);
+}
+
+#[test]
 fn stop_and_kill_cost_three() {
     let Some(daemon) = daemon() else { return };
     let wanted = [

@@ -18,6 +18,7 @@ mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 mod wait;
 
 pub(crate) use attach::attach;
@@ -37,6 +38,7 @@ pub(crate) use stats::stats;
 pub(crate) use stop::stop;
 pub(crate) use top::top;
 pub(crate) use unpause::unpause;
+pub(crate) use update::update;
 pub(crate) use wait::wait;
 
 use berth_engine::{Changed, StopOptions};

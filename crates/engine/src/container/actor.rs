@@ -7,6 +7,7 @@
 mod captures;
 mod effects;
 mod health;
+mod update;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ enum Outcome {
     Exited(Generation, Option<ExitStatus>),
     TornDown(Generation, Vec<String>),
     Probed(Generation, Option<Probe>),
+    Updated(update::Update),
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
     Removed(Result<()>),
     Input(Input),
@@ -79,6 +81,7 @@ pub(crate) struct Actor {
     cancel: CancellationToken,
     /// The present run has ended: what is still to be sent to it comes too late.
     over: CancellationToken,
+    updates: update::Updates,
     /// The health checks that go on.
     checks: Option<health::Checks>,
     /// The run whose health is known.
@@ -130,6 +133,7 @@ impl Actor {
             current: None,
             cancel: CancellationToken::new(),
             over: CancellationToken::new(),
+            updates: update::Updates::default(),
             checks: None,
             judged: 0,
             strays,
@@ -163,10 +167,14 @@ impl Actor {
     }
 
     async fn wish(&mut self, wish: Wish, reply: oneshot::Sender<Result<Done>>) {
-        if let Wish::Rename(name) = wish {
-            let _ = reply.send(self.rename(&name).await);
-            return;
-        }
+        let wish = match wish {
+            Wish::Rename(name) => {
+                let _ = reply.send(self.rename(&name).await);
+                return;
+            }
+            Wish::Update(asked) => return self.update(asked, reply).await,
+            wish => wish,
+        };
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.tickets.insert(ticket, reply);
@@ -193,7 +201,7 @@ impl Actor {
                 }
                 Input::Remove { ticket, force }
             }
-            Wish::Rename(_) => return,
+            Wish::Rename(_) | Wish::Update(_) => return,
         };
         self.apply(input).await;
     }
@@ -209,7 +217,11 @@ impl Actor {
         match outcome {
             Outcome::Input(input) => self.apply(input).await,
             Outcome::Probed(generation, probe) => self.probed(generation, probe).await,
-            Outcome::Started(generation, outcome) => self.started(generation, *outcome).await,
+            Outcome::Updated(update) => self.updated(update).await,
+            Outcome::Started(generation, outcome) => {
+                self.started(generation, *outcome).await;
+                self.next_updates().await;
+            }
             Outcome::Exited(generation, exit) => self.exited(generation, exit).await,
             Outcome::TornDown(generation, errors) => {
                 self.strays |= !errors.is_empty();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use berth_config::Live;
 use berth_ctrd::Task;
+use berth_wire as wire;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::record::{Record, RunState};
@@ -67,6 +68,8 @@ pub(crate) enum Wish {
         volumes: bool,
     },
     Rename(String),
+    /// Change what this does not leave at its default.
+    Update(Box<wire::HostConfig>),
 }
 
 /// What reaches an actor from outside.

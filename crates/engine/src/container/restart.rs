@@ -82,6 +82,11 @@ impl Restarts {
         self.stopped
     }
 
+    /// Another policy holds from now on. What is counted stays counted.
+    pub(super) fn follow(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Started by a user, or with the daemon: everything begins anew.
     pub(super) fn started(&mut self) {
         *self = Restarts {

@@ -40,7 +40,7 @@ use berth_errdefs::Kind;
 
 pub(crate) use self::phase::Phase;
 use self::phase::{Ending, Restarting, Running, Starting, Why};
-use super::restart::{Exit, Restarts};
+use super::restart::{Exit, Policy, Restarts};
 pub(crate) use super::step::{
     Announcement, Done, Effect, Generation, Input, SIGKILL, StopHow, Ticket, Timer,
 };
@@ -108,6 +108,11 @@ impl State {
     /// The current run, or the last one.
     pub(crate) fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Another restart policy holds from now on.
+    pub(crate) fn follow(&mut self, policy: Policy) {
+        self.restarts.follow(policy);
     }
 
     /// What its restart policy makes of it.

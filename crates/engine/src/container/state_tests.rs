@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::restart::Policy;
 use super::*;
 
 const HOW: StopHow = StopHow {

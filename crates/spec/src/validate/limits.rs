@@ -14,15 +14,28 @@ pub(super) const MAX_SHARES: i64 = 262_144;
 /// starts.
 const MIN_MEMORY: i64 = 6 << 20;
 
+/// A swap limit is one of memory and swap together.
+pub(crate) const SWAP_WITHOUT_MEMORY: &str =
+    "You should always set the Memory limit when using Memoryswap limit, see usage";
+
 /// The highest processor or memory node that a cpuset may name.
 const MAX_CPUSET: u32 = 8192;
 
 /// Checks the limits in `host`, takes those out that `facts` say cannot be set, and returns
 /// dockerd's warnings about that.
-pub(super) fn validate(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {
+///
+/// In an `update` the other limits are those that the container has.
+pub(crate) fn validate(
+    host: &mut HostConfig,
+    facts: &HostFacts,
+    update: bool,
+) -> Result<Vec<String>> {
     let support = &facts.cgroup;
     let mut warnings = Vec::new();
     memory(host, support, &mut warnings)?;
+    if !update && host.memory == 0 && host.memory_swap > 0 {
+        return refuse(SWAP_WITHOUT_MEMORY);
+    }
     swappiness_and_reservation(host, support, &mut warnings)?;
     kernel_memory(host, support, &mut warnings);
     oom_and_pids(host, support, &mut warnings);
@@ -70,11 +83,6 @@ fn memory(
     }
     if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
         return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
-    }
-    if host.memory == 0 && host.memory_swap > 0 {
-        return refuse(
-            "You should always set the Memory limit when using Memoryswap limit, see usage",
-        );
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod list;
 mod mount;
 mod resources;
 mod stats;
+mod update;
 mod wait;
 
 pub use config::{ContainerConfig, Healthcheck};
@@ -28,4 +29,5 @@ pub use stats::{
     BlkioStatEntry, BlkioStats, ContainerStats, ContainersPruneReport, CpuStats, CpuUsage,
     MemoryStats, NetworkStats, PidsStats, StorageStats, ThrottlingData, TopResponse,
 };
+pub use update::UpdateResponse;
 pub use wait::{WaitError, WaitResponse};

@@ -19,7 +19,11 @@ impl Actor {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Capture => self.live = self.config.capture(),
-            Effect::Start(generation) => self.start(generation),
+            Effect::Start(generation) => {
+                if !self.holds_start(generation) {
+                    self.start(generation);
+                }
+            }
             Effect::CancelStart => self.cancel.cancel(),
             Effect::Signal {
                 signal,
@@ -43,7 +47,7 @@ impl Actor {
         }
     }
 
-    fn start(&mut self, generation: Generation) {
+    pub(super) fn start(&mut self, generation: Generation) {
         self.cancel = CancellationToken::new();
         let starter = Starter {
             shared: self.shared.clone(),
