@@ -97,6 +97,12 @@ fn served(routes: &mut Vec<Route>) {
         POST "/containers/{id:.*}/wait" => containers::wait;
         POST "/containers/{id:.*}/attach" => containers::attach;
         POST "/containers/{id:.*}/exec" => exec::create;
+        GET "/containers/{id:.*}/changes" => containers::changes;
+        GET "/containers/{id:.*}/export" => containers::export;
+        HEAD "/containers/{id:.*}/archive" => containers::path_stat;
+        GET "/containers/{id:.*}/archive" => containers::path_archive;
+        PUT "/containers/{id:.*}/archive" => containers::path_extract;
+        POST "/commit" => images::commit;
 
         GET "/exec/{id:.*}/json" => exec::inspect;
         POST "/exec/{id:.*}/start" => exec::start;
@@ -109,6 +115,7 @@ fn served(routes: &mut Vec<Route>) {
         GET "/images/{name:.*}/history" => images::history;
         POST "/images/load" => images::load;
         POST "/images/create" => images::create;
+        POST "/images/prune" => images::prune;
         POST "/images/{name:.*}/tag" => images::tag;
 
         GET "/networks" => networks::list;
@@ -138,18 +145,11 @@ fn served(routes: &mut Vec<Route>) {
 fn not_yet(routes: &mut Vec<Route>) {
     missing! { routes:
         GET "/containers/{id:.*}/attach/ws": "attaching over a WebSocket";
-        GET "/containers/{id:.*}/changes": "listing a container's changes";
-        GET "/containers/{id:.*}/export": "exporting a container";
         GET "/containers/{id:.*}/checkpoints": "checkpointing";
         POST "/containers/{id:.*}/checkpoints": "checkpointing";
         DELETE "/containers/{id}/checkpoints/{name}": "checkpointing";
-        HEAD "/containers/{id:.*}/archive": "copying files out of a container";
-        GET "/containers/{id:.*}/archive": "copying files out of a container";
-        PUT "/containers/{id:.*}/archive": "copying files into a container";
-        POST "/commit": "committing a container";
 
         GET "/images/search": "searching for images";
-        POST "/images/prune": "pruning images";
         POST "/images/{name:.*}/push": "pushing an image";
         GET "/images/{name:.*}/attestations": "listing an image's attestations";
         GET "/distribution/{name:.*}/json": "inspecting an image in its registry";

@@ -216,7 +216,7 @@ fn merge_check(own: &mut wire::Healthcheck, image: &wire::Healthcheck) {
 }
 
 /// Fills in from the image what the client leaves open, as dockerd merges them.
-fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) {
+pub(crate) fn merge(config: &mut wire::ContainerConfig, image: &wire::ImageConfig) {
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }

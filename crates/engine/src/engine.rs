@@ -35,6 +35,7 @@ use crate::wait::Waiter;
 use crate::{Error, Result, create, exec, info, inspect, list, names, networks, recover, signals};
 
 mod observe;
+mod tree;
 mod volumes;
 
 /// Seconds between the first signal and SIGKILL where nobody says.

@@ -4,8 +4,10 @@
 //! snapshots and never wait; changes are messages to the one actor that owns a container
 //! and go on even when the caller has gone away.
 
+mod archive;
 mod attach;
 mod autostart;
+mod commit;
 mod container;
 mod create;
 mod disk_usage;
@@ -35,12 +37,15 @@ mod stats;
 mod stdio;
 mod table;
 mod top;
+mod tree;
 mod versions;
 mod volumes;
 mod wait;
 mod wrappers;
 
+pub use archive::{ByteStream, ExtractOptions};
 pub use attach::{Attachment, Flow, Input, Output};
+pub use commit::CommitOptions;
 pub use engine::{Engine, Setup};
 pub use error::{Error, Result};
 pub use events::{EventStream, Events};

@@ -135,7 +135,7 @@ fn pack(body: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<(Digest, &'stat
     }
 }
 
-fn compress(mut reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
+pub(crate) fn compress(mut reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
     let mut sum = sha2::Sha256::new();
     let output = ChunkWriter {
         chunks,
@@ -228,7 +228,10 @@ impl Write for ChunkWriter<'_> {
 }
 
 /// Writes the layer into the content store; returns its digest and size.
-async fn store(lease: &Lease, mut chunks: mpsc::Receiver<Bytes>) -> Result<(Digest, u64)> {
+pub(crate) async fn store(
+    lease: &Lease,
+    mut chunks: mpsc::Receiver<Bytes>,
+) -> Result<(Digest, u64)> {
     let content = lease.client().content();
     let mut sum = sha2::Sha256::new();
     let Opened::Writer(mut writer) = content.writer(&unique("import"), 0, "").await? else {

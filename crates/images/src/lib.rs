@@ -13,6 +13,7 @@
 
 mod archive;
 mod changes;
+mod commit;
 mod error;
 mod fetch;
 mod history;
@@ -43,6 +44,7 @@ use berth_reference::Digest;
 use berth_registry::Registry;
 
 pub use berth_wire::{JsonMessage, ProgressDetail};
+pub use commit::Commit;
 pub use error::{Error, Result};
 pub use image::Image;
 pub use import::Import;
@@ -52,7 +54,7 @@ pub use platform::Platform;
 pub use progress::Progress;
 pub use pull::{Pull, PullRequest};
 pub use remove::{InUse, Usage};
-pub use stream::Input;
+pub use stream::{Input, plain as decompress};
 
 /// What happened to an image, as `docker events` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -122,7 +122,10 @@ pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Compression, impl Read
 }
 
 /// The plain bytes of `reader`, whatever it is compressed with.
-pub(crate) fn plain<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+///
+/// # Errors
+/// It cannot be read, or is compressed with what we cannot undo.
+pub fn plain<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let input = |e: io::Error| Error::Input(e.to_string());
     let (compression, reader) = peek(reader).map_err(input)?;
     Ok(match compression {

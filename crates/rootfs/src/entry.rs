@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ const XATTR_SIZE: usize = 64 << 10;
 /// A name in a directory, as it was when it was looked at.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    pub(crate) parent: Rc<OwnedFd>,
+    pub(crate) parent: Arc<OwnedFd>,
     pub(crate) name: OsString,
     /// Relative to where the walk began; empty for that itself.
     pub path: PathBuf,
@@ -79,6 +79,32 @@ impl Entry {
         xattrs(&path, self.name == ".").map_err(self.fail("read extended attributes of"))
     }
 
+    /// What it may do beyond its user, as the kernel keeps it; empty for nothing.
+    pub(crate) fn capability(&self) -> Result<Vec<u8>> {
+        match self.kind() == FileType::RegularFile {
+            true => capability(&below(self.parent.as_fd(), &self.name))
+                .map_err(self.fail("read extended attributes of")),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether overlayfs shows nothing of the layers below in this directory of an upper layer.
+    pub(crate) fn is_opaque(&self) -> Result<bool> {
+        let path = match self.name == "." {
+            true => link_to(self.parent.as_fd()),
+            false => below(self.parent.as_fd(), &self.name),
+        };
+        let mut value = [0; 8];
+        for mark in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+            match rustix::fs::getxattr(&path, mark, &mut value[..]) {
+                Ok(1) if value[0] == b'y' => return Ok(true),
+                Ok(_) | Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => {}
+                Err(errno) => return Err(self.fail("read extended attributes of")(errno)),
+            }
+        }
+        Ok(false)
+    }
+
     pub(crate) fn fail(&self, what: &'static str) -> impl FnOnce(Errno) -> Error {
         Error::at(what, Path::new("/").join(&self.path))
     }
@@ -116,6 +142,16 @@ fn xattrs(path: &Path, follow: bool) -> Result<Xattrs, Errno> {
         }
     }
     Ok(found)
+}
+
+/// The capabilities of the regular file at `path`.
+pub(crate) fn capability(path: &Path) -> Result<Vec<u8>, Errno> {
+    let mut value = [0; 64];
+    match rustix::fs::getxattr(path, "security.capability", &mut value[..]) {
+        Ok(length) => Ok(value[..length].to_vec()),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT) => Ok(Vec::new()),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn is_merge_mark(name: &CStr) -> bool {

@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A call failed; the path is as seen from inside the container.
-    #[error("{what} {}: {errno}", path.display())]
+    #[error("{what} {}: {}", path.display(), words(*errno))]
     Path {
         /// What was tried.
         what: &'static str,
@@ -22,7 +22,7 @@ pub enum Error {
         errno: Errno,
     },
     /// The container's root file system cannot be mounted.
-    #[error("cannot mount the container's file system: {what}: {errno}")]
+    #[error("cannot mount the container's file system: {what}: {}", words(*errno))]
     Mount {
         /// What was tried.
         what: String,
@@ -32,6 +32,12 @@ pub enum Error {
     /// The container does not run any more.
     #[error("the container's process has ended")]
     Ended,
+    /// An archive that leads out of where it is unpacked, or overwrites what it must not.
+    #[error("{0}")]
+    Refused(String),
+    /// The archive cannot be read or written: it is broken, or who reads or writes it is gone.
+    #[error("{0}")]
+    Stream(#[from] std::io::Error),
     /// The thread that puts mounts together could not do its work.
     #[error("{0}")]
     Thread(String),
@@ -52,7 +58,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Error::Path { errno, .. } | Error::Mount { errno, .. } => Some(*errno),
-            Error::Ended | Error::Thread(_) => None,
+            _ => None,
         }
     }
 }
@@ -68,4 +74,14 @@ impl Classify for Error {
             _ => Kind::Internal,
         }
     }
+}
+
+/// The kernel's error as Go's programs, and so Docker's, say it.
+fn words(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(letters).collect()
+    })
 }

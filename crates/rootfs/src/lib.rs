@@ -1,4 +1,4 @@
-//! Trees of containers: mounted out of sight, walked without leaving them, copied.
+//! Trees of containers: mounted out of sight, walked without leaving them, copied, packed and unpacked.
 //!
 //! A [`View`] is a container's root file system, with the mounts that count as its files, as one
 //! detached mount tree: no mount table ever shows it, and it goes with its last descriptor,
@@ -9,15 +9,21 @@
 //! Everything here blocks.
 
 mod assembly;
+mod changes;
 mod copy;
 mod entry;
 mod error;
+mod pack;
+mod unpack;
 mod view;
 mod walk;
 
 pub use assembly::{Base, Bind, Layer};
+pub use changes::{Change, ChangeKind, changes, pack_changes, upper_dir};
 pub use copy::copy;
 pub use entry::{Entry, Stat};
 pub use error::{Error, Result};
+pub use pack::{Naming, pack};
+pub use unpack::{Unpacking, unpack};
 pub use view::View;
 pub use walk::{Step, Walk};

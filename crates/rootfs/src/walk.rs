@@ -1,10 +1,10 @@
 //! A walk through a tree that may change meanwhile.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, OFlags};
 use rustix::io::Errno;
@@ -28,21 +28,29 @@ enum Task {
     Leave(PathBuf),
 }
 
-/// Visits everything below a directory, depth first, names in byte order. What vanishes on the
+/// Visits everything at and below a name, depth first, names in byte order. What vanishes on the
 /// way is left out. One or two descriptors are open at a time, however deep the tree is.
 #[derive(Debug)]
 pub struct Walk {
-    start: Rc<OwnedFd>,
+    start: Arc<OwnedFd>,
+    /// What the walk begins with, in `start`.
+    first: OsString,
     tasks: Vec<Task>,
     /// The directory of the entry visited last, since the next one is mostly there too.
-    near: Option<(PathBuf, Rc<OwnedFd>)>,
+    near: Option<(PathBuf, Arc<OwnedFd>)>,
 }
 
 impl Walk {
     /// Through `start`, an open directory (`O_PATH` will do); the first step is `start` itself.
     pub fn new(start: OwnedFd) -> Walk {
+        Walk::from(start, ".".into())
+    }
+
+    /// As [`Walk::new`], from `name` in the directory `start`; it may be no directory.
+    pub fn from(start: OwnedFd, name: OsString) -> Walk {
         Walk {
-            start: Rc::new(start),
+            start: Arc::new(start),
+            first: name,
             tasks: vec![Task::Visit(PathBuf::new())],
             near: None,
         }
@@ -60,19 +68,19 @@ impl Walk {
         let gone = |errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
         let fail = |errno| Error::at("open", Path::new("/").join(&path))(errno);
         let (folder, name) = match (path.parent(), path.file_name()) {
-            (Some(folder), Some(name)) => (folder, name),
-            _ => (Path::new(""), OsStr::new(".")),
+            (Some(folder), Some(name)) => (folder, name.to_owned()),
+            _ => (Path::new(""), self.first.clone()),
         };
         let parent = match self.directory(folder) {
             Err(errno) if gone(errno) => return Ok(None),
             other => other.map_err(fail)?,
         };
-        let stat = match look(&parent, name) {
+        let stat = match look(&parent, &name) {
             Err(errno) if gone(errno) => return Ok(None),
             other => other.map_err(fail)?,
         };
         let entry = Entry {
-            name: name.to_owned(),
+            name,
             parent,
             stat,
             path,
@@ -83,7 +91,7 @@ impl Walk {
         Ok(Some(entry))
     }
 
-    fn directory(&mut self, path: &Path) -> Result<Rc<OwnedFd>, Errno> {
+    fn directory(&mut self, path: &Path) -> Result<Arc<OwnedFd>, Errno> {
         if let Some((near, fd)) = &self.near
             && near == path
         {
@@ -91,7 +99,7 @@ impl Walk {
         }
         let fd = match path.as_os_str().is_empty() {
             true => self.start.clone(),
-            false => Rc::new(open_below(
+            false => Arc::new(open_below(
                 &*self.start,
                 path,
                 OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW,
@@ -110,19 +118,25 @@ impl Walk {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
             other => other.map_err(entry.fail("open"))?,
         };
-        let mut names = Vec::new();
-        for found in Dir::read_from(opened).map_err(entry.fail("read"))? {
-            let found = found.map_err(entry.fail("read"))?;
-            let name = found.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name.to_vec()));
-            }
-        }
+        let mut names = names_in(opened).map_err(entry.fail("read"))?;
         names.sort_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
         let below = names.into_iter().map(|name| entry.path.join(name));
         self.tasks.extend(below.map(Task::Visit));
         Ok(())
     }
+}
+
+/// What an open directory contains, in no order.
+pub(crate) fn names_in(folder: OwnedFd) -> Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for found in Dir::read_from(folder)? {
+        let found = found?;
+        let name = found.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    Ok(names)
 }
 
 impl Iterator for Walk {

@@ -299,3 +299,23 @@ fn refusals_cost_nothing() {
     exactly(&budget, &[]);
     daemon.remove(&["there"]);
 }
+
+#[test]
+fn copying_diff_and_export_are_free() {
+    let Some(daemon) = daemon() else { return };
+    create(&daemon, "budget-cp", &["sleep", "1000"], "none");
+    let copy = |daemon: &Daemon| {
+        daemon.docker(["cp", "budget-cp:/etc/passwd", "-"]).ok();
+        daemon
+            .docker(["cp", "/etc/hostname", "budget-cp:/tmp/x"])
+            .ok();
+        daemon.docker(["diff", "budget-cp"]).ok();
+        daemon
+            .api("GET", "/containers/budget-cp/export", None)
+            .is(200);
+    };
+    exactly(&calls(&daemon, || copy(&daemon)), &[]);
+    post(&daemon, "/containers/budget-cp/start");
+    exactly(&calls(&daemon, || copy(&daemon)), &[]);
+    daemon.docker(["rm", "-f", "budget-cp"]).ok();
+}

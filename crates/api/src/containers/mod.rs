@@ -1,8 +1,11 @@
 //! `/containers/…`
 
+mod archive;
 mod attach;
+mod changes;
 mod compat;
 mod create;
+mod export;
 mod inspect;
 mod kill;
 mod list;
@@ -21,8 +24,11 @@ mod unpause;
 mod update;
 mod wait;
 
+pub(crate) use archive::{path_archive, path_extract, path_stat};
 pub(crate) use attach::attach;
+pub(crate) use changes::changes;
 pub(crate) use create::create;
+pub(crate) use export::export;
 pub(crate) use inspect::inspect;
 pub(crate) use kill::kill;
 pub(crate) use list::list;

@@ -1,5 +1,6 @@
 //! `/images/…`
 
+mod commit;
 mod create;
 mod credentials;
 mod history;
@@ -7,15 +8,18 @@ mod inspect;
 mod list;
 mod load;
 mod progress;
+mod prune;
 mod remove;
 mod save;
 mod tag;
 
+pub(crate) use commit::commit;
 pub(crate) use create::create;
 pub(crate) use history::history;
 pub(crate) use inspect::inspect;
 pub(crate) use list::list;
 pub(crate) use load::load;
+pub(crate) use prune::prune;
 pub(crate) use remove::remove;
 pub(crate) use save::save;
 pub(crate) use tag::tag;

@@ -255,7 +255,7 @@ fn with_inputs<T>(
 }
 
 /// The user, looked up in the image without mounting it.
-fn resolve_user(record: &Record, name: &str) -> Result<User> {
+pub(crate) fn resolve_user(record: &Record, name: &str) -> Result<User> {
     let layers: Vec<_> = record
         .rootfs
         .iter()

@@ -2,6 +2,7 @@
 
 mod config;
 mod create;
+mod files;
 mod host;
 mod inspect;
 mod list;
@@ -13,6 +14,7 @@ mod wait;
 
 pub use config::{ContainerConfig, Healthcheck};
 pub use create::{CreateRequest, CreateResponse};
+pub use files::{CommitResponse, ContainerPathStat, FilesystemChange};
 pub use host::{HostConfig, LogConfig, RestartPolicy};
 pub use inspect::{
     ContainerInspect, DriverData, Health, HealthcheckResult, MountPoint, NetworkSettings,

@@ -88,6 +88,14 @@ object! {
         deleted: String = "Deleted" omit;
     }
 
+    /// What pruning images removed.
+    pub struct ImagesPruned {
+        /// Names that were taken off and images that were removed.
+        images_deleted: Vec<ImageDeleteItem> = "ImagesDeleted" null;
+        /// What they took on disk, in bytes.
+        space_reclaimed: i64 = "SpaceReclaimed";
+    }
+
     /// One step of how an image came about.
     pub struct ImageHistoryItem {
         /// The image's ID for the newest step, `<missing>` for the others.

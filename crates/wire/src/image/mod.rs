@@ -10,5 +10,5 @@ pub use descriptor::{OciDescriptor, OciPlatform};
 pub use inspect::{ImageInspect, ImageMetadata, RootFs};
 pub use list::{
     AttestationData, ImageData, ImageDataSize, ImageDeleteItem, ImageHistoryItem, ImageSummary,
-    ManifestSize, ManifestSummary,
+    ImagesPruned, ManifestSize, ManifestSummary,
 };

@@ -1,0 +1,148 @@
+//! Containers' trees: where each one is, and what of the host's is part of it.
+
+use std::path::{Path, PathBuf};
+
+use berth_rootfs::{Base, Bind, Layer, View};
+use berth_spec::modes::Mode;
+
+use crate::container::handle::Handle;
+use crate::container::record::{Record, Status};
+use crate::shared::Shared;
+use crate::{Error, Result, mounts};
+
+/// What of a container's mounts a view of it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Volumes, bind mounts and the files that the daemon gives it: what `docker cp` sees.
+    Mounts,
+    /// Nothing but the root file system: what is exported and committed.
+    RootOnly,
+}
+
+/// A view of the container's tree as it is now, running or not. No RPC; blocks.
+///
+/// # Errors
+/// Its root file system is gone, or cannot be mounted.
+pub(crate) fn open(shared: &Shared, handle: &Handle, shown: Shown) -> Result<View> {
+    let view = handle.view();
+    let record = &view.record;
+    let binds = match shown {
+        Shown::Mounts => binds(shared, record)?,
+        Shown::RootOnly => Vec::new(),
+    };
+    let snapshot = Base::Snapshot(layers(record));
+    let opened = match view.run.status.is_running() {
+        true => View::open(&Base::Process(view.run.pid), &binds, &shared.io_root),
+        false => View::open(&snapshot, &binds, &shared.io_root),
+    };
+    match opened {
+        // It has ended meanwhile, which its actor is about to learn.
+        Err(berth_rootfs::Error::Ended) => View::open(&snapshot, &binds, &shared.io_root),
+        other => other,
+    }
+    .map_err(Error::from_lower)
+}
+
+/// The image that the container was made of, as one tree; `None` when it was made of nothing.
+/// Nothing may be written to it. Blocks.
+///
+/// # Errors
+/// It cannot be mounted.
+pub(crate) fn open_image(shared: &Shared, record: &Record) -> Result<Option<View>> {
+    let mut layers = layers(record);
+    let Some(layer) = layers.iter_mut().find(|layer| layer.kind == "overlay") else {
+        return Ok(None);
+    };
+    layer.options.retain(|option| {
+        !["upperdir=", "workdir="]
+            .iter()
+            .any(|own| option.starts_with(own))
+    });
+    let lower = |option: &String| option.strip_prefix("lowerdir=").map(str::to_owned);
+    let lower = layer.options.iter().find_map(lower).unwrap_or_default();
+    if !lower.contains(':') {
+        // The kernel merges no less than two.
+        *layer = Layer {
+            kind: "bind".to_owned(),
+            source: lower,
+            options: Vec::new(),
+        };
+    }
+    View::open(&Base::Snapshot(layers), &[], &shared.io_root)
+        .map(Some)
+        .map_err(Error::from_lower)
+}
+
+/// The directory that holds what the container has written.
+///
+/// # Errors
+/// Its snapshot has none.
+pub(crate) fn written(record: &Record) -> Result<PathBuf> {
+    let of = |mount: &berth_ctrd::Mount| match mount.kind.as_str() {
+        "overlay" => berth_rootfs::upper_dir(&mount.options),
+        "bind" => Some(PathBuf::from(&mount.source)),
+        _ => None,
+    };
+    let none = || Error::internal(format!("container {} has no rootfs", record.id));
+    record.rootfs.iter().find_map(of).ok_or_else(none)
+}
+
+/// Refuses to `act` on what is being removed, in Docker's words.
+pub(crate) fn check_there(handle: &Handle, act: &str) -> Result<()> {
+    let view = handle.view();
+    let which = match view.run.status {
+        Status::Dead => "which is Dead",
+        Status::Removing => "which is being removed",
+        _ => return Ok(()),
+    };
+    Err(Error::conflict(format!(
+        "You cannot {act} container {} {which}",
+        view.record.id
+    )))
+}
+
+fn layers(record: &Record) -> Vec<Layer> {
+    let layer = |mount: &berth_ctrd::Mount| Layer {
+        kind: mount.kind.clone(),
+        source: mount.source.clone(),
+        options: mount.options.clone(),
+    };
+    record.rootfs.iter().map(layer).collect()
+}
+
+/// What of the host's is part of the tree. A source that is not there is left out: only a start
+/// makes it.
+fn binds(shared: &Shared, record: &Record) -> Result<Vec<Bind>> {
+    let mut binds: Vec<Bind> = mounts::bound(shared, record)
+        .into_iter()
+        .map(|bind| Bind {
+            recursive: !bind.non_recursive,
+            read_only: bind.readonly,
+            source: bind.source,
+            destination: bind.destination,
+        })
+        .collect();
+    let files = match Mode::of(&record.host.network_mode) {
+        Mode::Container(other) => shared.files(other)?,
+        _ => shared.files(&record.id)?,
+    };
+    for (source, destination) in [
+        (files.resolv_conf(), "/etc/resolv.conf"),
+        (files.hostname(), "/etc/hostname"),
+        (files.hosts(), "/etc/hosts"),
+    ] {
+        let destination = Path::new(destination);
+        if !binds.iter().any(|bind| bind.destination == destination) {
+            binds.push(Bind {
+                source,
+                destination: destination.to_owned(),
+                read_only: record.host.readonly_rootfs,
+                recursive: false,
+            });
+        }
+    }
+    binds.retain(|bind| bind.source.exists());
+    // One that lies in another comes after it.
+    binds.sort_by_key(|bind| bind.destination.components().count());
+    Ok(binds)
+}
