@@ -34,7 +34,8 @@
 //! - The network: the daemon's host is [`Sandbox::INSIDE`], another host on its wire is
 //!   [`Sandbox::OUTSIDE`]; [`Daemon::fetch`], [`Sandbox::connect`] and [`Sandbox::udp`] talk from
 //!   either [`Place`].
-//! - Images: [`Image`] packs them, [`Registry`] serves them. What the kernel was told:
+//! - Images: [`Image`] packs them, [`Registry`] serves them, behind a [`Guard`] if wanted; a [`Stub`]
+//!   misbehaves as the test says. What the kernel was told:
 //!   [`Daemon::cgroup`], [`Sandbox::proc`].
 //! - Leaks: `let before = Leaks::count(&daemon)`, the work, `before.settle(&daemon, PATIENCE)`.
 //!   Run one container first, where what the first one makes for all is no leak.
@@ -65,6 +66,8 @@ mod pty;
 mod registry;
 mod rpc;
 mod sandbox;
+mod stub;
+mod tokens;
 
 pub use binary::{Flavour, flavour};
 pub use cgroup::is_unified as has_unified_cgroups;
@@ -74,9 +77,11 @@ pub use http::{Exchange, Request, Response, demux};
 pub use image::{Compression, Image, rootfs_tar};
 pub use leaks::Leaks;
 pub use pty::Pty;
-pub use registry::{Registry, Tls};
+pub use registry::{Guard, Registry, Tls};
 pub use rpc::{Budget, RpcCounter};
 pub use sandbox::{Place, Sandbox};
+pub use stub::{Asked, Stub, Wire};
+pub use tokens::{IDENTITY, PASSWORD, Tokens, USER};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

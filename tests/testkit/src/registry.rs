@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::{Compression, Daemon, Image, PATIENCE, Place, Request, eventually, run_command};
+use crate::{
+    Compression, Daemon, Image, PATIENCE, Place, Request, Tokens, USER, eventually, run_command,
+};
 
 /// A certificate authority of the test's own and a server certificate for `localhost` and
 /// `127.0.0.1`, as PEM files.
@@ -71,6 +73,18 @@ impl Tls {
     }
 }
 
+/// [`PASSWORD`](crate::PASSWORD), by bcrypt.
+const HASH: &str = "$2b$04$RumARDaEoU.eQbQ5vkPE4eUZsmI5qIQ71maFx4v7wN9YDloOP00bW";
+
+/// Whom a registry lets in.
+#[derive(Clone, Copy, Debug)]
+pub enum Guard<'a> {
+    /// [`USER`] with [`PASSWORD`](crate::PASSWORD).
+    Password,
+    /// Who brings a token of this server.
+    Token(&'a Tokens),
+}
+
 /// A running registry. It ends with the sandbox, or when dropped.
 #[derive(Debug)]
 pub struct Registry<'a> {
@@ -91,23 +105,45 @@ impl<'a> Registry<'a> {
     /// registry on the next port, over HTTP, with the same storage.
     #[track_caller]
     pub fn start_with(daemon: &'a Daemon, port: u16, tls: Option<&Tls>) -> Registry<'a> {
+        let secure = tls.map(|tls| {
+            let (certificate, key) = (tls.certificate.display(), tls.key.display());
+            format!("  tls:\n    certificate: {certificate}\n    key: {key}\n")
+        });
+        Registry::launch(daemon, port, secure)
+    }
+
+    /// Starts one that lets in only whom `guard` does; the kit itself pushes to a second registry
+    /// on the next port, with the same storage, that has no guard.
+    #[track_caller]
+    pub fn guarded(daemon: &'a Daemon, port: u16, guard: Guard<'_>) -> Registry<'a> {
+        let section = match guard {
+            Guard::Password => {
+                let path = daemon.sandbox().state().join("htpasswd");
+                std::fs::write(&path, format!("{USER}:{HASH}\n")).expect("write");
+                let path = path.display();
+                format!("auth:\n  htpasswd:\n    realm: testkit\n    path: {path}\n")
+            }
+            Guard::Token(tokens) => tokens.section(),
+        };
+        Registry::launch(daemon, port, Some(section))
+    }
+
+    /// Starts one; what `special` adds to its configuration is not for the kit itself.
+    #[track_caller]
+    fn launch(daemon: &'a Daemon, port: u16, special: Option<String>) -> Registry<'a> {
         let storage = daemon.sandbox().state().join(format!("registry-{port}"));
         std::fs::create_dir_all(&storage).expect("mkdir");
-        let config = |port: u16, tls: String| {
+        let config = |port: u16, more: String| {
             let path = storage.with_extension(format!("{port}.yml"));
             let text = format!(
                 "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-                 http:\n  addr: 127.0.0.1:{port}\n{tls}",
+                 http:\n  addr: 127.0.0.1:{port}\n{more}",
                 storage.display()
             );
             std::fs::write(&path, text).expect("write");
             path
         };
-        let secure = tls.map(|tls| {
-            let (certificate, key) = (tls.certificate.display(), tls.key.display());
-            format!("  tls:\n    certificate: {certificate}\n    key: {key}\n")
-        });
-        let plain = if secure.is_some() { port + 1 } else { port };
+        let plain = if special.is_some() { port + 1 } else { port };
         let mut script = daemon.sandbox().command("sh");
         script.args([
             "-c",
@@ -115,7 +151,7 @@ impl<'a> Registry<'a> {
             "sh",
         ]);
         script.arg(config(plain, String::new()));
-        script.arg(secure.map(|tls| config(port, tls)).unwrap_or_default());
+        script.arg(special.map(|more| config(port, more)).unwrap_or_default());
         script
             .stdin(Stdio::null())
             .stdout(Stdio::null())
