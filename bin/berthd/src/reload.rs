@@ -111,7 +111,7 @@ impl Reloader {
         let Some(Parts { engine, registry }) = self.parts.get() else {
             return;
         };
-        engine.images().set_downloads(live.pulls.downloads);
+        engine.images().set_limits(wiring::limits(live));
         match wiring::rules(live) {
             Ok(rules) => registry.set_rules(rules),
             Err(error) => tracing::error!(%error, "registries are reached as before"),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use berth_api::{Listener, Secure};
 use berth_config::{ConfigStore, Live};
 use berth_engine::{Engine, Events, Setup};
-use berth_images::Images;
+use berth_images::{Images, Limits};
 use berth_net::Net;
-use berth_registry::{Registry, Rules};
+use berth_registry::{Proxies, Registry, Rules, Settings};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,8 @@ use crate::listeners::Socket;
 
 /// containerd's snapshotter of images and containers.
 pub(crate) const SNAPSHOTTER: &str = "overlayfs";
+/// Where administrators keep registries' certificates and `hosts.toml`, as for dockerd.
+const CERTIFICATES: &str = "/etc/docker/certs.d";
 /// The nftables table of a daemon with the default bridge.
 const TABLE: &str = "berth";
 
@@ -64,7 +66,7 @@ pub(crate) async fn open(
         client: containerd.client().clone(),
         snapshotter: SNAPSHOTTER.to_owned(),
         registry: registry.clone(),
-        downloads: live.pulls.downloads,
+        limits: limits(&live),
         events: events.image_sink(),
     });
     let net = Net::open(net_config(&live)).await?;
@@ -81,7 +83,23 @@ pub(crate) async fn open(
 
 /// How registries are reached.
 pub(crate) fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
-    Rules::new(&live.registries.mirrors, &live.registries.insecure)
+    let registries = &live.registries;
+    Rules::new(Settings {
+        mirrors: registries.mirrors.clone(),
+        insecure: registries.insecure.clone(),
+        certificates: CERTIFICATES.into(),
+        proxies: Proxies::default(),
+    })
+}
+
+/// The limits of pulls and pushes.
+pub(crate) fn limits(live: &Live) -> Limits {
+    let pulls = live.pulls;
+    Limits {
+        downloads: pulls.downloads,
+        uploads: pulls.uploads,
+        attempts: pulls.attempts,
+    }
 }
 
 fn net_config(live: &Live) -> berth_net::Config {

@@ -55,3 +55,9 @@ impl From<berth_images::Error> for Error {
         Error::new(error.kind(), error.to_string())
     }
 }
+
+impl From<berth_registry::Error> for Error {
+    fn from(error: berth_registry::Error) -> Error {
+        Error::new(error.kind(), error.to_string())
+    }
+}

@@ -14,10 +14,12 @@
 
 mod absent;
 mod accept;
+mod auth;
 mod body;
 mod connection;
 mod containers;
 mod context;
+mod distribution;
 mod error;
 mod exec;
 mod framing;

@@ -6,7 +6,9 @@ use http::Method;
 use crate::context::Ctx;
 use crate::pattern::{Params, Pattern};
 use crate::reply::Response;
-use crate::{Error, Result, absent, containers, exec, images, networks, system, volumes};
+use crate::{
+    Error, Result, absent, auth, containers, distribution, exec, images, networks, system, volumes,
+};
 
 /// Answers a request.
 pub(crate) type Handler = fn(Ctx) -> BoxFuture<'static, Result<Response>>;
@@ -113,6 +115,10 @@ fn served(routes: &mut Vec<Route>) {
         GET "/images/{name:.*}/get" => images::save;
         GET "/images/{name:.*}/json" => images::inspect;
         GET "/images/{name:.*}/history" => images::history;
+        GET "/images/search" => images::search;
+        POST "/images/{name:.*}/push" => images::push;
+        GET "/distribution/{name:.*}/json" => distribution::inspect;
+        POST "/auth" => auth::log_in;
         POST "/images/load" => images::load;
         POST "/images/create" => images::create;
         POST "/images/prune" => images::prune;
@@ -149,11 +155,7 @@ fn not_yet(routes: &mut Vec<Route>) {
         POST "/containers/{id:.*}/checkpoints": "checkpointing";
         DELETE "/containers/{id}/checkpoints/{name}": "checkpointing";
 
-        GET "/images/search": "searching for images";
-        POST "/images/{name:.*}/push": "pushing an image";
         GET "/images/{name:.*}/attestations": "listing an image's attestations";
-        GET "/distribution/{name:.*}/json": "inspecting an image in its registry";
-        POST "/auth": "logging in to a registry";
 
         POST "/build": "building images";
         POST "/build/prune": "pruning the build cache";

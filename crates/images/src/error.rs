@@ -8,6 +8,12 @@ pub enum Error {
     /// There is no such image.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// There is no image of this name to push.
+    #[error("tag does not exist: {0}")]
+    NoTag(String),
+    /// There is no tag of this repository to push.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NoTags(String),
     /// An ID prefix fits several images.
     #[error("ambiguous reference")]
     Ambiguous,
@@ -73,6 +79,8 @@ impl Classify for Error {
         match self {
             // dockerd answers 404 to an ambiguous prefix too.
             Error::NotFound(_)
+            | Error::NoTag(_)
+            | Error::NoTags(_)
             | Error::Ambiguous
             | Error::Platform(_)
             | Error::OtherPlatform { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::task::Poll;
 
 use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
 use berth_registry::Repository;
@@ -11,12 +11,11 @@ use futures::StreamExt;
 
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
+use crate::retry::Retry;
 use crate::{Error, Images, Result};
 
-/// How often a broken download is taken up again without getting anywhere.
-const TRIES: u32 = 5;
-/// The pause before the second try, in seconds; it doubles from then on.
-const PAUSE: u64 = 1;
+/// How often a layer is fetched that others fetch, and have collected, at the same time.
+const RACES: u32 = 5;
 
 /// What is being worked on, so that nobody else in this process does the same meanwhile.
 #[derive(Debug, Default)]
@@ -74,27 +73,40 @@ impl Fetch<'_> {
     /// When the registry fails for good, or sends something else than what was asked for.
     pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
         let id = layer.digest.short();
-        let _flight = self.images.inner.flights.join(layer.digest.as_str()).await;
-        let downloads = self.images.inner.downloads.load_full();
-        let _permit = downloads.acquire().await.map_err(|_| Error::Cancelled)?;
+        let lanes = self.images.inner.lanes.load_full();
+        let flights = &self.images.inner.flights;
+        let waiting = async {
+            let flight = flights.join(layer.digest.as_str()).await;
+            let permit = lanes.downloads.acquire().await;
+            Ok::<_, Error>((flight, permit.map_err(|_| Error::Cancelled)?))
+        };
+        futures::pin_mut!(waiting);
+        // Only who has to wait says so.
+        let _mine = match futures::poll!(waiting.as_mut()) {
+            Poll::Ready(mine) => mine?,
+            Poll::Pending => {
+                self.progress.update(id, "Waiting").await;
+                waiting.await?
+            }
+        };
         let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
-        let (mut tries, mut fresh, mut races) = (0, false, 0);
+        let mut retry = Retry::new(lanes.attempts);
+        let (mut fresh, mut races) = (false, 0);
         loop {
             match self.attempt(layer, &reference, size, labels).await? {
                 Attempt::Done => return Ok(()),
                 Attempt::Broke { error, moved } => {
-                    tries = if moved { 1 } else { tries + 1 };
-                    if tries >= TRIES {
-                        return Err(error.into());
+                    if moved {
+                        retry = Retry::new(lanes.attempts);
                     }
-                    self.pause(id, tries).await;
+                    retry.pause(error, Some((self.progress, id))).await?;
                 }
                 // What was there from an earlier try may be the culprit: once more from nothing.
                 Attempt::Stale(_) if !fresh => fresh = true,
                 Attempt::Stale(error) => return Err(error),
-                Attempt::Overtaken if races < TRIES => races += 1,
+                Attempt::Overtaken if races < RACES => races += 1,
                 Attempt::Overtaken => {
                     let message = format!("layer {} comes and goes", layer.digest);
                     return Err(Error::Corrupt(message));
@@ -150,14 +162,6 @@ impl Fetch<'_> {
                 }
             }
         }
-    }
-
-    async fn pause(&self, id: &str, tries: u32) {
-        let seconds = PAUSE << tries.saturating_sub(1);
-        let plural = if seconds == 1 { "" } else { "s" };
-        let text = format!("Retrying in {seconds} second{plural}");
-        self.progress.update(id, &text).await;
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
     /// Copies what is missing behind the writer's offset.

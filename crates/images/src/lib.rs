@@ -14,6 +14,7 @@
 mod archive;
 mod changes;
 mod commit;
+mod distribution;
 mod error;
 mod fetch;
 mod history;
@@ -29,8 +30,11 @@ mod names;
 mod platform;
 mod progress;
 mod pull;
+mod push;
 mod remove;
+mod retry;
 mod save;
+mod sources;
 mod stream;
 mod table;
 mod unpack;
@@ -42,6 +46,7 @@ use arc_swap::ArcSwap;
 use berth_ctrd::{Client, Snapshots};
 use berth_reference::Digest;
 use berth_registry::Registry;
+use tokio::sync::Semaphore;
 
 pub use berth_wire::{JsonMessage, ProgressDetail};
 pub use commit::Commit;
@@ -53,6 +58,7 @@ pub use manifest::{Descriptor, HistoryEntry};
 pub use platform::Platform;
 pub use progress::Progress;
 pub use pull::{Pull, PullRequest};
+pub use push::PushRequest;
 pub use remove::{InUse, Usage};
 pub use stream::{Input, plain as decompress};
 
@@ -70,6 +76,17 @@ pub struct ImageEvent {
 /// Where events go. Called after the change is visible to readers; must not block.
 pub type EventSink = Arc<dyn Fn(ImageEvent) + Send + Sync>;
 
+/// Limits of pulls and pushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many layers are downloaded at a time, over all pulls: `max-concurrent-downloads`.
+    pub downloads: usize,
+    /// How many layers are uploaded at a time, over all pushes: `max-concurrent-uploads`.
+    pub uploads: usize,
+    /// How often a layer's download is tried: `max-download-attempts`.
+    pub attempts: usize,
+}
+
 /// What [`Images`] needs.
 pub struct Options {
     /// The containerd to keep images in.
@@ -78,8 +95,8 @@ pub struct Options {
     pub snapshotter: String,
     /// The way to registries.
     pub registry: Registry,
-    /// How many layers are downloaded at a time, over all pulls: `max-concurrent-downloads`.
-    pub downloads: usize,
+    /// The limits of pulls and pushes.
+    pub limits: Limits,
     /// Where events go.
     pub events: EventSink,
 }
@@ -107,8 +124,8 @@ struct Inner {
     /// Held by whoever changes image records, so that what is persisted and what is published
     /// are the same.
     writing: tokio::sync::Mutex<()>,
-    /// Replaced whole when the limit changes; what holds the former one's permits runs on.
-    downloads: ArcSwap<tokio::sync::Semaphore>,
+    /// Replaced whole when a limit changes; what holds the former one's permits runs on.
+    lanes: ArcSwap<Lanes>,
     flights: fetch::Flights,
 }
 
@@ -120,8 +137,24 @@ impl std::fmt::Debug for Images {
     }
 }
 
-fn permits(downloads: usize) -> tokio::sync::Semaphore {
-    tokio::sync::Semaphore::new(downloads.clamp(1, tokio::sync::Semaphore::MAX_PERMITS))
+/// The limits as they are kept.
+#[derive(Debug)]
+struct Lanes {
+    downloads: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    /// At least 1.
+    attempts: usize,
+}
+
+impl Lanes {
+    fn new(limits: Limits) -> Lanes {
+        let lanes = |many: usize| Arc::new(Semaphore::new(many.clamp(1, Semaphore::MAX_PERMITS)));
+        Lanes {
+            downloads: lanes(limits.downloads),
+            uploads: lanes(limits.uploads),
+            attempts: limits.attempts.max(1),
+        }
+    }
 }
 
 impl Images {
@@ -135,16 +168,21 @@ impl Images {
                 events: options.events,
                 table: ArcSwap::default(),
                 writing: tokio::sync::Mutex::default(),
-                downloads: ArcSwap::from_pointee(permits(options.downloads)),
+                lanes: ArcSwap::from_pointee(Lanes::new(options.limits)),
                 flights: fetch::Flights::default(),
             }),
         }
     }
 
-    /// Sets how many layers are downloaded at a time. Downloads that run or wait already are not
-    /// counted.
-    pub fn set_downloads(&self, downloads: usize) {
-        self.inner.downloads.store(Arc::new(permits(downloads)));
+    /// Sets the limits of pulls and pushes. What runs or waits already is not counted, and tries
+    /// as often as it would have.
+    pub fn set_limits(&self, limits: Limits) {
+        self.inner.lanes.store(Arc::new(Lanes::new(limits)));
+    }
+
+    /// The way to registries.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
     }
 
     /// The snapshotter's name.

@@ -37,6 +37,9 @@ pub struct Descriptor {
     /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Where else it can be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// In an index: what the manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
@@ -49,6 +52,7 @@ impl Descriptor {
             digest,
             size: size as i64,
             annotations: BTreeMap::new(),
+            urls: Vec::new(),
             platform: None,
         }
     }
@@ -56,6 +60,12 @@ impl Descriptor {
     /// True for what is no image but says something about one.
     pub(crate) fn is_attestation(&self) -> bool {
         self.annotations.contains_key(REFERENCE_TYPE)
+    }
+
+    /// True for a layer that registries may not distribute: it is had from where its descriptor
+    /// says.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
     }
 
     /// True for a layer that a snapshot can be made of.
@@ -87,13 +97,8 @@ impl Descriptor {
             digest: self.digest.to_string(),
             size: self.size,
             annotations: self.annotations.clone(),
-            platform: self.platform.as_ref().map(|p| wire::OciPlatform {
-                architecture: p.architecture.clone(),
-                os: p.os.clone(),
-                os_version: p.os_version.clone(),
-                variant: p.variant.clone(),
-                ..Default::default()
-            }),
+            urls: self.urls.clone(),
+            platform: self.platform.as_ref().map(Platform::to_wire),
             ..Default::default()
         }
     }
@@ -104,6 +109,7 @@ impl Descriptor {
             digest: Digest::parse(&d.digest)?,
             size: d.size,
             annotations: d.annotations.clone(),
+            urls: Vec::new(),
             platform: None,
         })
     }

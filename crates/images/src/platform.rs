@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use berth_wire as wire;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Descriptor;
@@ -95,6 +96,35 @@ impl Platform {
             os_version: String::new(),
         }
         .normal())
+    }
+
+    /// Reads the OCI's JSON of a platform, as newer API versions send it.
+    ///
+    /// # Errors
+    /// In dockerd's words when it is not one.
+    pub fn from_json(text: &str) -> Result<Platform> {
+        let read: Platform = serde_json::from_str(text)
+            .map_err(|e| Error::Invalid(format!("failed to parse platform: {e}")))?;
+        let more = !read.variant.is_empty() || !read.os_version.is_empty();
+        let wrong = match (read.os.is_empty(), read.architecture.is_empty()) {
+            (true, true) if more => {
+                "optional platform fields provided, but OS and Architecture are missing"
+            }
+            (false, false) => return Ok(read.normal()),
+            _ => "both OS and Architecture must be provided",
+        };
+        Err(Error::Invalid(wrong.to_owned()))
+    }
+
+    /// As Docker's API shows it.
+    pub(crate) fn to_wire(&self) -> wire::OciPlatform {
+        wire::OciPlatform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            os_version: self.os_version.clone(),
+            variant: self.variant.clone(),
+            ..Default::default()
+        }
     }
 
     /// The same platform by its usual name.

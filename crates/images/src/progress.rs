@@ -1,4 +1,4 @@
-//! The progress messages of pull and load, as the docker CLI renders them.
+//! The progress messages of pull, push and load, as the docker CLI renders them.
 
 use berth_wire::{JsonMessage, ProgressDetail};
 use tokio::sync::mpsc;
@@ -60,6 +60,15 @@ impl Progress {
                 ..JsonMessage::default()
             });
         }
+    }
+
+    /// What programs want to know.
+    pub(crate) async fn aux(&self, aux: serde_json::Value) {
+        self.send(JsonMessage {
+            aux: Some(aux),
+            ..JsonMessage::default()
+        })
+        .await;
     }
 
     /// Text to print as it is.

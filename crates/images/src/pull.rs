@@ -18,8 +18,9 @@ use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON, Manifest};
 use crate::metadata::Found;
 use crate::names::Told;
 use crate::progress::Progress;
+use crate::retry::Retry;
 use crate::unpack::Unpack;
-use crate::{Error, Images, Platform, Result};
+use crate::{Error, Images, Platform, Result, sources};
 
 /// What is to be pulled.
 #[derive(Clone, Debug)]
@@ -48,6 +49,21 @@ pub struct Pull {
 }
 
 impl Images {
+    /// The names with tags that a registry has of a repository, for a pull of all of them. No RPC.
+    ///
+    /// # Errors
+    /// The registry's in dockerd's words.
+    pub async fn remote_tags(
+        &self,
+        repository: &Reference,
+        credentials: Option<Credentials>,
+    ) -> Result<Vec<Reference>> {
+        let there = self.inner.registry.repository(repository, credentials);
+        let tags = there.tags().await?;
+        let named = tags.iter().map(|tag| Ok(repository.with_tag(tag)?));
+        named.collect()
+    }
+
     /// Asks the registry what `request` names. Everything that can be refused before the first
     /// byte of progress is refused here. No RPC.
     ///
@@ -80,7 +96,7 @@ impl Images {
         if pull.is_current(&what).await {
             return Ok(pull);
         }
-        let root = pull.repository.manifest(&what).await?;
+        let root = pull.document(&what).await?;
         let document = Document::parse(&root.digest, &root.data)?;
         let descriptor =
             Descriptor::new(document.media_type(), root.digest.clone(), root.data.len());
@@ -104,13 +120,24 @@ impl Pull {
         complete && matches!(self.repository.digest(what).await, Ok(Some(d)) if d == *old.id())
     }
 
+    /// A manifest or index, asked for again where the registry asks for patience.
+    async fn document(&self, what: &str) -> Result<Fetched> {
+        let mut retry = Retry::new(self.images.inner.lanes.load().attempts);
+        loop {
+            match self.repository.manifest(what).await {
+                Ok(found) => return Ok(found),
+                Err(error) => retry.patience(error).await?,
+            }
+        }
+    }
+
     async fn choose(&self, manifests: &[Descriptor]) -> Result<(Descriptor, Bytes, Manifest)> {
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let best = platform.choose(manifests);
         let Some(descriptor) = best.first() else {
             return Err(Error::Platform(platform.to_string()));
         };
-        let fetched = self.repository.manifest(descriptor.digest.as_str()).await?;
+        let fetched = self.document(descriptor.digest.as_str()).await?;
         match Document::parse(&fetched.digest, &fetched.data)? {
             Document::Manifest(manifest) => Ok(((*descriptor).clone(), fetched.data, manifest)),
             Document::Index(_) => Err(Error::Corrupt(format!(
@@ -219,17 +246,19 @@ impl Pull {
 
     /// The configuration, verified.
     async fn config(&self, descriptor: &Descriptor) -> Result<(ConfigFile, Bytes)> {
-        let mut stream = self.repository.blob(&descriptor.digest, 0).await?.stream;
-        let mut data = BytesMut::new();
-        while let Some(part) = stream.next().await {
-            data.extend_from_slice(&part?);
-            if data.len() > MAX_JSON {
-                return Err(Error::Corrupt(format!(
-                    "image configuration {} is larger than {MAX_JSON} bytes",
-                    descriptor.digest
-                )));
+        let mut retry = Retry::new(self.images.inner.lanes.load().attempts);
+        let data = loop {
+            match small_blob(&self.repository, &descriptor.digest).await {
+                Ok(Some(data)) => break data,
+                Ok(None) => {
+                    return Err(Error::Corrupt(format!(
+                        "image configuration {} is larger than {MAX_JSON} bytes",
+                        descriptor.digest
+                    )));
+                }
+                Err(error) => retry.pause(error, None).await?,
             }
-        }
+        };
         let actual = Digest::of(&data);
         if actual != descriptor.digest {
             return Err(Error::Corrupt(format!(
@@ -237,7 +266,7 @@ impl Pull {
                 descriptor.digest
             )));
         }
-        Ok((ConfigFile::parse(&actual, &data)?, data.freeze()))
+        Ok((ConfigFile::parse(&actual, &data)?, data))
     }
 
     /// Downloads and unpacks all layers, both at once.
@@ -321,13 +350,25 @@ impl Pull {
     }
 
     fn with_source(&self, mut labels: Labels) -> Labels {
-        let key = format!(
-            "containerd.io/distribution.source.{}",
-            self.reference.domain()
-        );
-        labels.insert(key, self.reference.path().to_owned());
+        labels.extend(sources::label(&self.reference));
         labels
     }
+}
+
+/// A blob that is kept in memory; `None` when it is larger than [`MAX_JSON`].
+pub(crate) async fn small_blob(
+    repository: &Repository,
+    digest: &Digest,
+) -> berth_registry::Result<Option<Bytes>> {
+    let mut stream = repository.blob(digest, 0).await?.stream;
+    let mut data = BytesMut::new();
+    while let Some(part) = stream.next().await {
+        data.extend_from_slice(&part?);
+        if data.len() > MAX_JSON {
+            return Ok(None);
+        }
+    }
+    Ok(Some(data.freeze()))
 }
 
 /// Refuses artifacts that are no images.

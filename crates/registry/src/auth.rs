@@ -1,6 +1,7 @@
 //! Who we are to a registry: challenges, Basic and Bearer.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,11 +9,17 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::transport::Rules;
-use crate::{Error, Registry, Result};
+use crate::rules::Rules;
+use crate::trust::Trust;
+use crate::{Error, Result};
+
+/// What a token is asked for: `repository:<path>:pull,push`.
+pub(crate) type Scopes = Arc<[String]>;
 
 /// How long fetching a token may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// What we call ourselves to a token server.
+const CLIENT: &str = "docker";
 /// The longest answer of a token server, in bytes.
 const MAX_TOKEN: usize = 1 << 20;
 
@@ -30,6 +37,11 @@ pub struct Credentials {
     /// A bearer token to send as it is.
     #[serde(rename = "registrytoken")]
     pub registry_token: String,
+    /// The registry that they are for, as `docker login` names it.
+    #[serde(rename = "serveraddress")]
+    pub server: String,
+    /// User and password in one, in base64: what old clients send instead.
+    pub auth: String,
 }
 
 impl fmt::Debug for Credentials {
@@ -39,6 +51,29 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// With user and password taken out of [`Credentials::auth`] where they are there alone.
+    pub fn unpacked(mut self) -> Credentials {
+        let pair = STANDARD.decode(std::mem::take(&mut self.auth)).ok();
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+        if let Some((username, password)) = pair.as_deref().and_then(|pair| pair.split_once(':'))
+            && self.username.is_empty()
+            && self.password.is_empty()
+        {
+            self.username = username.to_owned();
+            self.password = password.trim_end_matches('\0').to_owned();
+        }
+        self
+    }
+
+    /// Whether there is nothing to prove who we are with.
+    pub fn is_empty(&self) -> bool {
+        self.username.is_empty()
+            && self.password.is_empty()
+            && self.identity_token.is_empty()
+            && self.registry_token.is_empty()
+            && self.auth.is_empty()
+    }
+
     fn basic(&self) -> Option<String> {
         let empty = self.username.is_empty() && self.password.is_empty();
         let pair = format!("{}:{}", self.username, self.password);
@@ -97,90 +132,155 @@ fn take_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Token {
-    #[serde(default)]
     token: String,
-    #[serde(default)]
     access_token: String,
+    /// What we may log in with from now on instead of the password.
+    refresh_token: String,
 }
 
-/// The value of the `Authorization` header that answers `challenge`; `None` when we have
-/// nothing to answer it with.
-pub(crate) async fn answer(
-    registry: &Registry,
-    rules: &Rules,
-    challenge: &Challenge,
-    scope: &str,
-    credentials: Option<&Credentials>,
-) -> Result<Option<String>> {
-    if let Some(token) = credentials
-        .map(|c| &c.registry_token)
-        .filter(|t| !t.is_empty())
-    {
-        return Ok(Some(format!("Bearer {token}")));
-    }
-    match challenge.scheme.as_str() {
-        "basic" => Ok(credentials.and_then(Credentials::basic)),
-        "bearer" => fetch(registry, rules, challenge, scope, credentials)
-            .await
-            .map(Some),
-        _ => Ok(None),
-    }
+/// What answers challenges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) agent: &'a str,
+    pub(crate) credentials: Option<&'a Credentials>,
 }
 
-async fn fetch(
-    registry: &Registry,
-    rules: &Rules,
-    challenge: &Challenge,
-    scope: &str,
-    credentials: Option<&Credentials>,
-) -> Result<String> {
-    let realm = realm(challenge, rules)?;
-    let service = challenge.get("service").unwrap_or_default();
-    let scope = challenge.get("scope").unwrap_or(scope);
-    let client = registry.client_for(rules, &realm)?;
-    let refresh = credentials
-        .map(|c| c.identity_token.as_str())
-        .filter(|t| !t.is_empty());
-    let (method, request) = match refresh {
-        Some(refresh) => {
-            let kind = "application/x-www-form-urlencoded";
-            let request = client
-                .post(realm.clone())
-                .header("content-type", kind)
-                .body(refresh_form(service, scope, refresh)?);
-            ("Post", request)
+impl Client<'_> {
+    /// The value of the `Authorization` header that answers `challenge`; `None` when we have
+    /// nothing to answer it with.
+    pub(crate) async fn answer(
+        &self,
+        challenge: &Challenge,
+        scopes: &[String],
+    ) -> Result<Option<String>> {
+        let ready = self.credentials.map(|c| c.registry_token.as_str());
+        if let Some(token) = ready.filter(|token| !token.is_empty()) {
+            return Ok(Some(format!("Bearer {token}")));
         }
-        None => {
-            let mut url = realm.clone();
-            url.query_pairs_mut()
-                .append_pair("service", service)
-                .append_pair("scope", scope);
-            let request = client.get(url);
-            match credentials.and_then(Credentials::basic) {
-                Some(basic) => ("Get", request.header("authorization", basic)),
-                None => ("Get", request),
+        match challenge.scheme.as_str() {
+            "basic" => Ok(self.credentials.and_then(Credentials::basic)),
+            "bearer" => {
+                let token = self.token(challenge, scopes, false).await?;
+                Ok(Some(token.header()?))
             }
+            _ => Ok(None),
         }
-    };
-    let response = request
-        .timeout(LIMIT)
-        .send()
-        .await
-        .map_err(|e| Error::transport(method, &realm, &e))?;
-    let status = response.status();
-    if status.as_u16() == 401 || status.as_u16() == 403 {
-        let words = "incorrect username or password";
-        return Err(Error::Unauthorized(words.to_owned()));
     }
-    if !status.is_success() {
-        return Err(Error::Status(format!(
-            "failed to authorize: unexpected status: {status}"
-        )));
+
+    /// As [`Client::answer`], and the identity token that takes the password's place, if the
+    /// token server has one for us: for logging in.
+    pub(crate) async fn log_in(&self, challenge: &Challenge) -> Result<Option<(String, String)>> {
+        if challenge.scheme != "bearer" {
+            let header = self.answer(challenge, &[]).await?;
+            return Ok(header.map(|header| (header, String::new())));
+        }
+        let token = self.token(challenge, &[], true).await?;
+        Ok(Some((token.header()?, token.refresh_token)))
     }
-    let body = crate::repository::limited(method, &realm, response, MAX_TOKEN).await?;
-    token(&body)
+
+    /// Asks the token server; `offline`: also for an identity token.
+    async fn token(
+        &self,
+        challenge: &Challenge,
+        scopes: &[String],
+        offline: bool,
+    ) -> Result<Token> {
+        let realm = realm(challenge, self.rules)?;
+        let service = challenge.get("service").unwrap_or_default();
+        let scopes = all_scopes(challenge, scopes);
+        let client = self
+            .rules
+            .client(self.agent, &realm, &Trust::default())
+            .await?;
+        let refresh = self.credentials.map(|c| c.identity_token.as_str());
+        let (method, request) = match refresh.filter(|token| !token.is_empty()) {
+            Some(refresh) => {
+                let kind = "application/x-www-form-urlencoded";
+                let request = client.post(realm.clone()).header("content-type", kind);
+                (
+                    "Post",
+                    request.body(refresh_form(service, &scopes, refresh)?),
+                )
+            }
+            None => {
+                let mut url = realm.clone();
+                self.ask_for(&mut url, service, &scopes, offline);
+                let request = client.get(url);
+                match self.credentials.and_then(Credentials::basic) {
+                    Some(basic) => ("Get", request.header("authorization", basic)),
+                    None => ("Get", request),
+                }
+            }
+        };
+        let response = request.timeout(LIMIT).send().await;
+        let response = response.map_err(|e| Error::transport(method, &realm, &e))?;
+        let status = response.status();
+        let body = crate::refusal::limited(method, &realm, response, MAX_TOKEN).await?;
+        if status.as_u16() == 401 || status.as_u16() == 403 {
+            return Err(Error::Unauthorized(crate::refusal::message(
+                &body,
+                "incorrect username or password",
+            )));
+        }
+        if !status.is_success() {
+            let text = format!("failed to authorize: unexpected status: {status}");
+            return Err(match status.is_server_error() {
+                true => Error::Server { text, after: None },
+                false => Error::Status(text),
+            });
+        }
+        serde_json::from_slice(&body)
+            .map_err(|_| Error::Protocol("authorization server sent no token".to_owned()))
+    }
+
+    /// The parameters by which a token is asked for.
+    fn ask_for(&self, url: &mut Url, service: &str, scopes: &[String], offline: bool) {
+        let mut query = url.query_pairs_mut();
+        let user = self.credentials.map(|c| c.username.as_str());
+        if let Some(user) = user.filter(|user| !user.is_empty()) {
+            query.append_pair("account", user);
+        }
+        query.append_pair("service", service);
+        for scope in scopes {
+            query.append_pair("scope", scope);
+        }
+        if offline {
+            query.append_pair("offline_token", "true");
+            query.append_pair("client_id", CLIENT);
+        }
+    }
+}
+
+impl Token {
+    /// The header's value.
+    fn header(&self) -> Result<String> {
+        let token = match self.token.is_empty() {
+            true => &self.access_token,
+            false => &self.token,
+        };
+        if token.is_empty() {
+            let words = "authorization server did not include a token";
+            return Err(Error::Protocol(words.to_owned()));
+        }
+        Ok(format!("Bearer {token}"))
+    }
+}
+
+/// What we need and what the registry says that we need.
+fn all_scopes(challenge: &Challenge, scopes: &[String]) -> Vec<String> {
+    let mut all = scopes.to_vec();
+    let asked = challenge.get("scope").unwrap_or_default();
+    for scope in asked.split(' ').filter(|scope| !scope.is_empty()) {
+        let wider = |have: &String| have == scope || have.starts_with(&format!("{scope},"));
+        if !all.iter().any(wider) {
+            all.push(scope.to_owned());
+        }
+    }
+    all
 }
 
 /// Where tokens come from. Credentials go there, so it must be HTTPS, except on insecure hosts.
@@ -197,30 +297,14 @@ fn realm(challenge: &Challenge, rules: &Rules) -> Result<Url> {
 }
 
 /// The form by which an OAuth2 refresh token becomes an access token.
-fn refresh_form(service: &str, scope: &str, refresh: &str) -> Result<String> {
+fn refresh_form(service: &str, scopes: &[String], refresh: &str) -> Result<String> {
     let mut body = Url::parse("form:/").map_err(|e| Error::Setup(e.to_string()))?;
     body.query_pairs_mut().extend_pairs([
         ("grant_type", "refresh_token"),
-        ("client_id", "berth"),
+        ("client_id", CLIENT),
         ("service", service),
-        ("scope", scope),
+        ("scope", &scopes.join(" ")),
         ("refresh_token", refresh),
     ]);
     Ok(body.query().unwrap_or_default().to_owned())
-}
-
-/// The header value for the token in a token server's answer.
-fn token(body: &[u8]) -> Result<String> {
-    let answer: Token = serde_json::from_slice(body)
-        .map_err(|_| Error::Protocol("authorization server sent no token".to_owned()))?;
-    let token = if answer.token.is_empty() {
-        answer.access_token
-    } else {
-        answer.token
-    };
-    if token.is_empty() {
-        let words = "authorization server did not include a token";
-        return Err(Error::Protocol(words.to_owned()));
-    }
-    Ok(format!("Bearer {token}"))
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use berth_errdefs::{Classify, Kind};
 
@@ -49,18 +50,37 @@ pub enum Error {
         /// The registry's own words.
         detail: String,
     },
+    /// The registry takes nothing from us.
+    #[error("push access denied, repository does not exist or may require authorization: {0}")]
+    PushDenied(String),
     /// The credentials were refused.
     #[error("unauthorized: {0}")]
     Unauthorized(String),
+    /// Credentials that were to be tried are refused; dockerd's whole sentence.
+    #[error("{0}")]
+    LoginRefused(String),
+    /// A search term that is none.
+    #[error("{0}")]
+    Term(String),
     /// The registry limits how often we may ask.
-    #[error("toomanyrequests: {0}")]
-    TooMany(String),
+    #[error("toomanyrequests: {text}")]
+    TooMany {
+        /// The registry's own words.
+        text: String,
+        /// How long it wants to be left alone.
+        after: Option<Duration>,
+    },
     /// The registry answered something else than success.
     #[error("{0}")]
     Status(String),
     /// The registry itself failed; it may not the next time.
-    #[error("{0}")]
-    Server(String),
+    #[error("{text}")]
+    Server {
+        /// What it said.
+        text: String,
+        /// How long it wants to be left alone.
+        after: Option<Duration>,
+    },
     /// The registry's answer makes no sense.
     #[error("{0}")]
     Protocol(String),
@@ -87,15 +107,17 @@ impl Classify for Error {
         match self {
             Error::Transport { timeout: true, .. } => Kind::DeadlineExceeded,
             // dockerd answers 500 to an unreachable registry, and clients rely on the text alone.
-            Error::Transport { .. } | Error::Status(_) | Error::Server(_) => Kind::Internal,
+            Error::Transport { .. } | Error::Status(_) | Error::Server { .. } => Kind::Internal,
             Error::Protocol(_) | Error::Digest { .. } | Error::Setup(_) => Kind::Internal,
             // dockerd answers 404 to both: the repository may well not exist.
             Error::ManifestUnknown { .. }
             | Error::NameUnknown { .. }
             | Error::BlobUnknown(_)
             | Error::Denied { .. } => Kind::NotFound,
-            Error::Unauthorized(_) => Kind::Unauthorized,
-            Error::TooMany(_) => Kind::Unavailable,
+            Error::Unauthorized(_) | Error::LoginRefused(_) => Kind::Unauthorized,
+            Error::TooMany { .. } => Kind::Unavailable,
+            Error::Term(_) => Kind::InvalidArgument,
+            Error::PushDenied(_) => Kind::Forbidden,
         }
     }
 }
@@ -106,8 +128,16 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Error::Transport { .. } | Error::TooMany(_) | Error::Server(_)
+            Error::Transport { .. } | Error::TooMany { .. } | Error::Server { .. }
         )
+    }
+
+    /// How long the registry wants to be left alone, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::TooMany { after, .. } | Error::Server { after, .. } => *after,
+            _ => None,
+        }
     }
 
     /// Puts an HTTP client's failure into the words of Go's HTTP client, which users search for.

@@ -1,25 +1,31 @@
-//! One conversation with one repository: manifests and blobs.
+//! What one repository has: manifests, blobs and tags.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_reference::{Digest, Reference};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use reqwest::{Method, Response, StatusCode, Url};
-use tokio::sync::Mutex;
+use reqwest::{Method, StatusCode};
+use tokio::sync::OnceCell;
 
-use crate::auth::{self, Challenge};
-use crate::transport::Rules;
-use crate::{Credentials, Error, Registry, Result};
+use crate::conversation::{Answer, Ask, Conversation, challenges, verb};
+use crate::hosts::Host;
+use crate::refusal::{Refusal, limited};
+use crate::rules::Rules;
+use crate::{Credentials, Error, Result};
 
 /// How long a manifest may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// The largest manifest taken, in bytes; the distribution specification asks for 4 MiB.
 const MAX_MANIFEST: usize = 8 << 20;
-/// The longest error body read.
-const MAX_ERROR: usize = 64 << 10;
+/// The largest page of a list of tags taken, in bytes.
+const MAX_PAGE: usize = 8 << 20;
+/// How many pages, and how many tags, a list of tags may have.
+const MAX_PAGES: usize = 1000;
+const MAX_TAGS: usize = 100_000;
 /// The manifests we understand.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -42,7 +48,7 @@ pub struct Blob {
     /// The offset of the first byte that comes, which is 0 when the registry does not do ranges.
     pub offset: u64,
     /// The bytes. They are not verified.
-    pub stream: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+    pub stream: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
 }
 
 impl std::fmt::Debug for Blob {
@@ -56,62 +62,43 @@ impl std::fmt::Debug for Blob {
 /// A conversation about one repository. Clones share the token.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    registry: Registry,
     /// Captured when the conversation began.
     rules: Arc<Rules>,
-    reference: Reference,
+    agent: Arc<str>,
+    pub(crate) reference: Reference,
     credentials: Option<Credentials>,
-    /// The mirror that this is a conversation with; `None`: the registry itself.
-    mirror: Option<Url>,
-    /// Whom to ask before.
-    mirrors: Vec<Repository>,
-    /// It could not be reached: the rest of the conversation goes on without it.
-    down: Arc<AtomicBool>,
-    /// The `Authorization` header that got us in last.
-    authorization: Arc<Mutex<Option<Secret>>>,
+    scopes: Arc<[String]>,
+    /// It is written to.
+    target: bool,
+    /// Whom to ask, found with the first request.
+    hosts: Arc<OnceCell<Vec<Conversation>>>,
 }
 
-/// A header value that never shows in logs.
-#[derive(Clone)]
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
+/// What kind of thing is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Manifest,
+    Blob,
+    Tags,
 }
 
 impl Repository {
     pub(crate) fn new(
-        registry: Registry,
         rules: Arc<Rules>,
+        agent: Arc<str>,
         reference: &Reference,
         credentials: Option<Credentials>,
+        scopes: Vec<String>,
+        target: bool,
     ) -> Repository {
-        let with = |mirror: Option<Url>| Repository {
-            registry: registry.clone(),
-            rules: rules.clone(),
-            reference: reference.clone(),
-            credentials: None,
-            mirror,
-            mirrors: Vec::new(),
-            down: Arc::default(),
-            authorization: Arc::default(),
-        };
-        // Mirrors are of Docker Hub only, and its credentials are none of their business.
-        let mirrors = match reference.domain() == berth_reference::DEFAULT_DOMAIN {
-            true => rules
-                .mirrors
-                .iter()
-                .cloned()
-                .map(|url| with(Some(url)))
-                .collect(),
-            false => Vec::new(),
-        };
         Repository {
+            rules,
+            agent,
+            reference: reference.clone(),
             credentials,
-            mirrors,
-            ..with(None)
+            scopes: scopes.into(),
+            target,
+            hosts: Arc::default(),
         }
     }
 
@@ -121,10 +108,9 @@ impl Repository {
     /// # Errors
     /// As [`Repository::manifest`].
     pub async fn digest(&self, tag: &str) -> Result<Option<Digest>> {
-        let (_, response) = self
-            .send(Method::HEAD, "manifests", tag, 0, Some(LIMIT))
-            .await?;
-        let header = response.headers().get("docker-content-digest");
+        let ask = Ask::new(Method::HEAD, Some(LIMIT)).header("accept", ACCEPT);
+        let answer = self.find(Kind::Manifest, tag, ask).await?;
+        let header = answer.response.headers().get("docker-content-digest");
         Ok(header
             .and_then(|h| h.to_str().ok())
             .and_then(|h| Digest::parse(h).ok()))
@@ -135,9 +121,8 @@ impl Repository {
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::Denied`] and failures of the exchange.
     pub async fn manifest(&self, tag_or_digest: &str) -> Result<Manifest> {
-        let (url, response) = self
-            .send(Method::GET, "manifests", tag_or_digest, 0, Some(LIMIT))
-            .await?;
+        let ask = Ask::new(Method::GET, Some(LIMIT)).header("accept", ACCEPT);
+        let Answer { url, response } = self.find(Kind::Manifest, tag_or_digest, ask).await?;
         let media_type = response
             .headers()
             .get("content-type")
@@ -169,238 +154,189 @@ impl Repository {
     /// # Errors
     /// [`Error::BlobUnknown`], [`Error::Denied`] and failures of the exchange.
     pub async fn blob(&self, digest: &Digest, offset: u64) -> Result<Blob> {
-        let (url, response) = self
-            .send(Method::GET, "blobs", digest.as_str(), offset, None)
-            .await?;
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-        let stream = response
-            .bytes_stream()
-            .map(move |part| part.map_err(|e| Error::transport("Get", &url, &e)));
-        Ok(Blob {
-            offset: if partial { offset } else { 0 },
-            stream: Box::pin(stream),
-        })
+        let ask = Ask::new(Method::GET, None);
+        let answer = self.find(Kind::Blob, digest.as_str(), from(ask, offset));
+        Ok(blob(answer.await?, offset))
     }
 
-    /// Sends one request to the first mirror that has what is asked for, else to the registry.
-    async fn send(
-        &self,
-        method: Method,
-        kind: &str,
-        what: &str,
-        offset: u64,
-        limit: Option<Duration>,
-    ) -> Result<(Url, Response)> {
-        for mirror in &self.mirrors {
-            if mirror.down.load(Ordering::Relaxed) {
+    /// A blob from `offset` on, from an address that its manifest names: a layer that registries
+    /// may not distribute. Our credentials are none of that host's business.
+    ///
+    /// # Errors
+    /// Failures of the exchange.
+    pub async fn foreign(&self, address: &str, digest: &Digest, offset: u64) -> Result<Blob> {
+        let invalid = || Error::Protocol(format!("invalid address of {digest}"));
+        let url = reqwest::Url::parse(address).map_err(|_| invalid())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid());
+        }
+        let host = Host::new(
+            crate::hosts::At::Url(url.clone()),
+            crate::hosts::Does::MIRROR,
+            false,
+        );
+        let scopes = Arc::default();
+        let there = Conversation::new(self.rules.clone(), self.agent.clone(), host, None, scopes);
+        let ask = from(Ask::new(Method::GET, None), offset);
+        let answer = there.ask(url, ask).await?;
+        if !answer.response.status().is_success() {
+            let refusal = Refusal::read("Get", &answer.url, answer.response).await;
+            return Err(refusal.other());
+        }
+        Ok(blob(answer, offset))
+    }
+
+    /// All tags of the repository.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`], [`Error::Denied`] and failures of the exchange.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let mut tags = Vec::new();
+        let mut path = "list".to_owned();
+        for _ in 0..MAX_PAGES {
+            let ask = Ask::new(Method::GET, Some(LIMIT));
+            let Answer { url, response } = self.find(Kind::Tags, &path, ask).await?;
+            let next = next_page(&response);
+            let data = limited("Get", &url, response, MAX_PAGE).await?;
+            let page: Page = serde_json::from_slice(&data)
+                .map_err(|_| Error::Protocol("the registry sent no list of tags".to_owned()))?;
+            tags.extend(page.tags.unwrap_or_default());
+            match next {
+                Some(query) if tags.len() <= MAX_TAGS => path = format!("list?{query}"),
+                _ => return Ok(tags),
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Whom to ask, in this order.
+    pub(crate) async fn hosts(&self) -> Result<&[Conversation]> {
+        let found = self.hosts.get_or_try_init(|| async {
+            let hosts = self.rules.hosts(self.reference.domain()).await?;
+            let with = |host: Host| {
+                Conversation::new(
+                    self.rules.clone(),
+                    self.agent.clone(),
+                    host,
+                    self.credentials.clone(),
+                    self.scopes.clone(),
+                )
+            };
+            Ok::<_, Error>(hosts.into_iter().map(with).collect())
+        });
+        Ok(found.await?)
+    }
+
+    /// Asks the first host that has what is wanted; the last one's refusal is the answer.
+    async fn find(&self, kind: Kind, what: &str, ask: Ask) -> Result<Answer> {
+        let hosts: Vec<&Conversation> = self
+            .hosts()
+            .await?
+            .iter()
+            .filter(|c| match self.target {
+                // What is there already must be where it is going to be.
+                true => c.host.does.push,
+                false => does(c, kind, what),
+            })
+            .collect();
+        let mut last = None;
+        for (n, conversation) in hosts.iter().enumerate() {
+            let alone = n + 1 == hosts.len();
+            if !alone && conversation.down.load(Ordering::Relaxed) {
                 continue;
             }
-            match mirror.ask(method.clone(), kind, what, offset, limit).await {
+            match self.ask(conversation, kind, what, ask.clone()).await {
                 Ok(found) => return Ok(found),
+                Err(error) if alone => return Err(error),
                 Err(error) => {
                     let gone = matches!(error, Error::Transport { .. });
-                    mirror.down.store(gone, Ordering::Relaxed);
-                    let url = mirror.mirror.as_ref().map(Url::as_str).unwrap_or_default();
-                    tracing::warn!(mirror = url, %error, "a mirror does not answer; asking on");
+                    conversation.down.store(gone, Ordering::Relaxed);
+                    tracing::warn!(host = ?conversation.host.at, %error, "a mirror does not have it; asking on");
+                    last = Some(error);
                 }
             }
         }
-        self.ask(method, kind, what, offset, limit).await
+        Err(last.unwrap_or_else(|| {
+            let name = self.reference.familiar_name();
+            Error::Setup(format!("no host is configured to have {name}"))
+        }))
     }
 
-    /// Sends one request, answering one challenge on the way.
+    /// Asks one host; what is not success is an error.
     async fn ask(
         &self,
-        method: Method,
-        kind: &str,
+        conversation: &Conversation,
+        kind: Kind,
         what: &str,
-        offset: u64,
-        limit: Option<Duration>,
-    ) -> Result<(Url, Response)> {
-        let (client, base) = match &self.mirror {
-            Some(mirror) => (
-                self.registry.client_for(&self.rules, mirror)?,
-                mirror.clone(),
-            ),
-            None => {
-                let domain = self.reference.domain();
-                self.registry.endpoint(&self.rules, domain).await?
-            }
-        };
-        let url = base
-            .join(&format!("{}/{kind}/{what}", self.reference.path()))
-            .map_err(|e| Error::Protocol(e.to_string()))?;
-        let verb = if method == Method::HEAD {
-            "Head"
-        } else {
-            "Get"
-        };
-        let mut challenged = false;
-        loop {
-            let mut request = client.request(method.clone(), url.clone());
-            if kind == "manifests" {
-                request = request.header("accept", ACCEPT);
-            }
-            if offset > 0 {
-                request = request.header("range", format!("bytes={offset}-"));
-            }
-            if let Some(limit) = limit {
-                request = request.timeout(limit);
-            }
-            let sent = self.authorization.lock().await.clone();
-            if let Some(Secret(value)) = &sent {
-                request = request.header("authorization", value);
-            }
-            let response = request.send().await.map_err(|e| {
-                self.rules.forget(self.reference.domain());
-                Error::transport(verb, &url, &e)
-            })?;
-            if response.status().is_success() {
-                return Ok((url, response));
-            }
-            if let Some(away) = redirected(&response) {
-                return self.elsewhere(verb, away, offset, limit).await;
-            }
-            if response.status() == StatusCode::UNAUTHORIZED
-                && !challenged
-                && self.authorize(&response, sent.as_ref()).await?
-            {
-                challenged = true;
-                continue;
-            }
-            return Err(self.refused(verb, kind, what, &url, response).await);
+        ask: Ask,
+    ) -> Result<Answer> {
+        let url = conversation.url(&self.path(kind, what)).await?;
+        let method = verb(&ask.method);
+        let answer = conversation.ask(url, ask).await?;
+        if answer.response.status().is_success() {
+            return Ok(answer);
         }
+        Err(self.refused(conversation, method, kind, what, answer).await)
     }
 
-    /// Follows an insecure registry's redirect to another host, where certificates count again
-    /// and our credentials are nobody's business.
-    async fn elsewhere(
+    /// The path below a host's base.
+    pub(crate) fn path(&self, kind: Kind, what: &str) -> String {
+        let folder = match kind {
+            Kind::Manifest => "manifests",
+            Kind::Blob => "blobs",
+            Kind::Tags => "tags",
+        };
+        format!("{}/{folder}/{what}", self.reference.path())
+    }
+
+    /// Puts a refusal into dockerd's words.
+    pub(crate) async fn refused(
         &self,
-        verb: &'static str,
-        url: Url,
-        offset: u64,
-        limit: Option<Duration>,
-    ) -> Result<(Url, Response)> {
-        let method = if verb == "Head" {
-            Method::HEAD
-        } else {
-            Method::GET
-        };
-        let mut request = self
-            .registry
-            .client_for(&self.rules, &url)?
-            .request(method, url.clone());
-        if offset > 0 {
-            request = request.header("range", format!("bytes={offset}-"));
-        }
-        if let Some(limit) = limit {
-            request = request.timeout(limit);
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|e| Error::transport(verb, &url, &e))?;
-        match response.status() {
-            status if status.is_success() => Ok((url, response)),
-            status => {
-                let text = format!("received unexpected HTTP status: {status}");
-                Err(if status.is_server_error() {
-                    Error::Server(text)
-                } else {
-                    Error::Status(text)
-                })
-            }
-        }
-    }
-
-    /// Answers the challenge of `response`; false when we have nothing to answer it with.
-    async fn authorize(&self, response: &Response, sent: Option<&Secret>) -> Result<bool> {
-        let mut slot = self.authorization.lock().await;
-        // Another request of this conversation may have answered it meanwhile.
-        if let Some(now) = slot.as_ref()
-            && sent.is_none_or(|sent| sent.0 != now.0)
-        {
-            return Ok(true);
-        }
-        let headers = response.headers().get_all("www-authenticate");
-        let mut challenges: Vec<Challenge> = headers
-            .iter()
-            .filter_map(|h| h.to_str().ok())
-            .map(Challenge::parse)
-            .collect();
-        // Bearer before Basic, as it says less about the user.
-        challenges.sort_by_key(|c| c.scheme != "bearer");
-        let scope = format!("repository:{}:pull", self.reference.path());
-        for challenge in &challenges {
-            let answer = auth::answer(
-                &self.registry,
-                &self.rules,
-                challenge,
-                &scope,
-                self.credentials.as_ref(),
-            )
-            .await;
-            match answer {
-                Ok(Some(value)) => {
-                    *slot = Some(Secret(value));
-                    return Ok(true);
-                }
-                Ok(None) => {}
-                // Without credentials a refused token means what a refused request does.
-                Err(Error::Unauthorized(_)) if self.credentials.is_none() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Puts an error answer into dockerd's words.
-    async fn refused(
-        &self,
-        verb: &'static str,
-        kind: &str,
+        conversation: &Conversation,
+        method: &'static str,
+        kind: Kind,
         what: &str,
-        url: &Url,
-        response: Response,
+        answer: Answer,
     ) -> Error {
-        let status = response.status();
-        let body = limited(verb, url, response, MAX_ERROR)
-            .await
-            .unwrap_or_default();
-        let detail = detail(&body);
-        match status {
-            StatusCode::NOT_FOUND if kind == "blobs" => Error::BlobUnknown(what.to_owned()),
-            StatusCode::NOT_FOUND if body_says(&body, "NAME_UNKNOWN") => Error::NameUnknown {
-                repository: self.reference.familiar_name(),
-                detail: words(detail, "repository name not known to registry"),
-            },
+        let asked = challenges(&answer.response);
+        let known = conversation.has_credentials();
+        let refusal = Refusal::read(method, &answer.url, answer.response).await;
+        match refusal.status {
+            StatusCode::NOT_FOUND if refusal.says("NAME_UNKNOWN") || kind == Kind::Tags => {
+                Error::NameUnknown {
+                    repository: self.reference.familiar_name(),
+                    detail: refusal.words("repository name not known to registry"),
+                }
+            }
+            StatusCode::NOT_FOUND if kind == Kind::Blob => Error::BlobUnknown(what.to_owned()),
             StatusCode::NOT_FOUND => Error::ManifestUnknown {
                 reference: self.reference_to(what),
-                detail: words(detail, "manifest unknown"),
+                detail: refusal.words("manifest unknown"),
             },
-            StatusCode::UNAUTHORIZED if self.credentials.is_some() => {
-                Error::Unauthorized(words(detail, "authentication required"))
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(),
-            StatusCode::TOO_MANY_REQUESTS => Error::TooMany(words(detail, "rate limit exceeded")),
-            _ => {
-                let text = match detail {
-                    Some((code, message)) => format!("{code}: {message}"),
-                    None => format!("received unexpected HTTP status: {status}"),
-                };
-                if status.is_server_error() {
-                    Error::Server(text)
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.target => {
+                let basic = asked.iter().any(|c| c.scheme == "basic");
+                let scope = asked.iter().any(|c| c.scheme == "bearer");
+                Error::PushDenied(if basic && !known {
+                    "authorization failed: no basic auth credentials".to_owned()
+                } else if scope {
+                    "server message: insufficient_scope: authorization failed".to_owned()
                 } else {
-                    Error::Status(text)
-                }
+                    refusal.words("denied: requested access to the resource is denied")
+                })
             }
-        }
-    }
-
-    fn denied(&self) -> Error {
-        Error::Denied {
-            repository: self.reference.familiar_name(),
-            detail: "denied: requested access to the resource is denied".to_owned(),
+            StatusCode::UNAUTHORIZED if known => {
+                Error::Unauthorized(refusal.words("authentication required"))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Denied {
+                repository: self.reference.familiar_name(),
+                detail: "denied: requested access to the resource is denied".to_owned(),
+            },
+            _ => refusal.other(),
         }
     }
 
@@ -411,73 +347,43 @@ impl Repository {
     }
 }
 
-/// Where a redirect leads that the HTTP client left to us.
-fn redirected(response: &Response) -> Option<Url> {
-    if !response.status().is_redirection() {
+/// Whether a host may be asked for it.
+fn does(conversation: &Conversation, kind: Kind, what: &str) -> bool {
+    let does = conversation.host.does;
+    match kind {
+        Kind::Manifest if !what.contains(':') => does.resolve,
+        Kind::Tags => does.resolve,
+        Kind::Manifest | Kind::Blob => does.pull,
+    }
+}
+
+fn from(ask: Ask, offset: u64) -> Ask {
+    match offset {
+        0 => ask,
+        _ => ask.header("range", &format!("bytes={offset}-")),
+    }
+}
+
+fn blob(answer: Answer, offset: u64) -> Blob {
+    let Answer { url, response } = answer;
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    let stream = response
+        .bytes_stream()
+        .map(move |part| part.map_err(|e| Error::transport("Get", &url, &e)));
+    Blob {
+        offset: if partial { offset } else { 0 },
+        stream: Box::pin(stream),
+    }
+}
+
+/// The query of the next page of a list: `Link: </v2/…?n=100&last=x>; rel="next"`.
+fn next_page(response: &reqwest::Response) -> Option<String> {
+    let link = response.headers().get("link")?.to_str().ok()?;
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !rest.contains("next") {
         return None;
     }
-    let location = response.headers().get("location")?.to_str().ok()?;
-    response.url().join(location).ok()
-}
-
-/// The whole body of an answer that must not be larger than `limit` bytes.
-pub(crate) async fn limited(
-    method: &'static str,
-    url: &Url,
-    response: Response,
-    limit: usize,
-) -> Result<Bytes> {
-    let mut stream = response.bytes_stream();
-    let mut body = BytesMut::new();
-    while let Some(part) = stream.next().await {
-        body.extend_from_slice(&part.map_err(|e| Error::transport(method, url, &e))?);
-        if body.len() > limit {
-            let url = crate::error::printable(url);
-            return Err(Error::Protocol(format!(
-                "{url}: answer is larger than {limit} bytes"
-            )));
-        }
-    }
-    Ok(body.freeze())
-}
-
-#[derive(serde::Deserialize)]
-struct Failures {
-    #[serde(default)]
-    errors: Vec<Failure>,
-}
-
-#[derive(serde::Deserialize)]
-struct Failure {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-}
-
-fn failures(body: &[u8]) -> Vec<Failure> {
-    serde_json::from_slice::<Failures>(body)
-        .map(|f| f.errors)
-        .unwrap_or_default()
-}
-
-fn body_says(body: &[u8], code: &str) -> bool {
-    failures(body).iter().any(|f| f.code == code)
-}
-
-/// The registry's message, or what its error code means where it has none.
-fn words(detail: Option<(String, String)>, default: &str) -> String {
-    detail.map_or_else(|| default.to_owned(), |(_, message)| message)
-}
-
-/// The first error of a distribution error body, as Docker writes it: code and message.
-fn detail(body: &[u8]) -> Option<(String, String)> {
-    let first = failures(body).into_iter().next()?;
-    let code = first.code.to_ascii_lowercase().replace('_', " ");
-    let message = if first.message.is_empty() {
-        code.clone()
-    } else {
-        first.message
-    };
-    Some((code, message))
+    // Whatever it says, we stay with this list of this host.
+    let (_, query) = target.split_once('?')?;
+    Some(query.to_owned())
 }

@@ -312,6 +312,15 @@ async fn credentials_are_not_sent_to_a_token_server_in_the_clear() {
     assert!(error.to_string().ends_with("is not HTTPS"), "{error}");
 }
 
+fn rules(mirrors: &[String]) -> Rules {
+    let mirrors = mirrors.to_vec();
+    Rules::new(Settings {
+        mirrors,
+        ..Settings::default()
+    })
+    .unwrap()
+}
+
 /// A conversation about `busybox:1` on Docker Hub, by these mirrors.
 fn by_mirrors(mirrors: &[SocketAddr]) -> Repository {
     let registry = Registry::new("test");
@@ -319,7 +328,7 @@ fn by_mirrors(mirrors: &[SocketAddr]) -> Repository {
         .iter()
         .map(|at| format!("http://{at}/cache/"))
         .collect();
-    registry.set_rules(Rules::new(&mirrors, &[]).unwrap());
+    registry.set_rules(rules(&mirrors));
     let reference = Reference::parse("busybox:1").unwrap();
     let auth = Credentials {
         username: "u".into(),
@@ -345,7 +354,7 @@ async fn docker_hub_is_asked_by_its_mirrors_first_and_without_credentials() {
     assert_eq!(&repository.manifest("1").await.unwrap().data[..], b"{}");
     // Other registries have none.
     let registry = Registry::new("test");
-    registry.set_rules(Rules::new(&[format!("http://{has}")], &[]).unwrap());
+    registry.set_rules(rules(&[format!("http://{has}")]));
     let reference = Reference::parse(&format!("{lacks}/app:1")).unwrap();
     let error = registry
         .repository(&reference, None)
@@ -359,11 +368,15 @@ async fn docker_hub_is_asked_by_its_mirrors_first_and_without_credentials() {
 async fn a_conversation_keeps_the_rules_that_it_began_with() {
     let registry = Registry::new("test");
     let has = serve(|_| response("200 OK", "", "{}"));
-    registry.set_rules(Rules::new(&[format!("http://{has}")], &[]).unwrap());
+    registry.set_rules(rules(&[format!("http://{has}")]));
     let reference = Reference::parse("busybox:1").unwrap();
     let before = registry.repository(&reference, None);
     let gone = ["http://127.0.0.1:9".to_owned()];
-    registry.set_rules(Rules::new(&gone, &[]).unwrap());
+    registry.set_rules(rules(&gone));
     before.manifest("1").await.unwrap();
-    Rules::new(&["nonsense".to_owned()], &[]).unwrap_err();
+    let settings = Settings {
+        mirrors: vec!["nonsense".to_owned()],
+        ..Settings::default()
+    };
+    Rules::new(settings).unwrap_err();
 }

@@ -25,9 +25,33 @@ async fn pull(ctx: Ctx) -> Result<Response> {
         platform: platform(&ctx)?,
         credentials: credentials::from_headers(&ctx.headers),
     };
+    if request.reference.is_name_only() {
+        return pull_all(ctx, request).await;
+    }
     // What the registry refuses outright is a plain error, not a stream.
     let pull = ctx.engine.images().pull(request).await?;
     let work = |progress| async move { Ok(pull.run(&progress).await?) };
+    Ok(reply::stream(
+        reply::JSON,
+        progress::stream(progress::all, work),
+    ))
+}
+
+/// Every tag that the registry has of the repository, one after the other.
+async fn pull_all(ctx: Ctx, request: PullRequest) -> Result<Response> {
+    let images = ctx.engine.images().clone();
+    let credentials = request.credentials.clone();
+    let names = images.remote_tags(&request.reference, credentials).await?;
+    let work = |progress| async move {
+        for reference in names {
+            let request = PullRequest {
+                reference,
+                ..request.clone()
+            };
+            images.pull(request).await?.run(&progress).await?;
+        }
+        Ok(())
+    };
     Ok(reply::stream(
         reply::JSON,
         progress::stream(progress::all, work),
@@ -47,9 +71,6 @@ fn wanted(image: &str, tag: &str) -> Result<Reference> {
     }
     if reference.familiar_name() == "scratch" {
         return Err(Error::new(Kind::Forbidden, "'scratch' is a reserved name"));
-    }
-    if reference.is_name_only() {
-        return Err(Error::unsupported("pulling all tags of an image"));
     }
     Ok(reference)
 }
@@ -98,11 +119,9 @@ mod tests {
         let name = |image: &str, tag: &str| wanted(image, tag).map(|r| r.familiar());
         assert_eq!(name("busybox", "latest").unwrap(), "busybox:latest");
         assert_eq!(name("busybox:1", "").unwrap(), "busybox:1");
+        // All of its tags.
         for image in ["busybox", "busybox:"] {
-            assert_eq!(
-                name(image, "").unwrap_err().to_string(),
-                "pulling all tags of an image is not supported yet by Berth"
-            );
+            assert_eq!(name(image, "").unwrap(), "busybox");
         }
         assert_eq!(name("busybox:1", "2").unwrap(), "busybox:2");
         assert_eq!(

@@ -25,7 +25,7 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Credentials> {
         })
         .collect();
     let credentials: Credentials = serde_json::from_slice(&LENIENT.decode(header).ok()?).ok()?;
-    (credentials != Credentials::default()).then_some(credentials)
+    (!credentials.is_empty()).then(|| credentials.unpacked())
 }
 
 #[cfg(test)]

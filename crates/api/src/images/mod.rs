@@ -2,15 +2,17 @@
 
 mod commit;
 mod create;
-mod credentials;
+pub(crate) mod credentials;
 mod history;
 mod inspect;
 mod list;
 mod load;
 mod progress;
 mod prune;
+mod push;
 mod remove;
 mod save;
+mod search;
 mod tag;
 
 pub(crate) use commit::commit;
@@ -20,8 +22,10 @@ pub(crate) use inspect::inspect;
 pub(crate) use list::list;
 pub(crate) use load::load;
 pub(crate) use prune::prune;
+pub(crate) use push::push;
 pub(crate) use remove::remove;
 pub(crate) use save::save;
+pub(crate) use search::search;
 pub(crate) use tag::tag;
 
 use berth_images::Platform;
@@ -30,7 +34,8 @@ use berth_reference::Reference;
 use crate::context::Ctx;
 use crate::{Error, Result};
 
-fn bad_name(error: impl std::fmt::Display) -> Error {
+/// A name that is none.
+pub(crate) fn bad_name(error: impl std::fmt::Display) -> Error {
     Error::invalid(error.to_string())
 }
 
@@ -55,6 +60,14 @@ fn platform(ctx: &Ctx) -> Result<Option<Platform>> {
     };
     text.map(|t| Platform::parse(t).map_err(Error::from))
         .transpose()
+}
+
+/// The `platform` parameter that API `1.minor` brought, in JSON.
+fn chosen_platform(ctx: &Ctx, minor: u16) -> Result<Option<Platform>> {
+    match ctx.query.given("platform") {
+        Some(text) if ctx.since(minor) => Ok(Some(Platform::from_json(text)?)),
+        _ => Ok(None),
+    }
 }
 
 /// Refuses a parameter that API `1.minor` brought and Berth does not honour. Older clients may

@@ -38,4 +38,12 @@ object! {
         /// The architecture's variant: `v8`.
         variant: String = "variant" omit;
     }
+
+    /// An image as its registry has it: `GET /distribution/{name}/json`.
+    pub struct DistributionInspect {
+        /// What its name points to.
+        descriptor: OciDescriptor = "Descriptor";
+        /// What it runs on.
+        platforms: Vec<OciPlatform> = "Platforms";
+    }
 }

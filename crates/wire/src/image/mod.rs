@@ -6,7 +6,7 @@ mod inspect;
 mod list;
 
 pub use config::ImageConfig;
-pub use descriptor::{OciDescriptor, OciPlatform};
+pub use descriptor::{DistributionInspect, OciDescriptor, OciPlatform};
 pub use inspect::{ImageInspect, ImageMetadata, RootFs};
 pub use list::{
     AttestationData, ImageData, ImageDataSize, ImageDeleteItem, ImageHistoryItem, ImageSummary,

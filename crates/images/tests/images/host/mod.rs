@@ -181,7 +181,11 @@ fn images(client: &Client, events: &Arc<Mutex<Vec<ImageEvent>>>) -> Images {
         client: client.clone(),
         snapshotter: "overlayfs".to_owned(),
         registry: berth_registry::Registry::new("berth-test"),
-        downloads: 3,
+        limits: berth_images::Limits {
+            downloads: 3,
+            uploads: 5,
+            attempts: 5,
+        },
         events: Arc::new(move |event| sink.lock().unwrap().push(event)),
     })
 }
