@@ -24,7 +24,7 @@ use crate::container::state::Phase;
 use crate::options::CreateOptions;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, fault, mounts, names, network, runtimes};
+use crate::{Error, Result, fault, mounts, names, network, runtimes, volumes};
 
 /// Keeps a container's snapshot from containerd's garbage collection.
 const GC_ROOT: &str = "containerd.io/gc.root";
@@ -449,7 +449,11 @@ async fn mount_and_persist(
         fault::point("create:volumes");
     }
     let record = Arc::new(record);
-    if let Err(error) = persist(shared, &record).await {
+    let made = async {
+        volumes::fill(shared, &record).await?;
+        persist(shared, &record).await
+    };
+    if let Err(error) = made.await {
         let (shared, record) = (shared.clone(), record.clone());
         let unmade = blocking(move || {
             mounts::unmake(&shared, &record.id, &record.mounts);

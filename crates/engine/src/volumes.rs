@@ -23,11 +23,13 @@ use crate::{Error, Result, fault};
 mod active;
 mod adopted;
 mod attach;
+mod fill;
 mod list;
 mod prune;
 
 pub(crate) use active::Active;
 pub(crate) use attach::{attach, detach, source};
+pub(crate) use fill::{Filling, fill};
 pub(crate) use list::{inspect, list};
 pub(crate) use prune::prune;
 
@@ -113,6 +115,7 @@ pub(crate) struct Volumes {
     /// Held while the index is replaced; readers never wait for it.
     writing: Mutex<()>,
     active: Active,
+    filling: Filling,
     pruning: AtomicBool,
     events: Events,
 }
@@ -148,6 +151,7 @@ impl Volumes {
             index: ArcSwap::from_pointee(index),
             writing: Mutex::default(),
             active,
+            filling: Filling::default(),
             pruning: AtomicBool::new(false),
             events,
         })

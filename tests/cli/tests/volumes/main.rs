@@ -1,6 +1,7 @@
 //! Volumes: made, used, taken away; over restarts and crashes.
 
 mod cut_off;
+mod fill;
 mod leaks;
 mod mounts;
 mod options;
