@@ -210,7 +210,7 @@ fn past(shared: &Shared, handle: &Handle, options: &AttachOptions) -> Result<Opt
     };
     let reader = match handle.hub().logger() {
         Some(logger) => logger.read(read),
-        None => Reader::open(&config, &shared.files(&record.id)?.log(&record.id), read),
+        None => Reader::open(&config, &shared.files(&record.id)?.log(record), read),
     };
     reader.map(Some).map_err(Error::from_lower)
 }

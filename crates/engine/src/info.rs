@@ -200,7 +200,7 @@ fn plugins(live: &Live) -> wire::PluginsInfo {
     };
     wire::PluginsInfo {
         network: networks.into_iter().map(str::to_owned).collect(),
-        log: vec!["json-file".to_owned()],
+        log: vec!["json-file".to_owned(), "local".to_owned()],
         volume: vec![berth_volumes::DRIVER.to_owned()],
         ..Default::default()
     }

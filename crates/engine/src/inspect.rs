@@ -99,7 +99,7 @@ pub(crate) fn inspect(
         hostname_path: made(files.hostname()),
         hosts_path: made(files.hosts()),
         log_path: if logs {
-            made(files.log(&record.id))
+            made(files.log(record))
         } else {
             String::new()
         },

@@ -82,7 +82,7 @@ pub(crate) async fn read(
         until: options.until,
         follow: options.follow,
     };
-    let path = shared.files(&record.id)?.log(&record.id);
+    let path = shared.files(&record.id)?.log(&record);
     let logger = handle.hub().logger();
     let reader = blocking(move || {
         let reader = match logger {

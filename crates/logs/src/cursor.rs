@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use crate::decode::Decoder;
 use crate::files::{Files, Source};
+use crate::format::{Format, Next};
 use crate::reader::{Position, ReadOptions};
-use crate::tail::{self, Found};
+use crate::tail::Found;
 use crate::{Error, Line, Result, Stream, gzip};
 
 /// How many bytes are read in one go.
@@ -56,6 +57,8 @@ pub(crate) struct Cursor {
     carry: Vec<u8>,
     /// Whether the record being read is too long and is passed over.
     overlong: bool,
+    /// Whether what is left of the file cannot be read.
+    damaged: bool,
     /// Whether a line behind `until` was seen.
     past: bool,
 }
@@ -63,9 +66,9 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn new(files: Arc<Files>, options: ReadOptions) -> Self {
         Self {
+            decoder: Decoder::new(files.format()),
             files,
             options,
-            decoder: Decoder::default(),
             placed: false,
             generation: 0,
             source: None,
@@ -73,6 +76,7 @@ impl Cursor {
             skip: 0,
             carry: Vec::new(),
             overlong: false,
+            damaged: false,
             past: false,
         }
     }
@@ -113,6 +117,7 @@ impl Cursor {
             // Someone has emptied the file under us.
             self.offset = 0;
             self.carry.clear();
+            (self.overlong, self.damaged) = (false, false);
         }
         let wanted = if last {
             limit.size - self.offset
@@ -157,7 +162,7 @@ impl Cursor {
         self.generation += 1;
         (self.source, self.offset, self.skip) = (None, 0, 0);
         self.carry.clear();
-        self.overlong = false;
+        (self.overlong, self.damaged) = (false, false);
         Then::More
     }
 
@@ -165,15 +170,21 @@ impl Cursor {
     fn records(&mut self) {
         let carry = std::mem::take(&mut self.carry);
         let mut rest = carry.as_slice();
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (record, behind) = rest.split_at(end);
-            rest = behind.get(1..).unwrap_or_default();
+        let mut next = self.next_record(rest);
+        while let Next::Record(record, behind) = next {
+            rest = behind;
             if !std::mem::take(&mut self.overlong) {
                 self.record(record);
             }
             if self.past {
                 return;
             }
+            next = self.next_record(rest);
+        }
+        if next == Next::Damaged {
+            tracing::warn!(path = %self.files.path().display(), "damaged container log");
+            self.damaged = true;
+            return;
         }
         let (whole, length) = (carry.len() - rest.len(), rest.len());
         self.carry = carry;
@@ -185,10 +196,19 @@ impl Cursor {
         }
     }
 
+    /// What comes next; behind what is damaged nothing does, in this file.
+    fn next_record<'a>(&self, bytes: &'a [u8]) -> Next<'a> {
+        match self.damaged {
+            true => Next::Part,
+            false => self.files.format().next(bytes),
+        }
+    }
+
     /// The end of a file that is not being written any more: a record may lack its newline.
     fn last_record(&mut self) {
         let carry = std::mem::take(&mut self.carry);
-        if !carry.is_empty() && !self.overlong {
+        let lines = self.files.format() == Format::Json;
+        if lines && !carry.is_empty() && !self.overlong {
             self.record(&carry);
         }
     }
@@ -238,7 +258,8 @@ impl Cursor {
             // Not the end of the search: pieces of a long line carry older times than what stands
             // before them, so an older file may hold newer lines.
             let since = self.options.since.filter(|_| wanted.is_none() && !last);
-            if since.is_some_and(|since| is_before(&source, since)) {
+            let format = self.files.format();
+            if since.is_some_and(|since| is_before(&source, since, format)) {
                 continue;
             }
             self.generation = generation;
@@ -262,7 +283,8 @@ impl Cursor {
                     Ok(metadata) => metadata.len().min(size),
                     Err(error) => return Err(failed(error)),
                 };
-                let found = tail::find(&file, length, wanted).map_err(failed)?;
+                let format = self.files.format();
+                let found = format.find(&file, length, wanted).map_err(failed)?;
                 if let Found::At(offset) = found {
                     self.offset = offset;
                     self.source = Some(Source::Plain(file));
@@ -270,7 +292,7 @@ impl Cursor {
                 Ok(found)
             }
             Source::Gzip(unpacker) => {
-                let lines = tail::count(unpacker).unwrap_or_default();
+                let lines = self.files.format().count(unpacker).unwrap_or_default();
                 if lines < wanted {
                     return Ok(Found::Only(lines));
                 }
@@ -295,9 +317,9 @@ fn read(source: &mut Source, into: &mut [u8], offset: u64) -> io::Result<usize> 
 }
 
 /// Whether all that a file holds is older than `since`, as far as can be told without reading it.
-fn is_before(source: &Source, since: Timestamp) -> bool {
+fn is_before(source: &Source, since: Timestamp, format: Format) -> bool {
     match source {
-        Source::Plain(file) => tail::latest(file).is_some_and(|latest| latest < since),
+        Source::Plain(file) => format.latest(file).is_some_and(|latest| latest < since),
         Source::Gzip(unpacker) => unpacker
             .header()
             .and_then(|header| header.extra())

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::format::Format;
+use crate::local::Entry;
 use crate::{Attributes, Line, Stream};
 
 /// Decodes records into one buffer that all their lines share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Decoder {
+    format: Format,
     text: Vec<u8>,
     found: Vec<Found>,
     /// The attributes of the last record that had some: nearly always the next one's too.
@@ -47,16 +50,28 @@ struct Record {
 }
 
 impl Decoder {
-    /// Decodes one record (without its newline) and keeps it when `keep` wants it. `None`: not a
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            text: Vec::new(),
+            found: Vec::new(),
+            attrs: None,
+        }
+    }
+
+    /// Decodes one record (without its newline or its sizes) and keeps it when `keep` wants it. `None`: not a
     /// record.
     pub(crate) fn record(&mut self, record: &[u8], keep: impl FnOnce(&Head) -> bool) -> Option<()> {
         let start = self.text.len();
-        let (head, attrs) = match self.fixed(record) {
-            Some(parsed) => parsed,
-            None => {
-                self.text.truncate(start);
-                self.general(record)?
-            }
+        let (head, attrs) = match self.format {
+            Format::Local => self.local(record)?,
+            Format::Json => match self.fixed(record) {
+                Some(parsed) => parsed,
+                None => {
+                    self.text.truncate(start);
+                    self.general(record)?
+                }
+            },
         };
         if keep(&head) {
             let text = start..self.text.len();
@@ -134,6 +149,26 @@ impl Decoder {
             },
             attrs,
         ))
+    }
+
+    fn local(&mut self, record: &[u8]) -> Option<(Head, Option<Attributes>)> {
+        let entry = Entry::decode(record)?;
+        let raw = entry.raw_attributes();
+        let attrs = match &self.attrs {
+            _ if raw.is_empty() => None,
+            Some((known, attrs)) if *known == raw => Some(Arc::clone(attrs)),
+            _ => {
+                let attrs = entry.attributes()?;
+                self.attrs = Some((raw, Arc::clone(&attrs)));
+                Some(attrs)
+            }
+        };
+        self.text.extend_from_slice(entry.line);
+        if !entry.open {
+            self.text.push(b'\n');
+        }
+        let Entry { stream, time, .. } = entry;
+        Some((Head { stream, time }, attrs))
     }
 
     fn attributes(&mut self, json: &[u8]) -> Option<Attributes> {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// How long a read from a compressed file's disk is.
@@ -26,6 +27,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Files {
     path: PathBuf,
     max_file: u32,
+    format: Format,
     /// The generation being written. Held while names move and while one is opened.
     current: Mutex<u64>,
 }
@@ -40,17 +42,23 @@ pub(crate) enum Source {
 }
 
 impl Files {
-    pub(crate) fn new(path: &Path, max_file: u32) -> Self {
+    pub(crate) fn new(path: &Path, max_file: u32, format: Format) -> Self {
         let max_file = max_file.max(1);
         Self {
             path: path.to_owned(),
             max_file,
+            format,
             current: Mutex::new(u64::from(max_file)),
         }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The form of the records.
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 
     /// The generation being written.

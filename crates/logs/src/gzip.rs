@@ -9,14 +9,15 @@ use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
 
 use crate::files::{remove, suffixed, writable};
-use crate::{Error, Result, tail};
+use crate::format::Format;
+use crate::{Error, Result};
 
 /// What stands behind the name of a file whose compression is not complete.
 pub(crate) const UNFINISHED: &str = ".gz.tmp";
 
 /// Replaces `path` by `path.gz`, unless another file has got that name meanwhile. The header tells
 /// the time of the latest record, in dockerd's form, so that readers can pass over the file.
-pub(crate) fn compress(path: &Path) -> Result<()> {
+pub(crate) fn compress(path: &Path, format: Format) -> Result<()> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -24,7 +25,7 @@ pub(crate) fn compress(path: &Path) -> Result<()> {
     };
     let unfinished = suffixed(path, UNFINISHED);
     remove(&unfinished)?;
-    let done = pack(&mut file, path, &unfinished).and_then(|()| {
+    let done = pack(&mut file, path, &unfinished, format).and_then(|()| {
         if is_still(&file, path) {
             // Not without the compressed one in place: it may have been swept as a leftover.
             let packed = suffixed(path, ".gz");
@@ -37,9 +38,9 @@ pub(crate) fn compress(path: &Path) -> Result<()> {
     done
 }
 
-fn pack(file: &mut File, path: &Path, target: &Path) -> Result<()> {
+fn pack(file: &mut File, path: &Path, target: &Path, format: Format) -> Result<()> {
     let mut header = GzBuilder::new();
-    if let Some(time) = tail::latest(file) {
+    if let Some(time) = format.latest(file) {
         header = header.extra(format!("{{\"lastTime\":\"{time}\"}}"));
     }
     let mut packer = header.write(writable(target)?, Compression::default());

@@ -1,12 +1,15 @@
 //! What containers write: the log drivers.
 //!
 //! ```text
-//! FIFO ── chunk ──▶ Logger: Splitter ─▶ Encoder ─▶ buffer ──job──▶ Writer ──▶ <id>-json.log, .1, .2 …
+//! FIFO ── chunk ──▶ Logger: Splitter ─▶ Encoder ─▶ buffer ──job──▶ Writer ──▶ <file>, .1, .2 …
 //!                                                                    │ Position        │
 //!                                                                    └────▶ Reader ◀───┘
 //! ```
 //!
-//! Drivers: `json-file` (the default) and `none`.
+//! Drivers: `json-file` (the default), `local` and `none`.
+//!
+//! The two drivers that keep something differ in the form of their records ([`format`]) and in what
+//! their options mean when nothing is said; the rest is one.
 //!
 //! **Architecture Invariant:** a log that cannot be written never stops a container. A log that
 //! is slow does, by backpressure, unless the user chose `mode=non-blocking`.
@@ -17,8 +20,10 @@ mod decode;
 mod encode;
 mod error;
 mod files;
+mod format;
 mod gzip;
 mod line;
+mod local;
 mod logger;
 mod options;
 mod reader;

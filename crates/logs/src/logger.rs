@@ -1,3 +1,5 @@
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -5,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::encode::Encoder;
 use crate::files::{Files, lock};
+use crate::format::{Encoder, Format};
 use crate::reader::{Position, Reader};
 use crate::splitter::Splitter;
 use crate::writer::Writer;
@@ -73,17 +75,21 @@ struct Buffer {
 
 impl Logger {
     /// Opens the log at `path` (see [`crate::log_path`]) for a run of `subject`, appending to
-    /// what earlier runs wrote. The folder must exist. Blocks for opening a file.
+    /// what earlier runs wrote. The container's folder must exist. Blocks for opening a file.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::InvalidOption`] for a bad tag template or regular expression.
     pub fn open(config: &LogConfig, path: &Path, subject: &Subject<'_>) -> Result<Self> {
-        let LogConfig::JsonFile(options) = config else {
+        let Ok((options, format)) = config.readable() else {
             return Ok(Self { shared: None });
         };
-        let encoder = Encoder::new(&options.attributes(subject)?);
+        let encoder = format.encoder(&options.attributes(subject)?);
+        if format == Format::Local {
+            make_folder(path)?;
+        }
+        let files = Arc::new(Files::new(path, options.max_file, format));
         Ok(Self {
-            shared: Some(Arc::new(Shared::open(options, path, encoder)?)),
+            shared: Some(Arc::new(Shared::open(options, files, encoder)?)),
         })
     }
 
@@ -163,8 +169,7 @@ impl Logger {
 }
 
 impl Shared {
-    fn open(options: &Options, path: &Path, encoder: Encoder) -> Result<Self> {
-        let files = Arc::new(Files::new(path, options.max_file));
+    fn open(options: &Options, files: Arc<Files>, encoder: Encoder) -> Result<Self> {
         let writer = Writer::open(Arc::clone(&files), options)?;
         let (generation, size) = writer.position();
         let buffer = Buffer {
@@ -258,6 +263,17 @@ impl Shared {
         std::mem::swap(batch, &mut buffer.records);
         buffer.text = 0;
         Some(buffer.total)
+    }
+}
+
+/// Makes the folder (mode 0700) that the local driver has in the container's.
+fn make_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io("create", folder)(error))
+        }
+        _ => Ok(()),
     }
 }
 

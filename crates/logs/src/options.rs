@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
+use crate::format::Format;
 use crate::{Error, Result, sizes};
 
 /// The buffer of `mode=non-blocking` when `max-buffer-size` is not given: 1 MB.
 pub const DEFAULT_BUFFER: usize = 1_000_000;
 
-/// The names that the json-file driver knows; `mode` and `max-buffer-size` belong to every driver.
-const JSON_FILE: [&str; 8] = [
+/// The names that the json-file and the local driver know; `mode` and `max-buffer-size` belong to every driver.
+const KNOWN: [&str; 8] = [
     "max-file",
     "max-size",
     "compress",
@@ -17,11 +18,19 @@ const JSON_FILE: [&str; 8] = [
     "tag",
 ];
 
+/// The local driver's `max-size` when it is not given, in bytes.
+const LOCAL_SIZE: u64 = 20 * 1024 * 1024;
+
+/// The local driver's `max-file` when it is not given.
+const LOCAL_FILES: i64 = 5;
+
 /// A log driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     /// Records in JSON, one a line, in files that rotate.
     JsonFile,
+    /// Records in protobuf, in files that rotate and are compressed.
+    Local,
     /// Nothing is kept.
     None,
 }
@@ -32,6 +41,7 @@ impl Driver {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JsonFile => "json-file",
+            Self::Local => "local",
             Self::None => "none",
         }
     }
@@ -42,7 +52,7 @@ impl Driver {
     /// # Errors
     /// [`Error::UnknownDriver`].
     pub fn find(name: &str) -> Result<Self> {
-        [Self::JsonFile, Self::None]
+        [Self::JsonFile, Self::Local, Self::None]
             .into_iter()
             .find(|driver| driver.as_str() == name)
             .ok_or_else(|| Error::UnknownDriver(name.to_owned()))
@@ -62,7 +72,7 @@ pub enum Mode {
     },
 }
 
-/// The options of the json-file driver.
+/// The options of a driver that keeps something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes after which a file is rotated away; `None`: never.
@@ -108,7 +118,7 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidOption`] with dockerd's text.
     pub fn from_log_opts(opts: &BTreeMap<String, String>) -> Result<Self> {
-        check_names(opts)?;
+        check_names(Driver::JsonFile, opts)?;
         let mode = parse_mode(opts)?;
         let max_size = opts
             .get("max-size")
@@ -129,30 +139,83 @@ impl Options {
                 "compress cannot be true when max-file is less than 2 or max-size is not set",
             );
         }
-        let text = |name: &str| opts.get(name).cloned().unwrap_or_default();
-        let list = |name: &str| match opts.get(name).map(String::as_str) {
-            None | Some("") => Vec::new(),
-            Some(names) => names.split(',').map(str::to_owned).collect(),
-        };
         Ok(Self {
             max_size,
             max_file,
             compress,
             mode,
+            ..Self::subjects(opts)
+        })
+    }
+
+    /// Parses `--log-opt`s of the local driver, as [`Options::from_log_opts`] does json-file's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] with dockerd's text.
+    pub fn from_local_opts(opts: &BTreeMap<String, String>) -> Result<Self> {
+        check_names(Driver::Local, opts)?;
+        let mode = parse_mode(opts)?;
+        let value = |name: &str| opts.get(name).map(String::as_str);
+        let wrong = |name: &'static str, text: &str| {
+            let text = text.to_owned();
+            move |error: Error| {
+                Error::InvalidOption(format!("invalid value for {name}: {text}: {error}"))
+            }
+        };
+        let max_size = match value("max-size") {
+            Some(text) => sizes::decimal(text).map_err(wrong("max-size", text))?,
+            None => LOCAL_SIZE,
+        };
+        let max_file = match value("max-file") {
+            Some(text) => atoi(text).map_err(wrong("max-file", text))?,
+            None => LOCAL_FILES,
+        };
+        let compress = match value("compress") {
+            Some(text) => parse_bool(text).map_err(|error| {
+                Error::InvalidOption(format!("invalid boolean value for compress: {error}"))
+            })?,
+            None => true,
+        };
+        let Ok(max_file) = u32::try_from(max_file) else {
+            return invalid("max-file must not be negative");
+        };
+        if compress && max_file <= 1 {
+            return invalid("compression cannot be enabled when max file count is 1");
+        }
+        Ok(Self {
+            max_size: Some(max_size),
+            max_file: max_file.max(1),
+            compress,
+            mode,
+            ..Self::subjects(opts)
+        })
+    }
+
+    /// What of the container each record carries.
+    fn subjects(opts: &BTreeMap<String, String>) -> Self {
+        let text = |name: &str| opts.get(name).cloned().unwrap_or_default();
+        let list = |name: &str| match opts.get(name).map(String::as_str) {
+            None | Some("") => Vec::new(),
+            Some(names) => names.split(',').map(str::to_owned).collect(),
+        };
+        Self {
             labels: list("labels"),
             labels_regex: text("labels-regex"),
             env: list("env"),
             env_regex: text("env-regex"),
             tag: opts.get("tag").cloned(),
-        })
+            ..Self::default()
+        }
     }
 }
 
 /// A container's log configuration, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogConfig {
-    /// Written to files.
+    /// Written to files of JSON.
     JsonFile(Options),
+    /// Written to files of protobuf.
+    Local(Options),
     /// Not kept.
     None,
 }
@@ -165,6 +228,7 @@ impl LogConfig {
     pub fn parse(driver: &str, opts: &BTreeMap<String, String>) -> Result<Self> {
         match Driver::find(driver)? {
             Driver::JsonFile => Options::from_log_opts(opts).map(Self::JsonFile),
+            Driver::Local => Options::from_local_opts(opts).map(Self::Local),
             Driver::None => Ok(Self::None),
         }
     }
@@ -174,17 +238,19 @@ impl LogConfig {
     pub fn driver(&self) -> Driver {
         match self {
             Self::JsonFile(_) => Driver::JsonFile,
+            Self::Local(_) => Driver::Local,
             Self::None => Driver::None,
         }
     }
 
-    /// The options of a log that can be read.
+    /// The options of a log that can be read, and the form of its records.
     ///
     /// # Errors
     /// [`Error::ReadUnsupported`].
-    pub fn readable(&self) -> Result<&Options> {
+    pub(crate) fn readable(&self) -> Result<(&Options, Format)> {
         match self {
-            Self::JsonFile(options) => Ok(options),
+            Self::JsonFile(options) => Ok((options, Format::Json)),
+            Self::Local(options) => Ok((options, Format::Local)),
             Self::None => Err(Error::ReadUnsupported),
         }
     }
@@ -201,19 +267,16 @@ pub fn validate(driver: &str, opts: &BTreeMap<String, String>) -> Result<()> {
         return Ok(());
     }
     parse_mode(opts)?;
-    match Driver::find(driver)? {
-        Driver::JsonFile => check_names(opts),
-        Driver::None => Ok(()),
-    }
+    check_names(Driver::find(driver)?, opts)
 }
 
-fn check_names(opts: &BTreeMap<String, String>) -> Result<()> {
-    let known =
-        |name: &str| JSON_FILE.contains(&name) || matches!(name, "mode" | "max-buffer-size");
+fn check_names(driver: Driver, opts: &BTreeMap<String, String>) -> Result<()> {
+    let known = |name: &str| KNOWN.contains(&name) || matches!(name, "mode" | "max-buffer-size");
     match opts.keys().find(|name| !known(name)) {
-        Some(name) => invalid(&format!(
-            "unknown log opt '{name}' for json-file log driver"
-        )),
+        Some(name) => invalid(&match driver {
+            Driver::Local => format!("unknown log opt '{name}' for log driver local"),
+            _ => format!("unknown log opt '{name}' for json-file log driver"),
+        }),
         None => Ok(()),
     }
 }

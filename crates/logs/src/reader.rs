@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::cursor::{Cursor, Step, Then};
 use crate::files::Files;
-use crate::{Error, Line, LogConfig, Result};
+use crate::{Driver, Error, Line, LogConfig, Result};
 
 /// How long a reader waits for what was handed to the logger before it, and how long a follower
 /// goes on behind `until` for what was still on its way to the file.
@@ -98,7 +98,8 @@ impl Reader {
     /// # Errors
     /// [`Error::ReadUnsupported`].
     pub fn open(config: &LogConfig, path: &Path, mut options: ReadOptions) -> Result<Self> {
-        let files = Arc::new(Files::new(path, config.readable()?.max_file));
+        let (options_of_log, format) = config.readable()?;
+        let files = Arc::new(Files::new(path, options_of_log.max_file, format));
         options.follow = false;
         let generation = files.current();
         let limit = Position {
@@ -257,8 +258,12 @@ async fn wait_until<E>(
         .map(|changed| changed.is_ok())
 }
 
-/// Where a container's log is, in its folder: inspect's `LogPath` with the json-file driver.
+/// Where a container's log is, in its folder. With the json-file driver this is inspect's `LogPath`;
+/// where the local driver keeps what it does is nobody else's business.
 #[must_use]
-pub fn log_path(folder: &Path, id: &str) -> PathBuf {
-    folder.join(format!("{id}-json.log"))
+pub fn log_path(driver: &str, folder: &Path, id: &str) -> PathBuf {
+    match driver == Driver::Local.as_str() {
+        true => folder.join("local-logs").join("container.log"),
+        false => folder.join(format!("{id}-json.log")),
+    }
 }

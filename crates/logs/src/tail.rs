@@ -1,13 +1,16 @@
-//! Finding the last lines of a file.
+//! Finding the last lines of a file of lines, and its last whole one.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use jiff::Timestamp;
 
 /// How many bytes are looked at in one go.
 const BLOCK: u64 = 64 * 1024;
+
+/// How far back a torn end is looked for; no record of ours is longer.
+const LONGEST_RECORD: u64 = 1024 * 1024;
 
 /// What a file has of the lines that are looked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,4 +84,38 @@ fn time(record: &[u8]) -> Option<Timestamp> {
     let at = memchr::memrchr(b'"', end)?;
     end.get(..=at)?.strip_suffix(b"\"time\":\"")?;
     std::str::from_utf8(end.get(at + 1..)?).ok()?.parse().ok()
+}
+
+/// Makes a log end with a whole record, and tells its size. A file without a newline as far as a
+/// record can reach is not of our making: it is only ended.
+pub(crate) fn mend(file: &File) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let mut end = size;
+    let mut block = Vec::new();
+    while end > 0 && size - end < LONGEST_RECORD {
+        // At first only the last byte: it is nearly always all there is to see.
+        let start = if end == size {
+            size - 1
+        } else {
+            end.saturating_sub(BLOCK)
+        };
+        block.resize(usize::try_from(end - start).unwrap_or_default(), 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &block) {
+            let whole = start + at as u64 + 1;
+            if whole < size {
+                file.set_len(whole)?;
+            }
+            return Ok(whole);
+        }
+        end = start;
+    }
+    if end == 0 {
+        if size > 0 {
+            file.set_len(0)?;
+        }
+        return Ok(0);
+    }
+    (&mut &*file).write_all(b"\n")?;
+    Ok(size + 1)
 }

@@ -2,19 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use crate::files::{Files, remove, suffixed};
 use crate::{Error, Options, Result, gzip};
-
-/// How far back a torn end is looked for; no record of ours is longer.
-const LONGEST_RECORD: u64 = 1024 * 1024;
-
-/// The block size when looking back.
-const BLOCK: u64 = 64 * 1024;
 
 /// Appends records to a log and rotates its files. All calls block.
 #[derive(Debug)]
@@ -35,7 +28,10 @@ impl Writer {
     /// Opens the log for appending, and cuts off the end of a record that a crash left unfinished.
     pub(crate) fn open(files: Arc<Files>, options: &Options) -> Result<Self> {
         let file = files.open_current()?;
-        let size = mend(&file).map_err(Error::io("repair", files.path()))?;
+        let size = files
+            .format()
+            .mend(&file)
+            .map_err(Error::io("repair", files.path()))?;
         // What a crash during rotation or compression left; without them is as good.
         for leftover in [
             suffixed(files.path(), ".new"),
@@ -106,10 +102,7 @@ impl Writer {
         };
         let from =
             usize::try_from(max.saturating_sub(self.size).saturating_sub(1)).unwrap_or(usize::MAX);
-        let end = records
-            .get(from..)
-            .and_then(|rest| memchr::memchr(b'\n', rest));
-        end.map_or(records.len(), |at| from + at + 1)
+        self.files.format().cut(records, from)
     }
 
     fn write(&mut self, records: &[u8]) -> bool {
@@ -131,10 +124,8 @@ impl Writer {
 
     /// Takes back the record that was written in part, so that the file holds whole ones.
     fn give_up(&mut self, records: &[u8], written: usize, error: &io::Error) -> bool {
-        let whole = records
-            .get(..written)
-            .and_then(|done| memchr::memrchr(b'\n', done))
-            .map_or(0, |at| at + 1);
+        let done = records.get(..written).unwrap_or_default();
+        let whole = self.files.format().whole(done);
         let size = self.size + whole as u64;
         self.tell(
             error,
@@ -165,9 +156,9 @@ impl Writer {
             }
         }
         if self.compress {
-            let path = self.files.name(1);
+            let (path, format) = (self.files.name(1), self.files.format());
             self.compressing = Some(tokio::task::spawn_blocking(move || {
-                if let Err(error) = gzip::compress(&path) {
+                if let Err(error) = gzip::compress(&path, format) {
                     tracing::warn!(%error, "cannot compress container log");
                 }
             }));
@@ -180,38 +171,4 @@ impl Writer {
             tracing::error!(path = %self.files.path().display(), %error, "{what}");
         }
     }
-}
-
-/// Makes a log end with a whole record, and tells its size. A file without a newline as far as a
-/// record can reach is not of our making: it is only ended.
-fn mend(file: &File) -> io::Result<u64> {
-    let size = file.metadata()?.len();
-    let mut end = size;
-    let mut block = Vec::new();
-    while end > 0 && size - end < LONGEST_RECORD {
-        // At first only the last byte: it is nearly always all there is to see.
-        let start = if end == size {
-            size - 1
-        } else {
-            end.saturating_sub(BLOCK)
-        };
-        block.resize(usize::try_from(end - start).unwrap_or_default(), 0);
-        file.read_exact_at(&mut block, start)?;
-        if let Some(at) = memchr::memrchr(b'\n', &block) {
-            let whole = start + at as u64 + 1;
-            if whole < size {
-                file.set_len(whole)?;
-            }
-            return Ok(whole);
-        }
-        end = start;
-    }
-    if end == 0 {
-        if size > 0 {
-            file.set_len(0)?;
-        }
-        return Ok(0);
-    }
-    (&mut &*file).write_all(b"\n")?;
-    Ok(size + 1)
 }

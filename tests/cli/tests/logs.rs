@@ -1,4 +1,4 @@
-//! `docker logs` and the json-file driver.
+//! `docker logs`, the json-file and the local driver.
 
 use testkit::{PATIENCE, demux, eventually, shared, unique};
 
@@ -356,4 +356,86 @@ fn the_file_is_docker_s() {
     assert!(json["time"].as_str().unwrap().ends_with('Z'));
     assert!(path.ends_with("-json.log"), "{path}");
     shared().remove(&[&name]);
+}
+
+#[test]
+fn the_local_driver_keeps_what_json_file_does() {
+    let (daemon, name) = (shared(), unique("local"));
+    let script = "for i in 1 2 3; do echo o$i; echo e$i >&2; usleep 20000; done; printf open";
+    let run = [
+        "run",
+        "--name",
+        &name,
+        "--log-driver",
+        "local",
+        "-l",
+        "tier=front",
+    ];
+    let run = daemon.cli(run).args(["--log-opt", "labels=tier"]);
+    run.args(["busybox", "sh", "-c", script]).run().ok();
+    let all = daemon.docker(["logs", &name]).ok();
+    assert_eq!(all.stdout, "o1\no2\no3\nopen");
+    assert_eq!(all.err(), "e1\ne2\ne3");
+    daemon
+        .docker(["logs", "--tail", "1", &name])
+        .ok()
+        .out_is("open");
+    let details = daemon
+        .docker(["logs", "--details", "--tail", "1", &name])
+        .ok();
+    details.out_is("tier=front open");
+    daemon
+        .docker(["logs", "--since", "2100-01-01", &name])
+        .ok()
+        .out_is("");
+    assert_eq!(daemon.format(&name, "{{.LogPath}}"), "");
+    let id = daemon.format(&name, "{{.Id}}");
+    let folder = daemon
+        .data_root()
+        .join("containers")
+        .join(id)
+        .join("local-logs");
+    let file = std::fs::read(folder.join("container.log")).expect("the log");
+    assert_eq!(file.get(4..12), Some(&b"\x0a\x06stdout"[..]));
+    // Another run goes on in the same log.
+    daemon.docker(["start", "-a", &name]).ok();
+    let logs = daemon.docker(["logs", &name]).ok();
+    assert_eq!(logs.stdout, "o1\no2\no3\nopeno1\no2\no3\nopen");
+    daemon.remove(&[&name]);
+}
+
+#[test]
+fn the_local_driver_is_followed_and_rotates() {
+    let (daemon, name) = (shared(), unique("localrotates"));
+    let script =
+        "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; sleep 0.3; echo last";
+    let run = ["run", "-d", "--name", &name, "--log-driver", "local"];
+    let run = daemon
+        .cli(run)
+        .args(["--log-opt", "max-size=5k", "--log-opt", "max-file=3"]);
+    run.args(["busybox", "sh", "-c", script]).run().ok();
+    let followed = daemon.docker(["logs", "-f", &name]).ok();
+    assert!(followed.out().ends_with("last"), "{followed}");
+    daemon.docker(["wait", &name]).ok();
+    let kept = daemon.docker(["logs", &name]).ok();
+    let lines = kept.stdout.lines().count();
+    assert!((50..500).contains(&lines), "{lines} lines are kept");
+    assert!(kept.stdout.contains("line 499\nlast"));
+    for (option, words) in [
+        ("odd=1", "unknown log opt 'odd' for log driver local"),
+        (
+            "max-size=big",
+            "invalid value for max-size: big: invalid size: 'big'",
+        ),
+        (
+            "max-file=1",
+            "compression cannot be enabled when max file count is 1",
+        ),
+        ("compress=maybe", "invalid boolean value for compress"),
+    ] {
+        let run = ["run", "--rm", "--log-driver", "local", "--log-opt", option];
+        let run = daemon.cli(run).args(["busybox", "true"]).run();
+        run.exits(125).err_has(words);
+    }
+    daemon.remove(&[&name]);
 }

@@ -285,7 +285,7 @@ pub(crate) fn open_log(files: &Files, record: &Record) -> Result<Option<Logger>>
         env: &record.config.env,
         labels: Some(&record.config.labels),
     };
-    let logger = Logger::open(&config, &files.log(&record.id), &subject);
+    let logger = Logger::open(&config, &files.log(record), &subject);
     logger
         .map(Some)
         .map_err(|error| Error::from_lower(error).context("failed to initialize logging driver"))

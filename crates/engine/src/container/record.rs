@@ -160,7 +160,7 @@ impl Files {
         self.folder.join("resolv.conf")
     }
 
-    pub(crate) fn log(&self, id: &str) -> PathBuf {
-        berth_logs::log_path(&self.folder, id)
+    pub(crate) fn log(&self, record: &Record) -> PathBuf {
+        berth_logs::log_path(&record.host.log_config.kind, &self.folder, &record.id)
     }
 }

@@ -23,9 +23,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_follower_gets_every_line_once_through_rotations(chunks in chunks(), size in 1..3000u32, from in 0..30usize) {
+    fn a_follower_gets_every_line_once_through_rotations(chunks in chunks(), local: bool, size in 1..3000u32, from in 0..30usize) {
         let size = size.to_string();
-        let log = Log::new(&[("max-size", &size), ("max-file", "300")]);
+        let driver = if local { "local" } else { "json-file" };
+        let log = Log::of(driver, &[("max-size", &size), ("max-file", "300")]);
         let lines = runtime().block_on(async {
             let logger = log.open();
             let mut follower = None;

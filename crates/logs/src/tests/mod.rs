@@ -1,6 +1,7 @@
 mod faults;
 mod follow;
 mod format;
+mod local;
 mod options;
 mod roundtrip;
 mod speed;
@@ -21,12 +22,16 @@ struct Log {
 
 impl Log {
     fn new(opts: &[(&str, &str)]) -> Self {
+        Self::of("json-file", opts)
+    }
+
+    fn of(driver: &'static str, opts: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = crate::log_path(folder.path(), "c0ffee");
+        let path = crate::log_path(driver, folder.path(), "c0ffee");
         Self {
             _folder: folder,
             path,
-            config: config(opts),
+            config: LogConfig::parse(driver, &self::opts(opts)).unwrap(),
         }
     }
 

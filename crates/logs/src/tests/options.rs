@@ -81,8 +81,7 @@ fn bad_options_are_refused_in_dockerds_words() {
 #[test]
 fn drivers_that_are_not_there_are_refused_as_missing_plugins() {
     for driver in [
-        "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "local",
-        "etwlogs", "x",
+        "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "etwlogs", "x",
     ] {
         let words =
             format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found");

@@ -43,7 +43,7 @@ fn as_go_tells(bytes: &[u8]) -> String {
 
 pub(super) fn got(lines: &[Line]) -> Vec<Expected> {
     let index = |line: &Line| (0..).find(|&index| at(index) == line.time).unwrap();
-    let text = |line: &Line| String::from_utf8(line.bytes.to_vec()).unwrap();
+    let text = |line: &Line| as_go_tells(&line.bytes);
     lines
         .iter()
         .map(|line| (line.stream, index(line), text(line)))
@@ -117,10 +117,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_line_comes_back(chunks in chunks(), size in 1..4000u32, compress: bool, reads in prop::collection::vec(reads(), 6)) {
+    fn every_line_comes_back(chunks in chunks(), local: bool, size in 1..4000u32, compress: bool, reads in prop::collection::vec(reads(), 6)) {
         let size = size.to_string();
         let compress = compress.to_string();
-        let log = Log::new(&[("max-size", &size), ("max-file", "300"), ("compress", &compress)]);
+        let driver = if local { "local" } else { "json-file" };
+        let log = Log::of(driver, &[("max-size", &size), ("max-file", "300"), ("compress", &compress)]);
         runtime().block_on(async {
             write_all(&log.open(), &chunks).await;
             let lines = expected(&chunks);
