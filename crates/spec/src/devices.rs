@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::device_requests;
 use crate::error::{Error, Result};
 
 /// How deep and how wide a directory of devices is walked.
@@ -67,9 +68,10 @@ impl Devices {
     /// same answer.
     ///
     /// # Errors
-    /// `error gathering device information while adding custom device "…": …`, or `stat PATH: …`
-    /// for a device of a limit.
+    /// `error gathering device information while adding custom device "…": …`, `stat PATH: …`
+    /// for a device of a limit, or that no driver fulfils a device request.
     pub fn resolve(host: &HostConfig) -> Result<Devices> {
+        device_requests::refuse(host)?;
         let mut nodes = Vec::new();
         if host.privileged {
             walk(

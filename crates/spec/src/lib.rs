@@ -16,6 +16,7 @@
 
 mod build;
 pub mod capabilities;
+mod device_requests;
 pub mod devices;
 mod error;
 mod exec;

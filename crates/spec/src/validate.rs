@@ -248,24 +248,7 @@ fn mounts_and_devices(host: &HostConfig) -> Result<()> {
     host.ulimits
         .iter()
         .try_for_each(|ulimit| process::rlimit(ulimit).map(drop))?;
-    devices::validate_rules(host)?;
-    match host.device_requests.first() {
-        None => Ok(()),
-        Some(request) => Err(Error::invalid(format!(
-            "could not select device driver {:?} with capabilities: {}",
-            request.driver,
-            go_lists(&request.capabilities)
-        ))),
-    }
-}
-
-/// Lists of lists as Go prints them: `[[gpu nvidia]]`.
-fn go_lists(lists: &[Vec<String>]) -> String {
-    let lists: Vec<_> = lists
-        .iter()
-        .map(|list| format!("[{}]", list.join(" ")))
-        .collect();
-    format!("[{}]", lists.join(" "))
+    devices::validate_rules(host)
 }
 
 fn sysctls(host: &HostConfig) -> Result<()> {

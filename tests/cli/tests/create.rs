@@ -272,10 +272,6 @@ fn what_berth_cannot_do_yet_it_says() {
             json!({"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}),
             "image mounts",
         ),
-        (
-            json!({"DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]}),
-            "device",
-        ),
         (json!({"Isolation": "hyperv"}), "isolation"),
         (json!({"StorageOpt": {"size": "1G"}}), "storage"),
     ] {
