@@ -6,12 +6,10 @@ use berth_wire as wire;
 
 use crate::options::{DiskUsageOptions, ListOptions};
 use crate::shared::Shared;
-use crate::{Error, Result, list};
+use crate::{Error, Result, list, volumes};
 
 /// What is asked for, added up.
 pub(crate) fn disk_usage(shared: &Shared, options: DiskUsageOptions) -> Result<wire::DiskUsage> {
-    // There are none: no volumes, and nothing that builds.
-    let nothing = |asked: bool| asked.then(wire::EmptyDiskUsage::default);
     Ok(wire::DiskUsage {
         image_usage: options
             .images
@@ -21,8 +19,12 @@ pub(crate) fn disk_usage(shared: &Shared, options: DiskUsageOptions) -> Result<w
             .containers
             .then(|| containers(shared, options))
             .transpose()?,
-        volume_usage: nothing(options.volumes),
-        build_cache_usage: nothing(options.build_cache),
+        volume_usage: options
+            .volumes
+            .then(|| volumes(shared, options))
+            .transpose()?,
+        // Nothing builds.
+        build_cache_usage: options.build_cache.then(wire::BuildCacheDiskUsage::default),
     })
 }
 
@@ -74,6 +76,46 @@ fn images(shared: &Shared, options: DiskUsageOptions) -> Result<wire::ImagesDisk
         reclaimable: unused.iter().map(own).sum(),
         total_size,
         items: if options.verbose { all } else { Vec::new() },
+    })
+}
+
+/// Volumes that something else is mounted for take nothing of this host's disk that we know of.
+fn volumes(shared: &Shared, options: DiskUsageOptions) -> Result<wire::VolumesDiskUsage> {
+    let index = shared.volumes.load();
+    let mut all = Vec::new();
+    for volume in index.values().filter(|volume| volume.mount.is_none()) {
+        let size = berth_volumes::disk_usage(&shared.volumes.data(&volume.name));
+        let usage = wire::VolumeUsage {
+            ref_count: count(&volume.users),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+        };
+        // One that goes meanwhile is not told.
+        if let Ok(told) = volumes::inspect(&shared.volumes, &volume.name) {
+            all.push((usage, told));
+        }
+    }
+    let sum = |used: fn(i64) -> bool| {
+        let chosen = all.iter().map(|(usage, _)| usage);
+        chosen
+            .filter(|usage| used(usage.ref_count))
+            .map(|usage| usage.size)
+            .sum()
+    };
+    Ok(wire::VolumesDiskUsage {
+        active_count: count(all.iter().filter(|(usage, _)| usage.ref_count > 0)),
+        total_count: count(&all),
+        reclaimable: sum(|users| users == 0),
+        total_size: sum(|_| true),
+        items: match options.verbose {
+            true => all
+                .into_iter()
+                .map(|(usage, volume)| wire::Volume {
+                    usage_data: Some(usage),
+                    ..volume
+                })
+                .collect(),
+            false => Vec::new(),
+        },
     })
 }
 

@@ -34,4 +34,4 @@ pub use network::*;
 pub use system::*;
 pub use time::{ZERO_TIME, parse_time, rfc3339_nano};
 pub use version::ApiVersion;
-pub use volume::{Volume, VolumeCreate, VolumeList, VolumesPruned};
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};

@@ -21,6 +21,16 @@ object! {
         options: BTreeMap<String, String> = "Options" null;
         /// `local`: it is on this host only.
         scope: String = "Scope";
+        /// What it takes on disk; only where that is asked for.
+        usage_data: Option<VolumeUsage> = "UsageData" omit;
+    }
+
+    /// What a volume takes on disk.
+    pub struct VolumeUsage {
+        /// How many containers have it.
+        ref_count: i64 = "RefCount";
+        /// Bytes.
+        size: i64 = "Size";
     }
 
     /// A volume that is to be made.

@@ -263,8 +263,9 @@ fn prune_takes_what_does_not_run() {
 #[test]
 fn disk_usage_adds_up() {
     let daemon = Daemon::start(Options::default());
-    let write = "dd if=/dev/zero of=/f bs=1000 count=100; sleep 1000";
-    daemon.run_d("runs", ["busybox", "sh", "-c", write]);
+    let write = "dd if=/dev/zero of=/v/f bs=1000 count=3; dd if=/dev/zero of=/f bs=1000 count=100; sleep 1000";
+    daemon.run_d("runs", ["-v", "used:/v", "busybox", "sh", "-c", write]);
+    daemon.docker(["volume", "create", "unused"]).ok();
     daemon.docker(["create", "--name", "made", "busybox"]).ok();
     eventually("it has written", PATIENCE, || {
         let usage = daemon
@@ -295,7 +296,22 @@ fn disk_usage_adds_up() {
         (1, 1)
     );
     assert!(number(&images["TotalSize"]) > 100_000 && number(&images["Reclaimable"]) == 0);
-    assert_eq!(usage["VolumeUsage"]["TotalCount"], 0);
+    let volumes = &usage["VolumeUsage"];
+    assert_eq!(
+        (
+            number(&volumes["ActiveCount"]),
+            number(&volumes["TotalCount"])
+        ),
+        (1, 2)
+    );
+    assert_eq!(
+        (
+            number(&volumes["TotalSize"]),
+            number(&volumes["Reclaimable"])
+        ),
+        (3000, 0)
+    );
+    assert_eq!(usage["BuildCacheUsage"]["TotalCount"], 0);
     assert_eq!(
         (&containers["Items"], &images["Items"]),
         (&Value::Null, &Value::Null)
@@ -316,9 +332,19 @@ fn disk_usage_adds_up() {
     assert_eq!(old["Containers"].as_array().map(Vec::len), Some(2));
     assert_eq!(old["Images"][0]["Containers"], 2);
     assert_eq!(old["LayersSize"], images["TotalSize"]);
+    assert_eq!(old["ContainerUsage"], Value::Null);
+    let volumes = old["Volumes"].as_array().expect("a list");
+    let sizes: Vec<_> = volumes
+        .iter()
+        .map(|one| (one["Name"].clone(), one["UsageData"].clone()))
+        .collect();
+    let told = |size: i64, users: i64| serde_json::json!({"RefCount": users, "Size": size});
     assert_eq!(
-        (&old["Volumes"], &old["ContainerUsage"]),
-        (&serde_json::json!([]), &Value::Null)
+        sizes,
+        [
+            ("unused".into(), told(0, 0)),
+            ("used".into(), told(3000, 1))
+        ]
     );
     let shown = daemon.docker(["system", "df"]).ok().stdout;
     let row = |name: &str| {
@@ -334,4 +360,18 @@ fn disk_usage_adds_up() {
     );
     assert!(row("Images").starts_with("Images 1 1 "), "{shown}");
     daemon.docker(["system", "df", "-v"]).ok().out_has("runs");
+}
+
+#[test]
+fn running_out_of_memory_is_told() {
+    let name = unique("oom");
+    let limits = ["-m", "12m", "--memory-swap", "12m"];
+    let run = shared().cli(["run", "--name", &name]).args(limits);
+    run.args(["busybox", "tail", "/dev/zero"]).run().exits(137);
+    let state = shared().format(&name, "{{.State.OOMKilled}} {{.State.ExitCode}}");
+    assert_eq!(state, "true 137");
+    eventually("the event", PATIENCE, || {
+        told(shared(), "oom", "name").contains(&name).then_some(())
+    });
+    shared().remove(&[&name]);
 }

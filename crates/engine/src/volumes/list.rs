@@ -53,5 +53,6 @@ pub(super) fn show(volumes: &Volumes, volume: &Volume) -> wire::Volume {
         name: volume.name.clone(),
         options: volume.record.options.clone(),
         scope: "local".to_owned(),
+        usage_data: None,
     }
 }

@@ -266,7 +266,7 @@ fn older_versions_add_up_the_disk_usage_themselves() {
             }],
             ..ImagesDiskUsage::default()
         }),
-        volume_usage: Some(EmptyDiskUsage::default()),
+        volume_usage: Some(VolumesDiskUsage::default()),
         ..DiskUsage::default()
     };
     let new = serde_json::to_value(&usage).unwrap();

@@ -3,6 +3,7 @@
 use crate::container::ContainerSummary;
 use crate::image::ImageSummary;
 use crate::object::object;
+use crate::volume::Volume;
 
 object! {
     /// What is kept takes on disk: `GET /system/df`. Kinds that were not asked for are `None`.
@@ -12,9 +13,9 @@ object! {
         /// Containers.
         container_usage: Option<ContainersDiskUsage> = "ContainerUsage" omit;
         /// Volumes.
-        volume_usage: Option<EmptyDiskUsage> = "VolumeUsage" omit;
+        volume_usage: Option<VolumesDiskUsage> = "VolumeUsage" omit;
         /// The build cache.
-        build_cache_usage: Option<EmptyDiskUsage> = "BuildCacheUsage" omit;
+        build_cache_usage: Option<BuildCacheDiskUsage> = "BuildCacheUsage" omit;
     }
 
     /// What images take on disk.
@@ -45,8 +46,22 @@ object! {
         items: Vec<ContainerSummary> = "Items" omit;
     }
 
-    /// What a kind takes on disk of which there is nothing.
-    pub struct EmptyDiskUsage {
+    /// What volumes take on disk.
+    pub struct VolumesDiskUsage {
+        /// How many containers have.
+        active_count: i64 = "ActiveCount";
+        /// How many there are.
+        total_count: i64 = "TotalCount";
+        /// What would be free without those that no container has, in bytes.
+        reclaimable: i64 = "Reclaimable";
+        /// What all take, in bytes.
+        total_size: i64 = "TotalSize";
+        /// Each of them, if asked for.
+        items: Vec<Volume> = "Items" omit;
+    }
+
+    /// What the build cache takes on disk: there is none.
+    pub struct BuildCacheDiskUsage {
         /// How many are in use.
         active_count: i64 = "ActiveCount";
         /// How many there are.

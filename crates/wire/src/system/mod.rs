@@ -5,7 +5,9 @@ mod info;
 mod message;
 mod version;
 
-pub use disk_usage::{ContainersDiskUsage, DiskUsage, EmptyDiskUsage, ImagesDiskUsage};
+pub use disk_usage::{
+    BuildCacheDiskUsage, ContainersDiskUsage, DiskUsage, ImagesDiskUsage, VolumesDiskUsage,
+};
 pub use info::{
     Commit, ContainerdInfo, ContainerdNamespaces, DeviceInfo, FirewallInfo, IndexInfo, Info,
     NetworkAddressPool, NriInfo, PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo,
