@@ -4,6 +4,8 @@
 //! else; the end of the output ends our side and with it the session. A client that is gone
 //! ends everything, after what it had sent before has been passed on.
 
+pub(crate) mod websocket;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;

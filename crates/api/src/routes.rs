@@ -98,6 +98,7 @@ fn served(routes: &mut Vec<Route>) {
         POST "/containers/{id:.*}/resize" => containers::resize;
         POST "/containers/{id:.*}/wait" => containers::wait;
         POST "/containers/{id:.*}/attach" => containers::attach;
+        GET "/containers/{id:.*}/attach/ws" => containers::attach_ws;
         POST "/containers/{id:.*}/exec" => exec::create;
         GET "/containers/{id:.*}/changes" => containers::changes;
         GET "/containers/{id:.*}/export" => containers::export;
@@ -150,7 +151,6 @@ fn served(routes: &mut Vec<Route>) {
 #[rustfmt::skip]
 fn not_yet(routes: &mut Vec<Route>) {
     missing! { routes:
-        GET "/containers/{id:.*}/attach/ws": "attaching over a WebSocket";
         GET "/containers/{id:.*}/checkpoints": "checkpointing";
         POST "/containers/{id:.*}/checkpoints": "checkpointing";
         DELETE "/containers/{id}/checkpoints/{name}": "checkpointing";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use containerd_client::services::v1 as svc;
 
 use crate::client::CALL;
-use crate::task::exit_of;
+use crate::task::{Status, exit_of};
 use crate::{Container, Error, ExitStatus, Result};
 
 /// Waits have no end of their own: the caller cancels them by dropping the future.
@@ -80,6 +80,24 @@ impl Process {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What it does. 1 RPC (`Tasks.Get`).
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] when containerd does not know the process.
+    pub async fn status(&self) -> Result<Status> {
+        let client = &self.container.client;
+        let request = svc::GetRequest {
+            container_id: self.container(),
+            exec_id: self.exec.clone(),
+        };
+        let mut c = client.tasks_client();
+        let answer = client
+            .call("Tasks.Get", CALL, c.get(client.request(request)))
+            .await?;
+        let status = answer.process.map(|process| process.status());
+        Ok(status.map_or(Status::Unknown, Status::from))
     }
 
     /// Sends `signal` (its number); with `all` to every process of the container. 1 RPC

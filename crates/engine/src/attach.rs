@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use berth_logs::{LogConfig, ReadOptions, Reader};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
 
+use crate::backlog;
 use crate::container::handle::Handle;
-use crate::container::record::Status;
+use crate::container::record::{Record, Status};
+use crate::events::Events;
 use crate::logs;
 use crate::options::AttachOptions;
 use crate::shared::Shared;
@@ -24,11 +25,11 @@ pub struct Output {
     past: Option<Reader>,
     /// A last word in place of a stream.
     just: Option<Chunk>,
-    present: Option<mpsc::Receiver<Chunk>>,
+    present: Option<backlog::Reader>,
 }
 
 impl Output {
-    pub(crate) fn live(present: mpsc::Receiver<Chunk>) -> Output {
+    pub(crate) fn live(present: backlog::Reader) -> Output {
         Output {
             past: None,
             just: None,
@@ -81,16 +82,16 @@ pub enum Flow {
 #[derive(Debug)]
 pub struct Input {
     keyboard: Keyboard,
-    detach: Option<Scanner>,
+    detach: Option<(Scanner, Detach)>,
     /// The process's standard input ends with this client's.
     ends: bool,
 }
 
 impl Input {
-    pub(crate) fn new(keyboard: Keyboard, detach: Option<DetachKeys>, ends: bool) -> Input {
+    pub(crate) fn new(keyboard: Keyboard, detach: Option<Detach>, ends: bool) -> Input {
         Input {
             keyboard,
-            detach: detach.map(Scanner::new),
+            detach: detach.map(|detach| (Scanner::new(detach.keys.clone()), detach)),
             ends,
         }
     }
@@ -98,7 +99,7 @@ impl Input {
     /// Types; waits while the process does not read.
     pub async fn write(&mut self, bytes: Bytes) -> Flow {
         let (bytes, detached) = match &mut self.detach {
-            Some(scanner) => scanner.scan(&bytes),
+            Some((scanner, _)) => scanner.scan(&bytes),
             None => (bytes, false),
         };
         if !bytes.is_empty() && !self.keyboard.write(bytes).await {
@@ -106,6 +107,9 @@ impl Input {
         }
         if detached {
             self.ends = false;
+            if let Some((_, detach)) = &self.detach {
+                detach.tell();
+            }
             return Flow::Detached;
         }
         Flow::Continue
@@ -168,7 +172,10 @@ pub(crate) fn attach(
     // twice rather than never.
     let (present, keyboard) = match options.stream {
         true => {
-            let (output, keyboard) = handle.hub().attach(options.stdout, options.stderr);
+            let (output, keyboard) =
+                handle
+                    .hub()
+                    .attach(&shared.spool, options.stdout, options.stderr);
             (Some(output), Some(keyboard))
         }
         false => (None, None),
@@ -182,7 +189,13 @@ pub(crate) fn attach(
         .filter(|_| options.stdin && record.config.open_stdin)
         .map(|keyboard| {
             let ends = record.config.stdin_once && !tty;
-            Input::new(keyboard, tty.then_some(keys), ends)
+            let detach = tty.then(|| Detach {
+                keys,
+                events: shared.events.clone(),
+                record: record.clone(),
+                exec: None,
+            });
+            Input::new(keyboard, detach, ends)
         });
     shared.events.container(record, "attach", &[]);
     Ok(Attachment {
@@ -213,6 +226,26 @@ fn past(shared: &Shared, handle: &Handle, options: &AttachOptions) -> Result<Opt
         None => Reader::open(&config, &shared.files(&record.id)?.log(record), read),
     };
     reader.map(Some).map_err(Error::from_lower)
+}
+
+/// How a client leaves a terminal, and what is told then.
+#[derive(Debug)]
+pub(crate) struct Detach {
+    pub(crate) keys: DetachKeys,
+    pub(crate) events: Events,
+    pub(crate) record: Arc<Record>,
+    /// The exec that it leaves, if not the container's init.
+    pub(crate) exec: Option<String>,
+}
+
+impl Detach {
+    fn tell(&self) {
+        let (action, attributes) = match &self.exec {
+            Some(exec) => ("exec_detach", vec![("execID", exec.clone())]),
+            None => ("detach", Vec::new()),
+        };
+        self.events.container(&self.record, action, &attributes);
+    }
 }
 
 /// The keys that detach a client from a terminal.

@@ -17,6 +17,7 @@ use berth_wire as wire;
 use futures::future::join_all;
 
 use crate::attach::{self, Attachment};
+use crate::backlog::Spool;
 use crate::container::actor::Captures;
 use crate::container::handle::{Handle, Wish};
 use crate::container::state::{Done, SIGKILL, StopHow};
@@ -106,6 +107,7 @@ impl Engine {
             io_root: opened.io_root,
             shm_root: opened.shm_root,
             subpath_root: opened.subpath_root,
+            spool: Spool::new(live.user.data_root.join("tmp")),
             teardowns: tokio::sync::watch::Sender::new(0),
             closing: false.into(),
         });
@@ -117,14 +119,17 @@ impl Engine {
         let sampler = Sampler::new(berth_cgroups::Host::detect(memory));
         let features = Arc::new(Features::default());
         features.look(&live);
-        Ok(Arc::new(Engine {
+        let engine = Engine {
             shared,
             config,
             about,
             features,
             sampler,
             pruning: false.into(),
-        }))
+        };
+        let wire::Info { id, name, .. } = engine.info();
+        engine.shared.events.introduce(id, name);
+        Ok(Arc::new(engine))
     }
 
     /// Ends the engine: stops every container within `timeout` (`None`: however long they take)

@@ -1,19 +1,32 @@
 //! What happened: a bounded memory of the last events, and who follows.
+//!
+//! There is one memory, and each reader has a place in it. A reader that is so slow that what it
+//! has not read is forgotten holds up nobody; it is told that there is a gap, and goes on with what
+//! is still known. So is a reader that asks for more of the past than is remembered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use berth_wire::{self as wire, Filters};
 use jiff::Timestamp;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 
 use crate::container::record::Record;
 use crate::{Error, Result};
 
-/// How many events are remembered for `since`, as in dockerd.
-const REMEMBERED: usize = 256;
-/// How far a reader may fall behind before it misses some.
-const BEHIND: usize = 4096;
+/// How many events are remembered.
+const REMEMBERED: usize = 4096;
+/// How much memory they may take, in bytes: labels can be long.
+const MEMORY: usize = 4 << 20;
+/// How many events a reader takes at a time.
+const BATCH: usize = 64;
+/// What an event and each of its attributes cost besides their text, in bytes.
+const OVERHEAD: (usize, usize) = (256, 96);
+
+/// Why a reader has a gap: it was too slow.
+const SLOW: &str = "slow-reader";
+/// Or it asked for what is not remembered any more.
+const FORGOTTEN: &str = "forgotten";
 
 /// What `docker events` can be filtered by.
 const FILTERS: [&str; 14] = [
@@ -41,22 +54,119 @@ pub struct Events {
 
 #[derive(Debug)]
 struct Inner {
-    past: Mutex<VecDeque<Arc<wire::Event>>>,
-    present: broadcast::Sender<Arc<wire::Event>>,
+    memory: Mutex<Memory>,
+    /// How many events there have been.
+    told: watch::Sender<u64>,
+    /// The daemon's ID and the host's name.
+    daemon: OnceLock<(String, String)>,
+}
+
+/// The last events, in order.
+#[derive(Debug, Default)]
+struct Memory {
+    events: VecDeque<Arc<wire::Event>>,
+    cost: usize,
+    /// How many were forgotten, which is the number of the first that is not.
+    forgotten: u64,
+    /// The time of the last one that was forgotten, and of the last one of all, in nanoseconds.
+    times: (i64, i64),
+}
+
+impl Memory {
+    fn push(&mut self, event: Arc<wire::Event>) {
+        self.times.1 = event.time_nano;
+        self.cost += cost(&event);
+        self.events.push_back(event);
+        while self.events.len() > REMEMBERED || self.cost > MEMORY {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.cost -= cost(&oldest);
+            self.forgotten += 1;
+            self.times.0 = oldest.time_nano;
+        }
+    }
+
+    /// The number of the next event.
+    fn next(&self) -> u64 {
+        self.forgotten + self.events.len() as u64
+    }
+
+    /// The number of the first event that is known and not before `since`.
+    fn find(&self, since: Timestamp) -> u64 {
+        let earlier = self.events.partition_point(|event| at(event) < since);
+        self.forgotten + earlier as u64
+    }
+
+    /// Events from number `from` on, a batch of them.
+    fn from(&self, from: u64) -> impl Iterator<Item = Arc<wire::Event>> {
+        let known = usize::try_from(from.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+        self.events.iter().skip(known).take(BATCH).cloned()
+    }
+}
+
+fn cost(event: &wire::Event) -> usize {
+    let attributes = event.actor.attributes.iter();
+    let attributes = attributes.map(|(key, value)| key.len() + value.len() + OVERHEAD.1);
+    OVERHEAD.0 + event.action.len() + event.actor.id.len() + attributes.sum::<usize>()
 }
 
 impl Default for Events {
     fn default() -> Events {
         Events {
             inner: Arc::new(Inner {
-                past: Mutex::new(VecDeque::with_capacity(REMEMBERED)),
-                present: broadcast::Sender::new(BEHIND),
+                memory: Mutex::default(),
+                told: watch::Sender::new(0),
+                daemon: OnceLock::new(),
             }),
         }
     }
 }
 
+impl Inner {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a reader is told in place of events that it cannot get. Clients know no such thing, so
+    /// it looks like an event of the daemon's.
+    fn gap(&self, reason: &str, missed: u64, time_nano: i64) -> Arc<wire::Event> {
+        let (id, name) = self.daemon.get().cloned().unwrap_or_default();
+        let attributes = [
+            ("missed", missed.to_string()),
+            ("name", name),
+            ("reason", reason.to_owned()),
+        ];
+        let attributes = attributes
+            .map(|(key, value)| (key.to_owned(), value))
+            .into();
+        event("daemon", "gap".to_owned(), id, attributes, time_nano)
+    }
+}
+
+fn event(
+    kind: &str,
+    action: String,
+    id: String,
+    attributes: BTreeMap<String, String>,
+    time_nano: i64,
+) -> Arc<wire::Event> {
+    Arc::new(wire::Event {
+        kind: kind.to_owned(),
+        action,
+        actor: wire::Actor { id, attributes },
+        scope: "local".to_owned(),
+        time: time_nano / 1_000_000_000,
+        time_nano,
+    })
+}
+
 impl Events {
+    /// Says whose events these are: the daemon's ID, and the host's name.
+    pub(crate) fn introduce(&self, id: String, name: String) {
+        let _ = self.inner.daemon.set((id, name));
+    }
+
     /// Tells an event. Its time is now, and never earlier than that of the one before. Never waits.
     pub fn tell(
         &self,
@@ -65,28 +175,11 @@ impl Events {
         id: String,
         attributes: BTreeMap<String, String>,
     ) {
-        let mut past = self
-            .inner
-            .past
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let nanos = |time: Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
-        let last = past.back().map_or(0, |event| event.time_nano);
-        let time_nano = nanos(Timestamp::now()).max(last);
-        let event = Arc::new(wire::Event {
-            kind: kind.to_owned(),
-            action,
-            actor: wire::Actor { id, attributes },
-            scope: "local".to_owned(),
-            time: time_nano / 1_000_000_000,
-            time_nano,
-        });
-        if past.len() == REMEMBERED {
-            past.pop_front();
-        }
-        past.push_back(event.clone());
-        // Nobody following is no error.
-        let _ = self.inner.present.send(event);
+        let mut memory = self.inner.memory();
+        let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        let time_nano = now.max(memory.times.1);
+        memory.push(event(kind, action, id, attributes, time_nano));
+        self.inner.told.send_replace(memory.next());
     }
 
     /// Takes what happens to images.
@@ -135,7 +228,7 @@ impl Events {
 
     /// How many follow.
     pub(crate) fn listeners(&self) -> usize {
-        self.inner.present.receiver_count()
+        self.inner.told.receiver_count()
     }
 
     /// What happened since, and what happens until; without `since` only what happens from now.
@@ -160,21 +253,27 @@ impl Events {
                 until.as_second()
             )));
         }
-        let past = self
-            .inner
-            .past
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that nothing is missed or told twice.
-        let present = self.inner.present.subscribe();
-        let remembered = match since {
-            Some(since) => past.iter().filter(|e| at(e) >= since).cloned().collect(),
-            None if until.is_some_and(|until| until <= Timestamp::now()) => past.clone(),
-            None => VecDeque::new(),
+        let memory = self.inner.memory();
+        let mut ready = VecDeque::new();
+        let next = match since {
+            Some(since) => {
+                // All that was forgotten is counted: nobody knows how much of it was wanted.
+                let (missed, last) = (memory.forgotten, memory.times.0);
+                if missed > 0 && i128::from(last) >= since.as_nanosecond() {
+                    ready.push_back(Told::Gap(self.inner.gap(FORGOTTEN, missed, last)));
+                }
+                memory.find(since)
+            }
+            None if until.is_some_and(|until| until <= Timestamp::now()) => memory.forgotten,
+            None => memory.next(),
         };
+        let news = self.inner.told.subscribe();
+        drop(memory);
         Ok(EventStream {
-            past: remembered,
-            present,
+            inner: self.inner.clone(),
+            next,
+            ready,
+            news,
             until,
             filters: filters.clone(),
         })
@@ -185,35 +284,73 @@ fn at(event: &wire::Event) -> Timestamp {
     Timestamp::from_nanosecond(event.time_nano.into()).unwrap_or(Timestamp::MAX)
 }
 
+/// What a reader gets.
+#[derive(Debug)]
+enum Told {
+    Event(Arc<wire::Event>),
+    /// Whatever it filters by.
+    Gap(Arc<wire::Event>),
+}
+
 /// Events, as they are told.
 #[derive(Debug)]
 pub struct EventStream {
-    past: VecDeque<Arc<wire::Event>>,
-    present: broadcast::Receiver<Arc<wire::Event>>,
+    inner: Arc<Inner>,
+    /// The number of the next event to be taken.
+    next: u64,
+    ready: VecDeque<Told>,
+    news: watch::Receiver<u64>,
     until: Option<Timestamp>,
     filters: Filters,
 }
 
 impl EventStream {
-    /// The next event; `None` when `until` has passed. Dropping the future loses nothing.
+    /// The next event, or in its place that some were missed; `None` when `until` has passed.
+    /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Arc<wire::Event>> {
         loop {
-            let event = match self.past.pop_front() {
-                Some(event) => event,
-                None => self.wait().await?,
+            let Some(told) = self.ready.pop_front() else {
+                if !self.take() && !self.wait().await {
+                    return None;
+                }
+                continue;
             };
-            if self.until.is_some_and(|until| at(&event) > until) {
-                return None;
-            }
-            if matches(&self.filters, &event) {
-                return Some(event);
+            match told {
+                Told::Gap(gap) => return Some(gap),
+                Told::Event(event) => {
+                    if self.until.is_some_and(|until| at(&event) > until) {
+                        return None;
+                    }
+                    if matches(&self.filters, &event) {
+                        return Some(event);
+                    }
+                }
             }
         }
     }
 
-    async fn wait(&mut self) -> Option<Arc<wire::Event>> {
+    /// Takes what there is; false when there is nothing.
+    fn take(&mut self) -> bool {
+        self.news.mark_unchanged();
+        let memory = self.inner.memory();
+        let missed = memory.forgotten.saturating_sub(self.next);
+        if missed > 0 {
+            self.next = memory.forgotten;
+            let gap = self.inner.gap(SLOW, missed, memory.times.0);
+            self.ready.push_back(Told::Gap(gap));
+        }
+        let events = memory.from(self.next).map(Told::Event);
+        let before = self.ready.len();
+        self.ready.extend(events);
+        self.next += (self.ready.len() - before) as u64;
+        !self.ready.is_empty()
+    }
+
+    /// Waits for more; false when there will not be any.
+    async fn wait(&mut self) -> bool {
+        let until = self.until;
         let over = async {
-            match self.until {
+            match until {
                 // Stays open a little for events told just before.
                 Some(until) => {
                     let left = until.duration_since(Timestamp::now());
@@ -223,19 +360,10 @@ impl EventStream {
                 None => std::future::pending().await,
             }
         };
-        tokio::pin!(over);
-        loop {
-            tokio::select! {
-                biased;
-                event = self.present.recv() => match event {
-                    Ok(event) => return Some(event),
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "a reader of events is too slow and missed some");
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
-                () = &mut over => return None,
-            }
+        tokio::select! {
+            biased;
+            more = self.news.changed() => more.is_ok(),
+            () = over => false,
         }
     }
 }
@@ -310,28 +438,99 @@ mod tests {
         );
     }
 
+    async fn all(mut stream: EventStream) -> Vec<Arc<wire::Event>> {
+        let mut all = Vec::new();
+        while let Some(event) = stream.next().await {
+            all.push(event);
+        }
+        all
+    }
+
+    fn gap(event: &wire::Event) -> (&str, &str) {
+        assert_eq!(
+            (event.kind.as_str(), event.action.as_str()),
+            ("daemon", "gap")
+        );
+        let attributes = &event.actor.attributes;
+        assert_eq!(attributes["name"], "host");
+        (&attributes["reason"], &attributes["missed"])
+    }
+
     #[tokio::test]
     async fn the_stream_ends_at_until() {
         let events = Events::default();
+        tell(&events, "container", "create", "a1");
+        let past = |since| {
+            let now = Some(Timestamp::now());
+            all(events.stream(since, now, &filters(&[])).expect("stream"))
+        };
+        assert_eq!(past(Some(Timestamp::UNIX_EPOCH)).await.len(), 1);
+        assert_eq!(past(None).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_told_as_a_gap() {
+        let events = Events::default();
+        events.introduce("id".to_owned(), "host".to_owned());
         for _ in 0..REMEMBERED + 5 {
             tell(&events, "container", "create", "a1");
         }
-        let now = Timestamp::now();
-        let mut stream = events
-            .stream(Some(Timestamp::UNIX_EPOCH), Some(now), &filters(&[]))
-            .expect("stream");
-        let mut seen = 0;
-        while stream.next().await.is_some() {
-            seen += 1;
+        let past = |since| {
+            let now = Some(Timestamp::now());
+            // Whatever is asked for.
+            let filters = filters(&[("event", "create"), ("type", "container")]);
+            all(events.stream(Some(since), now, &filters).expect("stream"))
+        };
+        let seen = past(Timestamp::UNIX_EPOCH).await;
+        assert_eq!(gap(&seen[0]), ("forgotten", "5"));
+        assert_eq!(seen.len(), 1 + REMEMBERED, "the memory is bounded");
+        assert!(seen.is_sorted_by_key(|event| event.time_nano));
+        // Who asks for less misses nothing, and is told nothing.
+        let since = at(&seen[REMEMBERED / 2]);
+        let seen = past(since).await;
+        assert!(seen.iter().all(|event| event.action == "create"));
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_what_it_missed_and_holds_up_nobody() {
+        let events = Events::default();
+        events.introduce("id".to_owned(), "host".to_owned());
+        let filters = filters(&[("event", "start")]);
+        let mut slow = events.stream(None, None, &filters).expect("stream");
+        for _ in 0..REMEMBERED + 7 {
+            tell(&events, "container", "create", "a1");
         }
-        assert_eq!(seen, REMEMBERED, "the memory is bounded");
+        tell(&events, "container", "start", "a1");
+        assert_eq!(gap(&slow.next().await.expect("gap")), ("slow-reader", "8"));
+        assert_eq!(slow.next().await.expect("event").action, "start");
+        // From here on it keeps up again.
+        tell(&events, "container", "start", "a2");
+        assert_eq!(slow.next().await.expect("event").actor.id, "a2");
+    }
+
+    #[tokio::test]
+    async fn long_labels_do_not_take_more_memory() {
+        let events = Events::default();
+        let label = "x".repeat(64 << 10);
+        for _ in 0..200 {
+            let attributes = BTreeMap::from([("label".to_owned(), label.clone())]);
+            events.tell(
+                "container",
+                "create".to_owned(),
+                "a1".to_owned(),
+                attributes,
+            );
+        }
+        let memory = events.inner.memory();
+        assert!(memory.cost <= MEMORY && memory.events.len() > 50);
+        assert_eq!(memory.events.len() as u64 + memory.forgotten, 200);
     }
 
     #[test]
     fn filters_choose() {
         let events = Events::default();
         tell(&events, "container", "exec_start: sh", "a1b2");
-        let event = events.inner.past.lock().expect("lock")[0].clone();
+        let event = events.inner.memory().events[0].clone();
         let wanted: [&[(&str, &str)]; 8] = [
             &[("type", "container")],
             &[("event", "exec_start")],

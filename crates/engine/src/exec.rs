@@ -13,20 +13,32 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use berth_config::Live;
 use berth_ctrd::{FifoSet, Process, Task};
+use berth_errdefs::{Classify, Kind};
 use berth_wire as wire;
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use crate::attach::{Attachment, DetachKeys, Input, Output};
+use crate::attach::{Attachment, Detach, DetachKeys, Input, Output};
 use crate::container::handle::{Handle, View};
 use crate::container::prepare;
-use crate::container::record::{Record, Status};
+use crate::container::record::Status;
+use crate::container::state::SIGKILL;
+use crate::container::teardown;
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Chunk, Hub, Session};
 use crate::{Error, Result};
 
 /// How long an ended exec is remembered, for who asks for its exit code.
 const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// How many ended execs are remembered at most.
+const ENDED: usize = 1000;
+
+/// How long who sets the size of a terminal waits for the exec to be started.
+const STARTED: Duration = Duration::from_secs(10);
+
+/// How long an exec whose start went wrong may take to end by SIGKILL.
+const KILLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The exit code of what SIGKILL ended.
 const KILLED: i64 = 128 + 9;
@@ -48,16 +60,26 @@ enum Stage {
 }
 
 impl Stage {
-    fn ended(code: i64) -> Arc<Stage> {
-        Arc::new(Stage::Ended {
+    fn ended(code: i64) -> Stage {
+        Stage::Ended {
             code,
             at: Instant::now(),
-        })
+        }
     }
 
-    /// Whether whoever wanted to know its end has had the time to ask.
-    fn is_forgettable(&self, now: Instant) -> bool {
-        matches!(self, Stage::Ended { at, .. } if now.duration_since(*at) > REMEMBERED)
+    fn ended_at(&self) -> Option<Instant> {
+        match self {
+            Stage::Ended { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Whether whoever wanted to know its end has had the time to ask, or those that ended since
+    /// `oldest` are enough to remember.
+    fn is_forgettable(&self, now: Instant, oldest: Option<Instant>) -> bool {
+        self.ended_at().is_some_and(|at| {
+            now.duration_since(at) > REMEMBERED || oldest.is_some_and(|oldest| at < oldest)
+        })
     }
 }
 
@@ -69,6 +91,8 @@ pub(crate) struct Exec {
     request: wire::ExecCreate,
     hub: Arc<Hub>,
     stage: ArcSwap<Stage>,
+    /// Told when it runs or has ended.
+    started: Notify,
 }
 
 impl Execs {
@@ -79,8 +103,15 @@ impl Execs {
 
     fn insert(&self, exec: Arc<Exec>) {
         self.change(|table| {
+            let mut ended: Vec<_> = table
+                .values()
+                .filter_map(|exec| exec.stage.load().ended_at())
+                .collect();
+            ended.sort_unstable();
+            let oldest = ended.len().checked_sub(ENDED).and_then(|n| ended.get(n));
+            let oldest = oldest.copied();
             let now = Instant::now();
-            table.retain(|_, other| !other.stage.load().is_forgettable(now));
+            table.retain(|_, other| !other.stage.load().is_forgettable(now, oldest));
             table.insert(exec.id.clone(), exec);
         });
     }
@@ -92,10 +123,7 @@ impl Execs {
             .values()
             .filter(|exec| &**exec.container.id() == container)
         {
-            exec.stage.rcu(|stage| match &**stage {
-                Stage::Ended { .. } => stage.clone(),
-                _ => Stage::ended(KILLED),
-            });
+            exec.enter(Stage::ended(KILLED));
         }
     }
 
@@ -172,8 +200,9 @@ pub(crate) fn create(
         request,
         hub: Hub::new(),
         stage: ArcSwap::from_pointee(Stage::Created),
+        started: Notify::new(),
     });
-    exec.tell(shared, &view.record, "exec_create", true, &[]);
+    exec.tell(shared, "exec_create", true, &[]);
     shared.execs.insert(exec);
     Ok(id)
 }
@@ -216,16 +245,23 @@ async fn begin(
     let view = exec.container.view();
     let task = check(&view)?;
     exec.claim()?;
+    exec.tell(shared, "exec_start", true, &[]);
     let wanted = &exec.request;
     let tty = wanted.tty;
     let attachment = (!request.detach).then(|| {
-        let (output, keyboard) = exec
-            .hub
-            .attach(wanted.attach_stdout || tty, wanted.attach_stderr);
+        let stdout = wanted.attach_stdout || tty;
+        let (output, keyboard) = exec.hub.attach(&shared.spool, stdout, wanted.attach_stderr);
         let keys = DetachKeys::parse(Some(&wanted.detach_keys)).ok();
+        let detach = keys.filter(|_| tty).map(|keys| Detach {
+            keys,
+            events: shared.events.clone(),
+            record: view.record.clone(),
+            exec: Some(exec.id.clone()),
+        });
         let input = wanted
             .attach_stdin
-            .then(|| Input::new(keyboard, keys.filter(|_| tty), true));
+            // From a terminal the docker CLI detaches by going away.
+            .then(|| Input::new(keyboard, detach, !tty));
         Attachment {
             tty,
             output: Output::live(output),
@@ -285,10 +321,7 @@ pub(crate) fn inspect(shared: &Shared, id: &str) -> Result<wire::ExecInspect> {
 /// Sets the size of an exec's terminal.
 pub(crate) async fn resize(shared: &Shared, id: &str, height: u16, width: u16) -> Result<()> {
     let exec = shared.execs.find(id)?;
-    let process = match &**exec.stage.load() {
-        Stage::Running { process, .. } => process.clone(),
-        _ => return Err(Error::conflict(format!("exec {id} is not running"))),
-    };
+    let process = exec.process().await?;
     process
         .resize(width, height)
         .await
@@ -296,6 +329,38 @@ pub(crate) async fn resize(shared: &Shared, id: &str, height: u16, width: u16) -
 }
 
 impl Exec {
+    /// Goes on to a later stage, unless it has ended with its container.
+    fn enter(&self, stage: Stage) {
+        let stage = Arc::new(stage);
+        self.stage.rcu(|before| match &**before {
+            Stage::Ended { .. } => before.clone(),
+            _ => stage.clone(),
+        });
+        self.started.notify_waiters();
+    }
+
+    /// Its process, once it runs.
+    async fn process(&self) -> Result<Process> {
+        let running = async {
+            let mut told = std::pin::pin!(self.started.notified());
+            loop {
+                told.as_mut().enable();
+                match &**self.stage.load() {
+                    Stage::Running { process, .. } => return Ok(process.clone()),
+                    Stage::Ended { .. } => {
+                        let message = format!("exec {} is not running", self.id);
+                        return Err(Error::conflict(message));
+                    }
+                    Stage::Created | Stage::Starting => {}
+                }
+                told.as_mut().await;
+                told.set(self.started.notified());
+            }
+        };
+        let late = |_| Error::internal("timeout waiting for exec session ready");
+        tokio::time::timeout(STARTED, running).await.map_err(late)?
+    }
+
     /// Takes the right to start it.
     fn claim(&self) -> Result<()> {
         let before = self.stage.rcu(|stage| match &**stage {
@@ -305,30 +370,26 @@ impl Exec {
         match &*before {
             Stage::Created => Ok(()),
             Stage::Starting | Stage::Running { .. } => Err(Error::conflict(format!(
-                "exec {} is already running",
+                "exec command {} is already running",
                 self.id
             ))),
-            Stage::Ended { .. } => {
-                Err(Error::conflict(format!("exec {} has already run", self.id)))
-            }
+            Stage::Ended { .. } => Err(Error::conflict(format!(
+                "exec command {} has already run",
+                self.id
+            ))),
         }
     }
 
-    fn tell(
-        &self,
-        shared: &Shared,
-        record: &Record,
-        action: &str,
-        command: bool,
-        more: &[(&str, String)],
-    ) {
+    fn tell(&self, shared: &Shared, action: &str, command: bool, more: &[(&str, String)]) {
         let action = match command {
             true => format!("{action}: {}", self.request.cmd.join(" ")),
             false => action.to_owned(),
         };
         let mut attributes = vec![("execID", self.id.clone())];
         attributes.extend_from_slice(more);
-        shared.events.container(record, &action, &attributes);
+        // As the container is called now.
+        let view = self.container.view();
+        shared.events.container(&view.record, &action, &attributes);
     }
 }
 
@@ -360,7 +421,7 @@ impl Run {
                 self.end(process, session).await;
             }
             Err((error, code)) => {
-                exec.stage.store(Stage::ended(code));
+                exec.enter(Stage::ended(code));
                 exec.hub.end();
                 let _ = told.send(Err(error));
             }
@@ -375,11 +436,16 @@ impl Run {
         let spec = self.process_spec().await.map_err(plain)?;
         let streams = fifos.create().map_err(Error::from_lower).map_err(plain)?;
         let exec = &self.exec;
-        let process = self
-            .task
-            .exec(&exec.id, spec, fifos)
-            .await
-            .map_err(failure)?;
+        let process = match self.task.exec(&exec.id, spec, fifos).await {
+            Ok(process) => process,
+            Err(error) => {
+                // It may have been added all the same.
+                if is_unsure(&error) {
+                    tokio::spawn(discard(self.task.process(&exec.id)));
+                }
+                return Err(failure(error));
+            }
+        };
         let session = exec.hub.begin(streams, process.clone(), None);
         match process.start().await {
             Ok(pid) => {
@@ -387,12 +453,15 @@ impl Run {
                     pid,
                     process: process.clone(),
                 };
-                exec.stage.store(Arc::new(running));
-                exec.tell(&self.shared, &self.view.record, "exec_start", true, &[]);
+                exec.enter(running);
                 Ok((process, session))
             }
             Err(error) => {
-                let _ = process.delete().await;
+                // Or be started all the same.
+                match is_unsure(&error) {
+                    true => drop(tokio::spawn(discard(process))),
+                    false => drop(process.delete().await),
+                }
                 session.abandon();
                 Err(failure(error))
             }
@@ -411,19 +480,15 @@ impl Run {
         };
         // Ended before its streams end: who reads to the end finds the exit code. And before the
         // shim has deleted it: nobody has to wait for that.
-        self.exec.stage.store(Stage::ended(code));
-        let (deleted, errors) = tokio::join!(process.delete(), session.finish());
-        if let Err(error) = deleted
-            && !error.is_not_found()
-        {
-            tracing::warn!(exec = self.exec.id, %error, "deleting an exec");
-        }
+        // Its own code, also where the end of the container was seen first.
+        self.exec.stage.store(Arc::new(Stage::ended(code)));
+        self.exec.started.notify_waiters();
+        let ((), errors) = tokio::join!(delete(&process), session.finish());
         for error in errors {
             tracing::warn!(exec = self.exec.id, error, "ending an exec");
         }
         let exit = [("exitCode", code.to_string())];
-        self.exec
-            .tell(&self.shared, &self.view.record, "exec_die", false, &exit);
+        self.exec.tell(&self.shared, "exec_die", false, &exit);
     }
 
     /// The process as the OCI describes it: the container's own, with what the client changes.
@@ -440,8 +505,32 @@ impl Run {
     }
 }
 
+/// Whether what was asked for may still happen.
+fn is_unsure(error: &berth_ctrd::Error) -> bool {
+    matches!(error.kind(), Kind::DeadlineExceeded | Kind::Unavailable)
+}
+
+/// Ends a process of which nobody knows whether it runs, and forgets it.
+async fn discard(process: Process) {
+    let _ = teardown::insist(|| process.kill(SIGKILL, false)).await;
+    let _ = tokio::time::timeout(KILLED_WITHIN, process.wait()).await;
+    delete(&process).await;
+}
+
+/// Gives back what the shim holds of an exec that has ended, or was never started.
+pub(crate) async fn delete(process: &Process) {
+    if let Err(error) = teardown::insist(|| process.delete()).await
+        && !error.is_not_found()
+    {
+        tracing::warn!(%error, "deleting an exec");
+    }
+}
+
 /// The runtime's words, and the exit code that goes with them.
 fn failure(error: berth_ctrd::Error) -> (Error, i64) {
+    if is_unsure(&error) {
+        return (Error::from_lower(error), 126);
+    }
     let message = error.to_string();
     let missing = message.contains("executable file not found")
         || message.contains("no such file or directory");
@@ -452,13 +541,45 @@ fn failure(error: berth_ctrd::Error) -> (Error, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::record::{Record, RunState};
 
     #[test]
     fn an_ended_exec_can_be_asked_for_its_exit_code_for_a_while() {
         let ended = Stage::ended(3);
         let now = Instant::now();
-        assert!(!ended.is_forgettable(now));
-        assert!(ended.is_forgettable(now + REMEMBERED + Duration::from_secs(1)));
-        assert!(!Stage::Created.is_forgettable(now + 2 * REMEMBERED));
+        assert!(!ended.is_forgettable(now, None));
+        let later = now + REMEMBERED + Duration::from_secs(1);
+        assert!(ended.is_forgettable(later, None));
+        assert!(!Stage::Created.is_forgettable(later, Some(later)));
+    }
+
+    #[test]
+    fn thousands_of_ended_execs_are_not_remembered() {
+        let execs = Execs::default();
+        let exec = |id: String| {
+            let view = View::new(Arc::new(Record::default()), RunState::default(), None);
+            let (container, _mailbox) = Handle::new(view, Hub::new());
+            Arc::new(Exec {
+                id,
+                container,
+                request: wire::ExecCreate::default(),
+                hub: Hub::new(),
+                stage: ArcSwap::from_pointee(Stage::Created),
+                started: Notify::new(),
+            })
+        };
+        execs.insert(exec("waits".to_owned()));
+        for n in 0..ENDED + 500 {
+            let one = exec(n.to_string());
+            execs.insert(one.clone());
+            one.enter(Stage::ended(0));
+        }
+        let table = execs.table.load();
+        assert!(table.len() <= ENDED + 3, "{}", table.len());
+        // The last ones are known, and what has not ended.
+        assert!(execs.find("waits").is_ok());
+        assert!(execs.find(&(ENDED + 499).to_string()).is_ok());
+        let error = execs.find("0").expect_err("forgotten").to_string();
+        assert_eq!(error, "No such exec instance: 0");
     }
 }

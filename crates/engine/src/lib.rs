@@ -7,6 +7,7 @@
 mod archive;
 mod attach;
 mod autostart;
+mod backlog;
 mod commit;
 mod container;
 mod create;
@@ -35,6 +36,7 @@ mod shm;
 mod signals;
 mod stats;
 mod stdio;
+mod strays;
 mod table;
 mod top;
 mod tree;

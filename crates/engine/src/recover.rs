@@ -26,7 +26,7 @@ use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, autostart, mounts, shm, wrappers};
+use crate::{Error, Result, autostart, mounts, shm, strays, wrappers};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -278,6 +278,7 @@ async fn adopt(
     }
     let task = shared.client.container(record.id.as_str()).task(task.pid);
     let session = hub.begin(streams, (*task).clone(), logger);
+    strays::see_out(shared, &record.id, &task).await;
     let exit = tokio::spawn({
         let task = task.clone();
         async move { task.wait().await }

@@ -11,6 +11,7 @@ use berth_spec::HostFacts;
 use berth_store::Records;
 use tokio::sync::watch;
 
+use crate::backlog::Spool;
 use crate::container::record::Files;
 use crate::events::Events;
 use crate::exec::Execs;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) shm_root: PathBuf,
     /// Paths in volumes that running containers show: `<subpath_root>/<id>/<n>`.
     pub(crate) subpath_root: PathBuf,
+    /// What attached clients have yet to read.
+    pub(crate) spool: Arc<Spool>,
     /// How many runs are being torn down.
     pub(crate) teardowns: watch::Sender<usize>,
     /// The daemon ends: nothing new is started.

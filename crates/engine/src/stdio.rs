@@ -7,6 +7,8 @@
 //!             └─> subscribers ...    attached client ─ Keys ─┴─ feed ─> stdin FIFO
 //! ```
 //!
+//! The pumps wait for nobody who reads: each subscriber has a [`backlog`](crate::backlog).
+//!
 //! The [`Hub`] lives as long as the container, over its runs, so that a client can attach before
 //! the start; a [`Session`] is what one run adds: its pumps and its log.
 
@@ -21,19 +23,15 @@ use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use crate::backlog::{Reader, Spool, Taken, Writer};
 
 /// The most that is read from a container at a time, in bytes: as much as a pipe holds.
 const READ: usize = 64 << 10;
-/// How many pieces may wait for one attached client before the container is held back.
-const BACKLOG: usize = 64;
 /// How long the rest of the output may take after the end of the process and of its shim.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long it may take without waiting for clients that do not read.
-const LAST: Duration = Duration::from_secs(2);
 /// How many pieces may be typed ahead of a process that does not read.
 const TYPED_AHEAD: usize = 16;
 /// The pause before containerd is asked again that could not be reached.
@@ -61,7 +59,7 @@ struct Subscriber {
     epoch: u64,
     stdout: bool,
     stderr: bool,
-    chunks: mpsc::Sender<Chunk>,
+    backlog: Arc<Writer>,
 }
 
 /// Who is attached, and where those who attach now belong. One value behind one pointer: a
@@ -112,28 +110,45 @@ impl Hub {
     }
 
     /// What is written from now on, up to the end of the run (of the next one, if none is on),
-    /// and a way to type.
-    pub(crate) fn attach(&self, stdout: bool, stderr: bool) -> (mpsc::Receiver<Chunk>, Keyboard) {
-        let (chunks, receiver) = mpsc::channel(BACKLOG);
+    /// and a way to type. What the client does not read at once waits in `spool`.
+    pub(crate) fn attach(
+        &self,
+        spool: &Arc<Spool>,
+        stdout: bool,
+        stderr: bool,
+    ) -> (Reader, Keyboard) {
+        let notice = match stderr {
+            true => Stream::Stderr,
+            false => Stream::Stdout,
+        };
+        let (backlog, reader) = spool.backlog(notice);
+        let backlog = Arc::new(backlog);
         let before = self.audience.rcu(|audience| {
             let mut audience = Audience::clone(audience);
             if !audience.closed {
-                let (epoch, chunks) = (audience.epoch, chunks.clone());
+                let epoch = audience.epoch;
                 audience.subscribers.push(Arc::new(Subscriber {
                     epoch,
                     stdout,
                     stderr,
-                    chunks,
+                    backlog: backlog.clone(),
                 }));
             }
             audience
         });
         (
-            receiver,
+            reader,
             Keyboard {
                 keys: before.keyboard.clone(),
             },
         )
+    }
+
+    /// A way to type, without seeing what is written.
+    pub(crate) fn keyboard(&self) -> Keyboard {
+        Keyboard {
+            keys: self.audience.load().keyboard.clone(),
+        }
     }
 
     /// The log of the present run.
@@ -151,16 +166,14 @@ impl Hub {
         let logger = logger.map(Arc::new);
         self.logger.store(logger.clone());
         let audience = self.audience.load();
-        let hurry = CancellationToken::new();
         let pump = |receiver, stream| {
-            let (hub, logger, hurry) = (self.clone(), logger.clone(), hurry.clone());
+            let (hub, logger) = (self.clone(), logger.clone());
             tokio::spawn(
                 Pump {
                     hub,
                     epoch: audience.epoch,
                     stream,
                     logger,
-                    hurry,
                 }
                 .run(receiver),
             )
@@ -177,7 +190,6 @@ impl Hub {
             pumps,
             feed,
             logger,
-            hurry,
         }
     }
 
@@ -216,10 +228,12 @@ impl Hub {
             .rcu(|audience| Audience::of(audience.epoch + 1, Vec::new(), true));
     }
 
-    /// Passes a piece on to everybody of the run; waits for the slowest of them until `hurry`.
-    async fn deliver(&self, epoch: u64, chunk: Chunk, hurry: &CancellationToken) {
+    /// Passes a piece on to everybody of the run. Waits for none of them.
+    async fn deliver(&self, epoch: u64, chunk: Chunk) {
+        let audience = self.audience.load_full();
         let mut left = false;
-        for subscriber in &self.audience.load_full().subscribers {
+        let mut crowded = Vec::new();
+        for subscriber in &audience.subscribers {
             let wanted = match chunk.stream {
                 Stream::Stderr => subscriber.stderr,
                 _ => subscriber.stdout,
@@ -227,21 +241,19 @@ impl Hub {
             if !wanted || subscriber.epoch > epoch {
                 continue;
             }
-            match subscriber.chunks.try_send(chunk.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Closed(_)) => left = true,
-                Err(TrySendError::Full(chunk)) => tokio::select! {
-                    sent = subscriber.chunks.send(chunk) => left |= sent.is_err(),
-                    () = hurry.cancelled() => {}
-                },
+            match subscriber.backlog.push(chunk.clone()) {
+                Taken::Yes => {}
+                Taken::Crowded => crowded.push(subscriber.backlog.settle()),
+                Taken::No => left = true,
             }
         }
+        join_all(crowded).await;
         if left {
             self.audience.rcu(|audience| {
                 let mut audience = Audience::clone(audience);
                 audience
                     .subscribers
-                    .retain(|subscriber| !subscriber.chunks.is_closed());
+                    .retain(|subscriber| !subscriber.backlog.is_closed());
                 audience
             });
         }
@@ -275,8 +287,6 @@ pub(crate) struct Session {
     pumps: Vec<JoinHandle<()>>,
     feed: Option<JoinHandle<()>>,
     logger: Option<Arc<Logger>>,
-    /// Nobody is waited for any more.
-    hurry: CancellationToken,
 }
 
 impl Session {
@@ -291,15 +301,7 @@ impl Session {
             .await
             .is_err()
         {
-            // A client that does not read loses the rest; the log must not.
-            self.hurry.cancel();
-            let unfinished = self.pumps.iter_mut().filter(|pump| !pump.is_finished());
-            if tokio::time::timeout(LAST, join_all(unfinished))
-                .await
-                .is_err()
-            {
-                errors.push("something holds the container's output open".to_owned());
-            }
+            errors.push("something holds the container's output open".to_owned());
             for pump in &self.pumps {
                 pump.abort();
             }
@@ -328,7 +330,6 @@ struct Pump {
     epoch: u64,
     stream: Stream,
     logger: Option<Arc<Logger>>,
-    hurry: CancellationToken,
 }
 
 impl Pump {
@@ -344,13 +345,15 @@ impl Pump {
             match receiver.try_read_buf(&mut buffer) {
                 Ok(0) => break,
                 Ok(_) => {
-                    let bytes = buffer.freeze();
+                    // A few bytes must not keep a whole buffer while they wait for a client.
+                    let bytes = match buffer.len() < READ / 2 {
+                        true => Bytes::copy_from_slice(&buffer),
+                        false => buffer.freeze(),
+                    };
                     if let Some(logger) = &self.logger {
                         logger.write(log_stream, &bytes, Timestamp::now()).await;
                     }
-                    self.hub
-                        .deliver(self.epoch, Chunk { stream, bytes }, &self.hurry)
-                        .await;
+                    self.hub.deliver(self.epoch, Chunk { stream, bytes }).await;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => break,

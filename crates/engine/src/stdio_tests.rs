@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_ctrd::{Client, Endpoint, FifoSet};
+use futures::FutureExt;
 use tokio::net::unix::pipe;
 
 use super::*;
@@ -12,6 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+/// For clients that keep up.
+fn spool() -> Arc<Spool> {
+    Spool::new("/nonexistent".into())
 }
 
 /// A process of a containerd that nobody runs.
@@ -38,20 +44,17 @@ fn begin(hub: &Arc<Hub>, directory: &std::path::Path, stdin: bool) -> (Session, 
 async fn who_attaches_after_the_end_of_a_run_sees_the_next() {
     let directory = tempfile::tempdir().expect("directory");
     let hub = Hub::new();
-    let (mut early, _keys) = hub.attach(true, true);
+    let (mut early, _keys) = hub.attach(&spool(), true, true);
     let (session, mut shim) = begin(&hub, directory.path(), false);
     // The end is known, but the last words are still to come.
     hub.seal();
-    let (mut late, _keys) = hub.attach(true, true);
+    let (mut late, _keys) = hub.attach(&spool(), true, true);
     shim.write_all(b"last words").await.expect("written");
     drop(shim);
     assert_eq!(soon(session.finish()).await, Vec::<String>::new());
     assert_eq!(soon(early.recv()).await.expect("chunk").bytes, "last words");
     assert!(soon(early.recv()).await.is_none());
-    assert!(
-        late.try_recv()
-            .is_err_and(|error| error == mpsc::error::TryRecvError::Empty)
-    );
+    assert!(late.recv().now_or_never().is_none());
 
     let (session, mut shim) = begin(&hub, directory.path(), false);
     shim.write_all(b"again").await.expect("written");
@@ -65,10 +68,10 @@ async fn who_attaches_after_the_end_of_a_run_sees_the_next() {
 async fn what_is_typed_for_the_next_run_is_not_swallowed_by_the_last() {
     let directory = tempfile::tempdir().expect("directory");
     let hub = Hub::new();
-    let (_output, old) = hub.attach(false, false);
+    let (_output, old) = hub.attach(&spool(), false, false);
     let (session, shim) = begin(&hub, directory.path(), true);
     hub.seal();
-    let (_output, new) = hub.attach(false, false);
+    let (_output, new) = hub.attach(&spool(), false, false);
     assert!(soon(new.write(Bytes::from("typed early"))).await);
     drop(shim);
     soon(session.finish()).await;
@@ -97,35 +100,40 @@ async fn what_is_typed_for_the_next_run_is_not_swallowed_by_the_last() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_nobody_up_once_there_is_a_hurry() {
+async fn a_client_that_does_not_read_holds_up_nobody_and_misses_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let spool = Spool::new(directory.path().join("made-when-needed"));
     let hub = Hub::new();
-    let (mut stuck, _keys) = hub.attach(true, true);
-    let chunk = || Chunk {
-        stream: Stream::Stdout,
-        bytes: Bytes::from("x"),
-    };
-    let hurry = CancellationToken::new();
-    for _ in 0..BACKLOG {
-        hub.deliver(0, chunk(), &hurry).await;
+    let (mut stuck, _keys) = hub.attach(&spool, true, true);
+    let (mut other, _keys) = hub.attach(&spool, true, true);
+    let text = "x".repeat(READ);
+    let mut lines = 0;
+    for number in 0..200 {
+        let bytes = Bytes::from(format!("{number:03}{text}"));
+        let stream = Stream::Stdout;
+        soon(hub.deliver(0, Chunk { stream, bytes })).await;
+        // Who keeps up has it at once.
+        let got = soon(other.recv()).await.expect("chunk").bytes;
+        assert!(got.starts_with(format!("{number:03}").as_bytes()));
     }
-    let full = tokio::time::timeout(Duration::ZERO, hub.deliver(0, chunk(), &hurry)).await;
-    assert!(full.is_err(), "it is waited for");
-    hurry.cancel();
-    soon(hub.deliver(0, chunk(), &hurry)).await;
     hub.end();
-    let mut seen = 0;
-    while soon(stuck.recv()).await.is_some() {
-        seen += 1;
+    let mut all = Vec::new();
+    while let Some(chunk) = soon(stuck.recv()).await {
+        all.extend_from_slice(&chunk.bytes);
     }
-    assert_eq!(seen, BACKLOG);
+    for piece in all.chunks(READ + 3) {
+        assert!(piece.starts_with(format!("{lines:03}x").as_bytes()));
+        lines += 1;
+    }
+    assert_eq!((lines, all.len()), (200, 200 * (READ + 3)));
 }
 
 #[tokio::test]
 async fn nobody_waits_at_a_container_that_is_gone() {
     let hub = Hub::new();
-    let (mut before, _keys) = hub.attach(true, true);
+    let (mut before, _keys) = hub.attach(&spool(), true, true);
     hub.close();
-    let (mut after, _keys) = hub.attach(true, true);
+    let (mut after, _keys) = hub.attach(&spool(), true, true);
     assert!(soon(before.recv()).await.is_none());
     assert!(soon(after.recv()).await.is_none());
 }

@@ -91,33 +91,93 @@ fn a_client_that_goes_away_leaves_the_container_alone() {
 }
 
 #[test]
-fn a_slow_reader_delays_only_itself() {
+fn a_slow_reader_delays_nobody_and_misses_nothing() {
     let name = unique("slow");
-    let script = "read x; yes 0123456789 | head -c 20000000; echo; echo finished >&2";
-    shared().run_d(
-        &name,
-        ["-i", "--log-driver", "none", "busybox", "sh", "-c", script],
-    );
+    let script = "read x; yes 0123456789 | head -c 150000000; echo; echo finished >&2";
+    let args = ["-i", "--log-driver", "none", "busybox", "sh", "-c", script];
+    shared().run_d(&name, args);
     let target = |query: &str| format!("/containers/{name}/attach?stream=1&{query}");
-    let mut stuck = shared()
-        .request("POST", &target("stdout=1&stderr=1"))
-        .upgrade()
-        .open();
-    let mut input = shared()
-        .request("POST", &target("stdin=1"))
-        .upgrade()
-        .open();
+    let attach = |query: &str| shared().request("POST", &target(query)).upgrade().open();
+    let (mut stuck, mut input) = (attach("stdout=1&stderr=1"), attach("stdin=1"));
+    let mut second = attach("stdout=1");
     input.write("go\n");
-    // Nobody reads `stuck` for a while; inspect answers all the same.
-    assert_eq!(shared().format(&name, "{{.State.Running}}"), "true");
-    let all = demux(&stuck.rest(PATIENCE).unwrap());
-    let count: usize = all
-        .iter()
-        .filter(|(stream, _)| *stream == 1)
-        .map(|(_, b)| b.len())
-        .sum();
-    assert_eq!(count, 20_000_001);
+    if shared().is_old_dockerd() {
+        // There the container waits for its clients.
+        shared().remove(&[&name]);
+        return;
+    }
+    // Nobody reads; the container runs to its end all the same.
+    shared().docker(["wait", &name]).ok().out_is("0");
+    for (client, stderr) in [(&mut stuck, true), (&mut second, false)] {
+        let all = demux(&client.rest(PATIENCE).unwrap());
+        let of = |wanted: u8| {
+            let mine = all.iter().filter(|(stream, _)| *stream == wanted);
+            mine.flat_map(|(_, bytes)| bytes)
+                .copied()
+                .collect::<Vec<u8>>()
+        };
+        let out = of(1);
+        assert_eq!(out.len(), 150_000_001);
+        assert!(
+            out[..150_000_000]
+                .chunks(11)
+                .all(|line| b"0123456789\n".starts_with(line))
+        );
+        assert_eq!(of(2), if stderr { &b"finished\n"[..] } else { b"" });
+        assert_eq!(of(3), b"");
+    }
     shared().remove(&[&name]);
+}
+
+#[test]
+fn a_pipe_that_reads_slowly_gets_everything() {
+    let script = "docker run --rm --log-driver none busybox sh -c \
+        'yes 0123456789 | head -c 30000000' | { sleep 2; wc -c; }";
+    shared().shell(script).run().ok().out_is("30000000");
+}
+
+#[test]
+fn without_room_for_its_backlog_a_slow_client_is_told_so_and_nobody_else_notices() {
+    let daemon = testkit::Daemon::start(testkit::Options::default());
+    if daemon.is_old_dockerd() {
+        return;
+    }
+    // Too small for even the beginning of a backlog.
+    let spool = daemon.data_root().join("tmp");
+    std::fs::create_dir_all(&spool).unwrap();
+    let mut mount = daemon.sandbox().command("mount");
+    mount
+        .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+        .arg(&spool);
+    testkit::run_command(mount).ok();
+    let script = "read x; yes 0123456789 | head -c 20000000";
+    let args = ["-i", "--log-driver", "none", "busybox", "sh", "-c", script];
+    daemon.run_d("talks", args);
+    let target = |query: &str| format!("/containers/talks/attach?stream=1&{query}");
+    let attach = |query: &str| daemon.request("POST", &target(query)).upgrade().open();
+    let (mut stuck, mut input) = (attach("stdout=1&stderr=1"), attach("stdin=1"));
+    input.write("go\n");
+    daemon.docker(["wait", "talks"]).ok().out_is("0");
+    let frames = demux(&stuck.rest(PATIENCE).unwrap());
+    let (last, before) = frames.split_last().unwrap();
+    assert_eq!(last.0, 2);
+    let words = String::from_utf8_lossy(&last.1);
+    assert!(
+        words.contains("reads too slowly, and the disk has no room"),
+        "{words}"
+    );
+    let read: usize = before.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!((1..20_000_000).contains(&read), "{read}");
+    daemon.docker(["rm", "talks"]).ok();
+    // What fits into memory needs no disk, and the docker CLI says what went wrong.
+    let seen = "docker run --rm --log-driver none busybox sh -c 'yes | head -c 100000' | wc -c";
+    daemon.shell(seen).run().ok().out_is("100000");
+    let slow = "docker run --rm --log-driver none busybox sh -c 'yes | head -c 20000000' \
+        | { sleep 3; cat >/dev/null; }";
+    daemon.shell(slow).run().ok().err_has("reads too slowly");
+    let mut unmount = daemon.sandbox().command("umount");
+    unmount.arg(&spool);
+    testkit::run_command(unmount).ok();
 }
 
 #[test]
@@ -253,4 +313,100 @@ fn detach_keys_end_only_the_connection() {
     let bad = format!("/containers/{name}/attach?stream=1&stdin=1&detachKeys=nonsense");
     shared().request("POST", &bad).upgrade().send().is(400);
     shared().remove(&[&name]);
+}
+
+/// One frame from a WebSocket's server: its kind and what is in it.
+fn frame(socket: &mut testkit::Exchange, ahead: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    loop {
+        if let [first, second, rest @ ..] = &ahead[..] {
+            assert_eq!(second & 0x80, 0, "a server does not mask");
+            let (length, skip) = match (second, rest) {
+                (126, [high, low, ..]) => (usize::from(u16::from_be_bytes([*high, *low])), 4),
+                (126, _) => (usize::MAX / 2, 4),
+                (length, _) => (usize::from(*length), 2),
+            };
+            if ahead.len() >= skip + length {
+                let kind = first & 0x0f;
+                let content = ahead.drain(..skip + length).skip(skip).collect();
+                return Some((kind, content));
+            }
+        }
+        ahead.extend(socket.next(PATIENCE).expect("readable")?);
+    }
+}
+
+/// A frame as a client sends it, masked with zeros.
+fn masked(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = 0x80 | u8::try_from(content.len()).expect("short");
+    [&[0x80 | kind, length, 0, 0, 0, 0], content].concat()
+}
+
+#[test]
+fn over_a_websocket() {
+    const TEXT: u8 = 1;
+    const BINARY: u8 = 2;
+    const CLOSE: u8 = 8;
+    const PING: u8 = 9;
+    const PONG: u8 = 10;
+    let open = |version: &str, name: &str| {
+        let query = "stream=1&stdin=1&stdout=1&stderr=1&detachKeys=ctrl-x,x";
+        let target = format!("{version}/containers/{name}/attach/ws?{query}");
+        shared()
+            .request("GET", &target)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("Origin", "http://localhost")
+            .open()
+    };
+    // Attached before it starts; a half-line in two messages; its end closes the WebSocket.
+    let name = unique("ws");
+    let script = "read x; echo got $x";
+    shared()
+        .docker([
+            "create", "-i", "--name", &name, "busybox", "sh", "-c", script,
+        ])
+        .ok();
+    let mut socket = open("", &name);
+    assert_eq!(socket.status, 101);
+    let accept = socket.header("Sec-WebSocket-Accept").map(str::to_owned);
+    assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let mut ahead = Vec::new();
+    socket.write(masked(PING, b"are you there"));
+    assert_eq!(
+        frame(&mut socket, &mut ahead),
+        Some((PONG, b"are you there".to_vec()))
+    );
+    socket.write(masked(BINARY, b"wo"));
+    socket.write(masked(TEXT, b"rds\n"));
+    shared().docker(["start", &name]).ok();
+    assert_eq!(
+        frame(&mut socket, &mut ahead),
+        Some((BINARY, b"got words\n".to_vec()))
+    );
+    assert_eq!(
+        frame(&mut socket, &mut ahead).map(|(kind, _)| kind),
+        Some(CLOSE)
+    );
+    socket.write(masked(CLOSE, b""));
+    shared().remove(&[&name]);
+    // Who leaves leaves it running: by closing, and by the keys.
+    shared().run_d(&name, ["-it", "busybox", "cat"]);
+    for leave in [masked(CLOSE, b""), masked(BINARY, b"\x18x")] {
+        let (mut socket, mut ahead) = (open("/v1.27", &name), Vec::new());
+        if socket.status == 400 {
+            socket = open("", &name);
+        }
+        socket.write(masked(BINARY, b"x\n"));
+        let (kind, _) = frame(&mut socket, &mut ahead).unwrap();
+        assert!(matches!(kind, TEXT | BINARY), "{kind}");
+        socket.write(&leave);
+        while frame(&mut socket, &mut ahead).is_some_and(|(kind, _)| kind != CLOSE) {}
+        assert_eq!(shared().format(&name, "{{.State.Running}}"), "true");
+    }
+    shared().remove(&[&name]);
+    assert_eq!(open("", "nosuch").status, 404);
+    let target = format!("/containers/{name}/attach/ws?stream=1&stdout=1");
+    assert!(shared().request("GET", &target).send().status >= 400);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Compression, Image, shared, unique};
+use testkit::{Compression, Daemon, Image, Options, PATIENCE, shared, unique};
 
 /// The daemon's clock in seconds, with nanoseconds.
 fn now() -> String {
@@ -207,4 +207,100 @@ fn images() {
         assert!(actions.contains(&wanted), "{wanted}: {actions:?}");
     }
     assert!(all.iter().any(|event| event["Action"] == "load"), "{all:?}");
+}
+
+#[test]
+fn of_an_exec_and_of_attach() {
+    let (name, since) = (unique("exec"), now());
+    let id = shared().run_d(&name, ["-l", "k=v", "busybox", "sleep", "1000"]);
+    shared()
+        .docker(["exec", &name, "sh", "-c", "exit 3"])
+        .exits(3);
+    shared().docker(["exec", &name, "nosuch"]);
+    let events = testkit::eventually("the exec's end is told", PATIENCE, || {
+        let events = past(&since, &[format!("container={id}")]);
+        (actions(&events).iter().any(|action| action == "exec_die")).then_some(events)
+    });
+    let actions = actions(&events);
+    let wanted = [
+        "create",
+        "start",
+        "exec_create: sh -c exit 3",
+        "exec_start: sh -c exit 3",
+        "exec_die",
+        "exec_create: nosuch",
+        "exec_start: nosuch",
+    ];
+    assert_eq!(actions, wanted);
+    let attribute = |n: usize, name: &str| events[n]["Actor"]["Attributes"][name].clone();
+    for n in 2..5 {
+        assert_eq!(attribute(n, "execID"), attribute(2, "execID"));
+        assert_eq!(
+            (attribute(n, "k"), attribute(n, "name")),
+            ("v".into(), name.as_str().into())
+        );
+    }
+    assert_eq!(attribute(4, "exitCode"), "3");
+    shared().remove(&[&name]);
+}
+
+/// More than the daemon remembers: each of them has a long command line.
+fn flood(daemon: &Daemon, container: &str) {
+    let body = serde_json::json!({"Cmd": ["echo", "x".repeat(100_000)]});
+    for _ in 0..80 {
+        let target = format!("/containers/{container}/exec");
+        daemon.api("POST", &target, Some(&body)).is(201);
+    }
+}
+
+#[test]
+fn a_slow_reader_is_told_of_its_gap() {
+    let daemon = Daemon::start(Options::default());
+    if daemon.is_old_dockerd() {
+        return;
+    }
+    daemon.run_d("target", ["busybox", "sleep", "1000"]);
+    let mut slow = daemon.request("GET", "/events").open();
+    let mut read = daemon
+        .cli(["events", "--filter", "event=die", "--format", "{{.Action}}"])
+        .spawn();
+    flood(&daemon, "target");
+    daemon.docker(["kill", "target"]).ok();
+    // Who reads misses nothing; who does not is told what it missed, and goes on from there.
+    read.wait_for("die");
+    assert!(!read.stdout().contains("gap"));
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("\"die\"") {
+        seen.extend(slow.next(PATIENCE).unwrap().expect("it goes on"));
+    }
+    let lines: Vec<Value> = seen
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let gaps: Vec<_> = lines
+        .iter()
+        .filter(|event| event["Action"] == "gap")
+        .collect();
+    assert_eq!(gaps.len(), 1, "{}", gaps.len());
+    let attributes = &gaps[0]["Actor"]["Attributes"];
+    assert_eq!(attributes["reason"], "slow-reader");
+    let missed: usize = attributes["missed"].as_str().unwrap().parse().unwrap();
+    let got = lines
+        .iter()
+        .filter(|event| event["Action"].as_str().unwrap().starts_with("exec_create"));
+    assert_eq!(got.count() + missed, 80);
+    assert!(lines.is_sorted_by_key(|event| event["timeNano"].as_i64()));
+    // The docker CLI shows it like any event, whatever it filters by.
+    let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.reason}} {{.Actor.Attributes.missed}}";
+    let all = daemon.cli(["events", "--since", "1", "--until", &now()]);
+    let all = all
+        .args(["--filter", "event=die", "--format", format])
+        .run()
+        .ok();
+    let lines: Vec<_> = all.stdout.lines().collect();
+    assert!(
+        matches!(lines[..], [gap, die] if gap.starts_with("daemon gap forgotten ") && die.starts_with("container die ")),
+        "{all}"
+    );
 }

@@ -1,7 +1,7 @@
 //! `docker exec`.
 
 use serde_json::json;
-use testkit::{Output, PATIENCE, demux, shared, unique};
+use testkit::{Daemon, Leaks, Options, Output, PATIENCE, demux, eventually, shared, unique};
 
 /// A running container of the test's own, removed at the end.
 struct Box(String);
@@ -217,6 +217,8 @@ fn the_raw_calls() {
         Some(&json!({"Detach": true})),
     );
     assert!(matches!(again.status, 409 | 500), "{}", again.status);
+    let text = format!("xec command {id} has already run");
+    assert!(again.message().contains(&text), "{}", again.message());
     let missing = shared().api("GET", "/exec/nosuch/json", None).is(404);
     assert!(
         missing.message().contains("No such exec instance"),
@@ -248,17 +250,183 @@ fn privileges_and_capabilities() {
         .out_has("0000000000000000");
 }
 
+/// An exec of `command` through the API, started with a raw connection: its id and the stream.
+fn attached(daemon: &Daemon, container: &str, command: &[&str]) -> (String, testkit::Exchange) {
+    let body = json!({"Cmd": command, "AttachStdin": true, "AttachStdout": true});
+    let created = daemon.api(
+        "POST",
+        &format!("/containers/{container}/exec"),
+        Some(&body),
+    );
+    let id = created.is(201).json()["Id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let start = daemon.request("POST", &format!("/exec/{id}/start"));
+    let stream = start.json(&json!({"Detach": false})).upgrade().open();
+    assert_eq!(stream.status, 101);
+    (id, stream)
+}
+
+/// Waits until nothing of an exec is left: FIFOs, and the shim's own record of it.
+fn no_execs_left(daemon: &Daemon, id: &str) {
+    eventually("nothing of an exec is left", PATIENCE, || {
+        let directory = daemon.exec_root().join("io").join(id);
+        let fifos = std::fs::read_dir(directory).expect("the container runs");
+        let names = fifos.map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("text")
+        });
+        let ours = names.filter(|name| !name.starts_with("init-")).count();
+        let socket = daemon.containerd_socket();
+        let mut ctr = daemon.sandbox().command("ctr");
+        ctr.arg("-a")
+            .arg(socket)
+            .args(["-n", "moby", "tasks", "ps", id]);
+        let processes = testkit::run_command(ctr).ok();
+        (ours == 0 && !processes.stdout.contains("exec_id")).then_some(())
+    });
+}
+
 #[test]
-fn twelve_at_once() {
-    let target = Box::new(&[]);
-    let all: Vec<_> = (0..12)
+fn fifty_at_once() {
+    let daemon = Daemon::start(Options::default());
+    let id = daemon.run_d("target", ["busybox", "sleep", "1000"]);
+    let before = Leaks::count(&daemon);
+    let all: Vec<_> = (0..50)
         .map(|n| {
-            shared()
-                .cli(["exec", &target.0, "echo", &format!("r{n}")])
+            daemon
+                .cli(["exec", "target", "echo", &format!("r{n}")])
                 .spawn()
         })
         .collect();
     for (n, exec) in all.into_iter().enumerate() {
-        exec.wait().ok().out_is(&format!("r{n}"));
+        exec.finish(5 * PATIENCE).ok().out_is(&format!("r{n}"));
     }
+    assert!(daemon.inspect("target")["ExecIDs"].is_null());
+    before.settle(&daemon, PATIENCE);
+    if !daemon.is_old_dockerd() {
+        no_execs_left(&daemon, &id);
+    }
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_no_exec() {
+    let daemon = Daemon::start(Options::default());
+    let id = daemon.run_d("target", ["busybox", "sleep", "1000"]);
+    let before = Leaks::count(&daemon);
+    for command in ["cat", "yes | head -c 3000000; cat"] {
+        let (_, mut stream) = attached(&daemon, "target", &["sh", "-c", command]);
+        stream.write("x\n");
+        stream.next(PATIENCE).unwrap();
+        // In the middle of its output, and of its input.
+        drop(stream);
+    }
+    eventually("they have ended", PATIENCE, || {
+        daemon.inspect("target")["ExecIDs"].is_null().then_some(())
+    });
+    before.settle(&daemon, PATIENCE);
+    if !daemon.is_old_dockerd() {
+        no_execs_left(&daemon, &id);
+    }
+}
+
+#[test]
+fn a_terminal_is_resized_as_soon_as_there_is_one() {
+    let target = Box::new(&[]);
+    let body = json!({"Cmd": ["sleep", "1000"], "Tty": true});
+    let created = shared().api(
+        "POST",
+        &format!("/containers/{}/exec", target.0),
+        Some(&body),
+    );
+    let id = created.is(201).json()["Id"].as_str().unwrap().to_owned();
+    // Asked before there is anything to resize, it waits for that.
+    std::thread::scope(|scope| {
+        let resize = format!("/exec/{id}/resize?h=40&w=132");
+        let resized = scope.spawn(move || shared().api("POST", &resize, None));
+        let start = format!("/exec/{id}/start");
+        let detached = json!({"Detach": true, "Tty": true});
+        shared().api("POST", &start, Some(&detached)).is(200);
+        resized.join().unwrap().is(200);
+        let again = shared().api("POST", &start, Some(&detached));
+        let text = format!("xec command {id} is already running");
+        assert!(again.message().contains(&text), "{}", again.message());
+    });
+}
+
+#[test]
+fn detach_keys_end_only_the_connection() {
+    let target = Box::new(&[]);
+    let running = || {
+        let ids = shared().inspect(&target.0)["ExecIDs"].clone();
+        ids.as_array().map_or(0, Vec::len)
+    };
+    // The docker CLI finds the keys itself, and goes away.
+    let keys = ["exec", "-it", "--detach-keys", "ctrl-x,x", &target.0];
+    let script = ["sh", "-c", "echo re''ady; exec cat"];
+    let mut pty = shared().pty(keys.iter().chain(&script));
+    pty.wait_for("ready");
+    pty.send("\x18x");
+    pty.wait();
+    assert_eq!(running(), 1);
+    // For others the daemon does.
+    let body = json!({
+        "Cmd": script, "Tty": true, "AttachStdin": true, "AttachStdout": true, "DetachKeys": "ctrl-x,x",
+    });
+    let created = shared().api(
+        "POST",
+        &format!("/containers/{}/exec", target.0),
+        Some(&body),
+    );
+    let id = created.is(201).json()["Id"].as_str().unwrap().to_owned();
+    let start = shared().request("POST", &format!("/exec/{id}/start"));
+    let mut stream = start.json(&json!({"Tty": true})).upgrade().open();
+    stream.read_until("ready");
+    stream.write("\x18x");
+    stream.rest(PATIENCE).unwrap();
+    let format = "{{.Action}} {{.Actor.Attributes.execID}}";
+    let mut events = shared()
+        .cli(["events", "--since", "10m", "--format", format])
+        .spawn();
+    events.wait_for(&format!("exec_detach {id}\n"));
+    assert_eq!(running(), 2);
+}
+
+#[test]
+fn those_of_a_daemon_that_was_killed_are_seen_out() {
+    let daemon = Daemon::start(Options::default());
+    if daemon.is_old_dockerd() {
+        return; // It ends its containers with it.
+    }
+    let id = daemon.run_d("target", ["busybox", "sleep", "1000"]);
+    let before = Leaks::count(&daemon);
+    // One that reads to the end of its input, one that writes more than a FIFO holds, and one that
+    // ends while nobody looks.
+    let go = "until [ -e /go ]; do usleep 50000; done; yes | head -c 3000000; echo wrote >/wrote";
+    let (_, reader) = attached(&daemon, "target", &["sh", "-c", "cat; echo read >/read"]);
+    let (old, writer) = attached(&daemon, "target", &["sh", "-c", go]);
+    let (_, ends) = attached(&daemon, "target", &["sh", "-c", "cat; echo ended"]);
+    daemon.kill9();
+    drop((reader, writer, ends));
+    daemon.boot();
+    // Nobody can ask for them, as with dockerd, but they go on.
+    daemon
+        .api("GET", &format!("/exec/{old}/json"), None)
+        .is(404);
+    daemon.docker(["exec", "target", "touch", "/go"]).ok();
+    for file in ["/read", "/wrote"] {
+        eventually("it has run to its end", PATIENCE, || {
+            let seen = daemon.docker(["exec", "target", "cat", file]);
+            (seen.code == 0).then_some(())
+        });
+    }
+    no_execs_left(&daemon, &id);
+    daemon
+        .docker(["exec", "target", "rm", "/go", "/read", "/wrote"])
+        .ok();
+    before.settle(&daemon, PATIENCE);
 }

@@ -1,22 +1,42 @@
-//! `POST /containers/{id}/attach`
+//! `POST /containers/{id}/attach` and `GET /containers/{id}/attach/ws`
 
 use berth_engine::AttachOptions;
 
 use crate::context::Ctx;
+use crate::hijack::websocket::{self, Frames};
 use crate::reply::Response;
 use crate::{Result, body, hijack};
 
 pub(crate) async fn attach(mut ctx: Ctx) -> Result<Response> {
     body::discard(&mut ctx.body).await?;
     ctx.session.expect_takeover();
-    let options = AttachOptions {
-        stdin: ctx.query.flag("stdin"),
-        stdout: ctx.query.flag("stdout"),
-        stderr: ctx.query.flag("stderr"),
+    let options = options(&ctx, |stream| ctx.query.flag(stream));
+    let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
+    match hijack::attach(&ctx, options.stdout || options.stderr, attachment).await {}
+}
+
+/// The same over a WebSocket.
+pub(crate) async fn attach_ws(ctx: Ctx) -> Result<Response> {
+    let head = websocket::head(&ctx.method, &ctx.headers)?;
+    ctx.session.expect_takeover();
+    // Before 1.42 a client could not choose.
+    let options = options(&ctx, |stream| !ctx.since(42) || ctx.query.flag(stream));
+    let frames = match ctx.since(28) {
+        true => Frames::Binary,
+        false => Frames::Text,
+    };
+    let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
+    let ends = options.stdout || options.stderr;
+    match websocket::attach(&ctx, head, frames, ends, attachment).await {}
+}
+
+fn options(ctx: &Ctx, wants: impl Fn(&str) -> bool) -> AttachOptions {
+    AttachOptions {
+        stdin: wants("stdin"),
+        stdout: wants("stdout"),
+        stderr: wants("stderr"),
         stream: ctx.query.flag("stream"),
         logs: ctx.query.flag("logs"),
         detach_keys: ctx.query.given("detachKeys").map(str::to_owned),
-    };
-    let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
-    match hijack::attach(&ctx, options.stdout || options.stderr, attachment).await {}
+    }
 }

@@ -25,7 +25,7 @@ mod update;
 mod wait;
 
 pub(crate) use archive::{path_archive, path_extract, path_stat};
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, attach_ws};
 pub(crate) use changes::changes;
 pub(crate) use create::create;
 pub(crate) use export::export;
