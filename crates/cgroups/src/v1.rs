@@ -104,7 +104,7 @@ pub(crate) fn block_io(files: &Files, group: &Path) -> BlkioStats {
         }
     }
     let throttle = |name: &str| {
-        // Kernels before 5.1 leave groups below out.
+        // Older kernels have only those that leave groups below out.
         let recursive = format!("blkio.throttle.{name}_recursive");
         if files.is_there(&group.join(&recursive)) {
             read(recursive)
