@@ -23,7 +23,7 @@ use crate::container::handle::Handle;
 use crate::container::prepare;
 use crate::container::record::Record;
 use crate::shared::{Shared, blocking};
-use crate::tree::{self, Shown};
+use crate::tree::{self, Access, Shown};
 use crate::{Error, Result};
 
 /// How many bytes are sent at a time.
@@ -56,7 +56,7 @@ pub(crate) async fn stat(
     let missing = not_found(name, path);
     let path = PathBuf::from(path);
     blocking(move || {
-        let view = tree::open(&shared, &handle, Shown::Mounts)?;
+        let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read)?;
         look(&view, &path).map_err(missing)
     })
     .await
@@ -74,7 +74,7 @@ pub(crate) async fn get(
     let (stat, walk, base, view) = {
         let (shared, handle) = (shared.clone(), handle.clone());
         blocking(move || {
-            let view = tree::open(&shared, &handle, Shown::Mounts)?;
+            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read)?;
             let stat = look(&view, &path).map_err(&missing)?;
             let walk = walk(&view, &path, &stat).map_err(&missing)?;
             Ok((stat, walk, base(&path), view))
@@ -108,7 +108,7 @@ pub(crate) async fn put(
     let work = {
         let (shared, record) = (shared.clone(), record.clone());
         move || {
-            let view = tree::open(&shared, &handle, Shown::Mounts)?;
+            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Write)?;
             let at = destination(&view, &record, &path).map_err(missing)?;
             let how = Unpacking {
                 keep_kinds: options.no_overwrite_dir_non_dir,

@@ -13,7 +13,7 @@ use crate::archive::{ByteStream, produce};
 use crate::container::handle::{Handle, Wish};
 use crate::container::record::Status;
 use crate::shared::{Shared, blocking};
-use crate::tree::{self, Shown};
+use crate::tree::{self, Access, Shown};
 use crate::{Error, Result, create};
 
 /// How an image is made of a container.
@@ -54,7 +54,7 @@ pub(crate) async fn export(
     let (view, walk) = {
         let (shared, handle) = (shared.clone(), handle.clone());
         let opened = blocking(move || {
-            let view = tree::open(&shared, &handle, Shown::RootOnly)?;
+            let view = tree::open(&shared, &handle, Shown::RootOnly, Access::Read)?;
             let root = view.open_at(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY);
             Ok((view, Walk::new(root.map_err(Error::from_lower)?)))
         });

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use berth_rootfs::{Base, Bind, Layer, View};
 use berth_spec::modes::Mode;
+use rustix::io::Errno;
 
 use crate::container::handle::Handle;
 use crate::container::record::{Record, Status};
@@ -19,18 +20,48 @@ pub(crate) enum Shown {
     RootOnly,
 }
 
+/// What a view is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Only to read: what a container that does not run has written is mounted as one more layer
+    /// of its image. So a start meanwhile has overlayfs's work directory for itself.
+    Read,
+    /// Also to write.
+    Write,
+}
+
 /// A view of the container's tree as it is now, running or not. No RPC; blocks.
 ///
 /// # Errors
 /// Its root file system is gone, or cannot be mounted.
-pub(crate) fn open(shared: &Shared, handle: &Handle, shown: Shown) -> Result<View> {
+pub(crate) fn open(shared: &Shared, handle: &Handle, shown: Shown, access: Access) -> Result<View> {
+    match open_for(shared, handle, shown, access) {
+        // A mount point is missing, since the container has never run.
+        Err(error) if access == Access::Read && error.errno() == Some(Errno::ROFS) => {
+            open_for(shared, handle, shown, Access::Write)
+        }
+        other => other,
+    }
+    .map_err(Error::from_lower)
+}
+
+fn open_for(
+    shared: &Shared,
+    handle: &Handle,
+    shown: Shown,
+    access: Access,
+) -> berth_rootfs::Result<View> {
     let view = handle.view();
     let record = &view.record;
     let binds = match shown {
-        Shown::Mounts => binds(shared, record)?,
+        Shown::Mounts => binds(shared, record),
         Shown::RootOnly => Vec::new(),
     };
-    let snapshot = Base::Snapshot(layers(record));
+    let mut snapshot = layers(record);
+    if access == Access::Read {
+        snapshot.iter_mut().for_each(berth_rootfs::Layer::seal);
+    }
+    let snapshot = Base::Snapshot(snapshot);
     let opened = match view.run.status.is_running() {
         true => View::open(&Base::Process(view.run.pid), &binds, &shared.io_root),
         false => View::open(&snapshot, &binds, &shared.io_root),
@@ -40,7 +71,6 @@ pub(crate) fn open(shared: &Shared, handle: &Handle, shown: Shown) -> Result<Vie
         Err(berth_rootfs::Error::Ended) => View::open(&snapshot, &binds, &shared.io_root),
         other => other,
     }
-    .map_err(Error::from_lower)
 }
 
 /// The image that the container was made of, as one tree; `None` when it was made of nothing.
@@ -112,7 +142,7 @@ fn layers(record: &Record) -> Vec<Layer> {
 
 /// What of the host's is part of the tree. A source that is not there is left out: only a start
 /// makes it.
-fn binds(shared: &Shared, record: &Record) -> Result<Vec<Bind>> {
+fn binds(shared: &Shared, record: &Record) -> Vec<Bind> {
     let mut binds: Vec<Bind> = mounts::bound(shared, record)
         .into_iter()
         .map(|bind| Bind {
@@ -123,14 +153,17 @@ fn binds(shared: &Shared, record: &Record) -> Result<Vec<Bind>> {
         })
         .collect();
     let files = match Mode::of(&record.host.network_mode) {
-        Mode::Container(other) => shared.files(other)?,
-        _ => shared.files(&record.id)?,
+        Mode::Container(other) => shared.files(other),
+        _ => shared.files(&record.id),
     };
-    for (source, destination) in [
-        (files.resolv_conf(), "/etc/resolv.conf"),
-        (files.hostname(), "/etc/hostname"),
-        (files.hosts(), "/etc/hosts"),
-    ] {
+    let files = files.into_iter().flat_map(|files| {
+        [
+            (files.resolv_conf(), "/etc/resolv.conf"),
+            (files.hostname(), "/etc/hostname"),
+            (files.hosts(), "/etc/hosts"),
+        ]
+    });
+    for (source, destination) in files {
         let destination = Path::new(destination);
         if !binds.iter().any(|bind| bind.destination == destination) {
             binds.push(Bind {
@@ -144,5 +177,5 @@ fn binds(shared: &Shared, record: &Record) -> Result<Vec<Bind>> {
     binds.retain(|bind| bind.source.exists());
     // One that lies in another comes after it.
     binds.sort_by_key(|bind| bind.destination.components().count());
-    Ok(binds)
+    binds
 }

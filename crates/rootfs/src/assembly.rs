@@ -39,6 +39,30 @@ pub struct Layer {
     pub options: Vec<String>,
 }
 
+impl Layer {
+    /// Has an overlay show the same but take no writes: its upper directory becomes its topmost
+    /// lower one.
+    pub fn seal(&mut self) {
+        if self.kind != "overlay" {
+            return;
+        }
+        let mut upper = None;
+        self.options.retain(|option| {
+            upper = option
+                .strip_prefix("upperdir=")
+                .map(str::to_owned)
+                .or(upper.take());
+            !option.starts_with("upperdir=") && !option.starts_with("workdir=")
+        });
+        for option in &mut self.options {
+            if let (Some(upper), Some(lower)) = (&upper, option.strip_prefix("lowerdir=")) {
+                *option = format!("lowerdir={upper}:{lower}");
+            }
+        }
+        self.options.push("ro".to_owned());
+    }
+}
+
 /// Where a container's root file system is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {

@@ -255,6 +255,38 @@ fn a_container_that_swaps_directories_for_links_gets_nothing_of_the_host() {
     daemon.remove(&[&name]);
 }
 
+#[test]
+fn a_container_starts_runs_and_goes_while_its_files_are_copied() {
+    let daemon = shared();
+    let script =
+        "rm -rf /tmp && mkdir /tmp && echo x >/tmp/new && rm /big && echo done; sleep 1000";
+    let name = created("cp-start", &[], &["sh", "-c", script]);
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(32 << 20);
+    let zeros = std::io::Read::take(std::io::repeat(0), 32 << 20);
+    tar.append_data(&mut header, "big", zeros).unwrap();
+    let put = daemon.cli(["cp", "-", &format!("{name}:/")]);
+    put.stdin(tar.into_inner().unwrap()).run().ok();
+    let mut half = daemon
+        .request("GET", &format!("/containers/{name}/archive?path=/big"))
+        .open();
+    half.next(PATIENCE).expect("a piece");
+    daemon.docker(["start", &name]).ok();
+    daemon.wait_log(&name, "done");
+    let rest = half.rest(PATIENCE).expect("the rest");
+    assert!(rest.len() > 16 << 20, "{}", rest.len());
+    daemon
+        .docker(["exec", &name, "cat", "/tmp/new"])
+        .ok()
+        .out_is("x");
+    daemon
+        .docker(["cp", &format!("{name}:/tmp/new"), "-"])
+        .ok()
+        .out_has("x");
+    daemon.remove(&[&name]);
+}
+
 /// Neither copies that end, nor clients that go in the middle, nor a daemon that is killed there
 /// leave a mount.
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -115,4 +116,40 @@ fn a_process_is_seen_without_its_mounts_and_whatever_it_made_its_root() {
     process.wait().expect("wait");
     let gone = View::open(&base, &[], &world.over());
     assert!(matches!(gone, Err(Error::Ended)), "{gone:?}");
+}
+
+#[test]
+fn a_sealed_overlay_shows_the_same_and_takes_no_writes() {
+    let world = World::new();
+    world.put("etc/gone", "image");
+    world.put("etc/kept", "image");
+    let open = View::open(&world.base(), &[], &world.over()).expect("view");
+    let root = format!("/proc/self/fd/{}", open.root().as_raw_fd());
+    fs::remove_file(format!("{root}/etc/gone")).expect("rm");
+    fs::write(format!("{root}/etc/new"), "new").expect("write");
+    let Base::Snapshot(mut layers) = world.base() else {
+        panic!("a snapshot")
+    };
+    layers[0].seal();
+    let base = Base::Snapshot(layers);
+    let sealed = View::open(&base, &[], &world.over()).expect("view");
+    assert_eq!(
+        read(&sealed, "etc/new") + &read(&sealed, "etc/kept"),
+        "newimage"
+    );
+    let errno = |path: &str, flags| {
+        let opened = sealed.open_at(Path::new(path), flags);
+        opened.expect_err(path).errno()
+    };
+    assert_eq!(
+        errno("etc/gone", OFlags::RDONLY),
+        Some(rustix::io::Errno::NOENT)
+    );
+    assert_eq!(
+        errno("etc/new", OFlags::WRONLY),
+        Some(rustix::io::Errno::ROFS)
+    );
+    let missing = [bind(&world.path("outside"), "/data", false)];
+    let refused = View::open(&base, &missing, &world.over()).expect_err("no mount point");
+    assert_eq!(refused.errno(), Some(rustix::io::Errno::ROFS));
 }
