@@ -1,20 +1,21 @@
 //! Connecting and disconnecting a container: the steps that run on our threads.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::oneshot;
 
 use crate::bridge::{port_settings, sysctl};
+use crate::bridged::Bridged;
 use crate::rtnl::{self, Rtnl, Veth};
 use crate::rules;
-use crate::shared::{Bridged, Lease, Shared};
+use crate::shared::Shared;
 use crate::threads::{Desk, Join};
 use crate::{
-    Endpoint, EndpointRequest, Error, Mac, Proto, Result, conntrack, firewall, netns, networks,
-    reap,
+    Endpoint, EndpointRequest, Error, Mac, Proto, Publish, Result, V6, conntrack, firewall, netns,
+    networks,
 };
 
 /// Where an answer goes.
@@ -29,10 +30,10 @@ impl Shared {
         request: &EndpointRequest,
         reply: Reply<Endpoint>,
     ) {
-        let prepared = self.bridged().and_then(|bridged| {
+        let prepared = self.bridged(&request.network).and_then(|bridged| {
             netns::check_id(&request.id)?;
             let namespace = netns::open(&request.netns)?;
-            let endpoint = self.lease(bridged, request)?;
+            let endpoint = self.lease(&bridged, request)?;
             Ok((bridged, namespace, endpoint))
         });
         let (bridged, namespace, endpoint) = match prepared {
@@ -51,9 +52,10 @@ impl Shared {
         });
         if !elements.is_empty() {
             let done = self.then_forget_flows(&endpoint, false, Arc::clone(&join));
-            bridged.firewall.change(Vec::new(), elements, done);
+            self.firewall.change(Vec::new(), elements, done);
         }
-        join.arrive(self.plug_in(bridged, desk, &namespace, &endpoint));
+        let plugged = self.plug_in(&bridged, desk, &namespace, &endpoint);
+        join.arrive(plugged.and_then(|()| self.resolve(desk, namespace, &endpoint)));
     }
 
     /// Takes an endpoint down; `done` gets the failures. Does not block.
@@ -62,25 +64,20 @@ impl Shared {
         endpoint: Arc<Endpoint>,
         done: impl FnOnce(Vec<Error>) + Send + 'static,
     ) {
-        let Some(bridged) = &self.bridged else {
-            done(vec![Error::BridgeDisabled]);
-            return;
-        };
         let elements = rules::elements(&endpoint);
         let steps = if elements.is_empty() { 1 } else { 2 };
         let shared = Arc::clone(self);
-        let id = endpoint.endpoint_id.clone();
+        let gone = Arc::clone(&endpoint);
         let join = Join::new(steps, move |errors| {
-            shared.forget(&id);
+            shared.forget(&gone);
             done(errors);
         });
         if !elements.is_empty() {
             let done = self.then_forget_flows(&endpoint, true, Arc::clone(&join));
-            bridged.firewall.change(elements, Vec::new(), done);
+            self.firewall.change(elements, Vec::new(), done);
         }
         let name = endpoint.host_ifname.clone();
-        bridged
-            .reaper
+        self.reaper
             .delete(name, Box::new(move |result| join.arrive(result)));
     }
 
@@ -110,142 +107,142 @@ impl Shared {
     /// Takes over an endpoint whose container ran on while the daemon was away.
     pub(crate) fn adopt(self: &Arc<Self>, desk: &mut Desk, endpoint: Endpoint, reply: Reply<()>) {
         let endpoint = Arc::new(endpoint);
-        let adopted = self.bridged().and_then(|bridged| {
-            if self.lease_again(bridged, &endpoint)? {
-                let attached = self.on_bridge(bridged, &mut desk.host, |host, bridge| {
+        let adopted = self.bridged(&endpoint.network_id).and_then(|bridged| {
+            if self.lease_again(&bridged, &endpoint)? {
+                let attached = self.on_bridge(&bridged, &mut desk.host, |host, bridge| {
                     let attach = rtnl::set_controller(&endpoint.host_ifname, bridge.index);
                     host.apply(vec![attach])
                 });
                 if let Err(error) = attached {
-                    bridged.leases().release(&endpoint.endpoint_id);
+                    self.forget(&endpoint);
                     return Err(error);
                 }
             }
-            Ok(bridged)
+            Ok(())
         });
-        let bridged = match adopted {
-            Ok(bridged) => bridged,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
-        };
+        if let Err(error) = adopted {
+            let _ = reply.send(Err(error));
+            return;
+        }
         self.publish(&endpoint);
-        let done = Box::new(move |result| {
-            let _ = reply.send(result);
+        let resolved = netns::open(&self.pins.join(&endpoint.container))
+            .and_then(|namespace| self.resolve(desk, namespace, &endpoint));
+        let done = Box::new(move |result: Result<()>| {
+            let _ = reply.send(result.and(resolved));
         });
-        bridged
-            .firewall
+        self.firewall
             .change(Vec::new(), rules::elements(&endpoint), done);
     }
 
-    /// Removes what belongs to containers not in `keep`.
-    pub(crate) fn sweep(
-        self: &Arc<Self>,
-        desk: &mut Desk,
-        keep: &HashSet<String>,
-        reply: Reply<()>,
-    ) {
-        let mut errors = Vec::new();
-        for endpoint in self
-            .endpoints
-            .load()
-            .values()
-            .filter(|e| !keep.contains(&e.container))
-        {
-            if let Some(bridged) = &self.bridged {
-                bridged
-                    .firewall
-                    .change(rules::elements(endpoint), Vec::new(), Box::new(|_| ()));
-            }
-            self.forget(&endpoint.endpoint_id);
-        }
-        match netns::pins(&self.pins) {
-            Ok(pins) => errors.extend(
-                pins.iter()
-                    .filter(|id| !keep.contains(*id))
-                    .filter_map(|id| netns::remove(&self.pins.join(id)).err()),
-            ),
-            Err(error) => errors.push(error),
-        }
-        errors.extend(self.sweep_links(desk, keep).err());
-        let finish = move |mut errors: Vec<Error>, last: Result<()>| {
-            errors.extend(last.err());
-            let _ = reply.send(Error::collect(errors));
-        };
-        match &self.bridged {
-            // Elements of an earlier run that nobody adopted go with the old table.
-            Some(bridged) => bridged
-                .firewall
-                .rebuild(Box::new(move |last| finish(errors, last))),
-            None => finish(errors, Ok(())),
-        }
-    }
-
-    fn sweep_links(&self, desk: &mut Desk, keep: &HashSet<String>) -> Result<()> {
-        let mark = self.mark("");
-        let stale = desk.host.links()?.into_iter().filter(|link| {
-            let alias = link.alias.as_deref().unwrap_or_default();
-            alias
-                .strip_prefix(mark.as_str())
-                .is_some_and(|container| !keep.contains(container))
-        });
-        let names: Vec<String> = stale.map(|link| link.name).collect();
-        reap::delete_together(&mut desk.host, names.iter().map(String::as_str))
-    }
-
-    /// Reserves address and ports and writes the endpoint.
+    /// Reserves addresses and ports and writes the endpoint.
     fn lease(&self, bridged: &Bridged, request: &EndpointRequest) -> Result<Arc<Endpoint>> {
-        let mut leases = bridged.leases();
-        let ip = match request.ip {
-            Some(ip) => leases.pool.take(ip)?,
-            None => leases.pool.next()?,
-        };
-        let ports = match leases.ports.take(&request.publish) {
+        let endpoint_id = networks::new_id();
+        let spec = &bridged.spec;
+        let taken = bridged.lease(&endpoint_id, request)?;
+        let ports = match self.lease_ports(&endpoint_id, spec.bind_ip, &request.publish) {
             Ok(ports) => ports,
             Err(error) => {
-                leases.pool.release(ip);
+                bridged.release(&endpoint_id);
                 return Err(error);
             }
         };
-        let endpoint_id = networks::new_id();
-        let net = bridged.bridge().net;
-        let endpoint = Endpoint {
+        let (IpAddr::V4(ip), v6) = taken else {
+            return Err(Error::Invalid("no IPv4 address".into()));
+        };
+        let gateway = |subnet: &Option<crate::Subnet>| {
+            let subnet = subnet.as_ref().filter(|_| !spec.internal)?;
+            Some(subnet.gateway)
+        };
+        let prefix = |subnet: &Option<crate::Subnet>| {
+            subnet.as_ref().map_or(0, |subnet| subnet.net.prefix_len())
+        };
+        let v6 = v6.and_then(|ip| match ip {
+            IpAddr::V6(ip) => Some(V6 {
+                ip,
+                prefix_len: prefix(&spec.v6),
+                gateway: gateway(&spec.v6).and_then(|ip| match ip {
+                    IpAddr::V6(ip) => Some(ip),
+                    IpAddr::V4(_) => None,
+                }),
+            }),
+            IpAddr::V4(_) => None,
+        });
+        Ok(Arc::new(Endpoint {
             container: request.id.clone(),
-            network_id: self.network_id.clone(),
+            network_id: spec.id.clone(),
+            network: spec.name.clone(),
             ip,
-            prefix_len: net.prefix_len(),
-            gateway: net.addr(),
+            prefix_len: prefix(&spec.v4),
+            gateway: gateway(&spec.v4).and_then(|ip| match ip {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            }),
+            v6,
             mac: request.mac.unwrap_or_else(|| Mac::of(ip)),
             host_ifname: format!("veth{}", endpoint_id.get(..10).unwrap_or_default()),
-            ports: ports.iter().map(|held| held.port.clone()).collect(),
-            endpoint_id: endpoint_id.clone(),
-        };
-        leases.held.insert(endpoint_id, Lease { ip, ports });
-        Ok(Arc::new(endpoint))
+            ifname: self.free_ifname(&request.id, &spec.ifname_prefix),
+            ports,
+            priority: request.priority,
+            names: request.names.clone(),
+            links: request.links.clone(),
+            upstream: request.upstream.clone(),
+            endpoint_id,
+        }))
+    }
+
+    fn lease_ports(
+        &self,
+        endpoint_id: &str,
+        bind_ip: IpAddr,
+        publish: &[Publish],
+    ) -> Result<Vec<crate::PublishedPort>> {
+        if publish.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut publish = publish.to_vec();
+        for port in &mut publish {
+            port.host_ip.get_or_insert(bind_ip);
+        }
+        let mut host_ports = self.host_ports();
+        let held = host_ports.ports.take(&publish)?;
+        let ports = held.iter().map(|held| held.port.clone()).collect();
+        host_ports.held.insert(endpoint_id.to_owned(), held);
+        Ok(ports)
+    }
+
+    /// The first interface name that the container has not. One container's connects come one
+    /// after the other.
+    fn free_ifname(&self, container: &str, prefix: &str) -> String {
+        let endpoints = self.endpoints.load();
+        let names: Vec<&str> = endpoints
+            .values()
+            .filter(|endpoint| endpoint.container == container)
+            .map(|endpoint| endpoint.ifname.as_str())
+            .collect();
+        (0..=names.len())
+            .map(|number| format!("{prefix}{number}"))
+            .find(|name| !names.contains(&name.as_str()))
+            .unwrap_or_else(|| format!("{prefix}{}", names.len()))
     }
 
     /// Reserves what an endpoint had; `false` when it holds it already.
     fn lease_again(&self, bridged: &Bridged, endpoint: &Endpoint) -> Result<bool> {
-        let mut leases = bridged.leases();
-        if leases.held.contains_key(&endpoint.endpoint_id) {
+        if !bridged.lease_again(endpoint)? {
             return Ok(false);
         }
-        let ip = leases.pool.take(IpAddr::V4(endpoint.ip))?;
-        let mut ports = Vec::with_capacity(endpoint.ports.len());
+        let mut host_ports = self.host_ports();
+        let mut held = Vec::with_capacity(endpoint.ports.len());
         for port in &endpoint.ports {
-            match leases.ports.retake(port) {
-                Ok(held) => ports.push(held),
+            match host_ports.ports.retake(port) {
+                Ok(port) => held.push(port),
                 Err(error) => {
-                    leases.ports.release(ports);
-                    leases.pool.release(ip);
+                    host_ports.ports.release(held);
+                    bridged.release(&endpoint.endpoint_id);
                     return Err(error);
                 }
             }
         }
-        leases
-            .held
-            .insert(endpoint.endpoint_id.clone(), Lease { ip, ports });
+        host_ports.held.insert(endpoint.endpoint_id.clone(), held);
         Ok(true)
     }
 
@@ -258,32 +255,34 @@ impl Shared {
         endpoint: &Endpoint,
     ) -> Result<()> {
         use std::os::fd::AsFd;
-        let net = ipnet::Ipv4Net::new(endpoint.ip, endpoint.prefix_len)
-            .map_err(|e| Error::Invalid(e.to_string()))?;
         self.on_bridge(bridged, &mut desk.host, |host, bridge| {
             host.apply(rtnl::add_veth(&Veth {
                 host: &endpoint.host_ifname,
+                peer: &endpoint.ifname,
                 bridge: bridge.index,
                 netns: namespace.as_fd(),
                 mac: endpoint.mac,
-                mtu: self.config.bridge.mtu,
-                alias: self.mark(&endpoint.container),
-                port: port_settings(self.config.bridge.icc),
+                mtu: bridged.spec.mtu,
+                alias: self.mark(&endpoint.container, &bridged.spec.bridge),
+                port: port_settings(bridged.spec.icc),
             }))
         })?;
-        desk.home.visit(namespace, || {
-            let mut inside = Rtnl::open()?;
-            let index = inside
-                .index("eth0")?
-                .ok_or_else(|| Error::Invalid("eth0 vanished".into()))?;
-            // As Docker does for networks without IPv6. Kernels without IPv6 have no such file.
-            let _ = sysctl("net/ipv6/conf/eth0/disable_ipv6", "1");
-            inside.apply(vec![
-                rtnl::add_address(index, net),
-                rtnl::set_up(index),
-                rtnl::add_default_route(index, endpoint.gateway),
-            ])
-        })
+        let leads = self.leads(endpoint);
+        desk.home
+            .visit(namespace, || configure_inside(endpoint, leads))
+    }
+
+    /// Has the container's questions answered, where the network has DNS.
+    fn resolve(
+        self: &Arc<Self>,
+        desk: &mut Desk,
+        namespace: File,
+        endpoint: &Endpoint,
+    ) -> Result<()> {
+        match &endpoint.upstream {
+            Some(upstream) => self.serve_dns(desk, namespace, &endpoint.container, upstream),
+            None => Ok(()),
+        }
     }
 
     fn connected(
@@ -307,4 +306,36 @@ impl Shared {
             });
         });
     }
+}
+
+/// Gives the container's end its addresses and, if it leads out, the default routes.
+fn configure_inside(endpoint: &Endpoint, (leads4, leads6): (bool, bool)) -> Result<()> {
+    let invalid = |e: ipnet::PrefixLenError| Error::Invalid(e.to_string());
+    let mut inside = Rtnl::open()?;
+    let name = &endpoint.ifname;
+    let index = inside
+        .index(name)?
+        .ok_or_else(|| Error::Invalid(format!("{name} vanished")))?;
+    // As Docker does for networks without IPv6. Kernels without IPv6 have no such file.
+    let off = format!("net/ipv6/conf/{name}/disable_ipv6");
+    match &endpoint.v6 {
+        None => drop(sysctl(&off, "1")),
+        Some(_) => sysctl(&off, "0")?,
+    }
+    let net = Ipv4Net::new(endpoint.ip, endpoint.prefix_len).map_err(invalid)?;
+    let mut requests = vec![
+        rtnl::add_address(index, IpNet::V4(net)),
+        rtnl::set_up(index),
+    ];
+    if let Some(gateway) = endpoint.gateway.filter(|_| leads4) {
+        requests.push(rtnl::set_default_route(index, gateway.into()));
+    }
+    if let Some(v6) = &endpoint.v6 {
+        let net = Ipv6Net::new(v6.ip, v6.prefix_len).map_err(invalid)?;
+        requests.insert(1, rtnl::add_address(index, IpNet::V6(net)));
+        if let Some(gateway) = v6.gateway.filter(|_| leads6) {
+            requests.push(rtnl::set_default_route(index, gateway.into()));
+        }
+    }
+    inside.apply(requests)
 }

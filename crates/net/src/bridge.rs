@@ -1,15 +1,14 @@
-//! The default bridge device: found or made, addressed, and the host prepared for it.
+//! A bridge device: found or made, addressed, and the host prepared for it.
 
 use std::fs;
-use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_route::link::InfoBridgePort;
 use rand::RngCore;
 
 use crate::networks::Made;
 use crate::rtnl::{self, Rtnl};
-use crate::{BridgeConfig, Error, Mac, Result};
+use crate::{AddressPool, BridgeConfig, Error, Mac, Result, SubnetRequest, subnets};
 
 /// The device as it is.
 #[derive(Clone, Debug)]
@@ -37,7 +36,7 @@ pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Res
         address: Some(was.net),
         ..config.clone()
     };
-    let found = find_or_make(&config, None, was.mac, host)?;
+    let found = find_or_make(&config, None, &[], was.mac, host)?;
     tracing::warn!(
         bridge = found.name,
         made = found.fresh,
@@ -54,14 +53,16 @@ pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Res
 pub(crate) fn set_up(
     config: &BridgeConfig,
     made: Option<&Made>,
+    pools: &[AddressPool],
     host: &mut Rtnl,
 ) -> Result<Bridge> {
-    find_or_make(config, made, None, host)
+    find_or_make(config, made, pools, None, host)
 }
 
 fn find_or_make(
     config: &BridgeConfig,
     made: Option<&Made>,
+    pools: &[AddressPool],
     mac: Option<Mac>,
     host: &mut Rtnl,
 ) -> Result<Bridge> {
@@ -70,8 +71,8 @@ fn find_or_make(
     }
     let made = made.filter(|made| made.name == config.name);
     let bridge = match host.index(&config.name)? {
-        Some(index) => existing(config, made, host, index)?,
-        None => create(config, made, mac.unwrap_or_else(random_mac), host)?,
+        Some(index) => existing(config, made, pools, host, index)?,
+        None => create(config, made, pools, mac.unwrap_or_else(random_mac), host)?,
     };
     let prepared = prepare(config, &bridge, host);
     if prepared.is_err() && bridge.fresh {
@@ -82,7 +83,7 @@ fn find_or_make(
 
 /// The mark by which a bridge is known as this daemon's. Not one that a sweep would take for a
 /// container's interface.
-fn mark(config: &BridgeConfig) -> String {
+pub(crate) fn mark(config: &BridgeConfig) -> String {
     format!("{}=bridge", config.table)
 }
 
@@ -101,7 +102,27 @@ fn prepare(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()
     if config.ip_forward {
         sysctl("net/ipv4/ip_forward", "1")?;
     }
-    Ok(())
+    match config.address6 {
+        Some(net) => prepare_v6(config, bridge, net, host),
+        None => Ok(()),
+    }
+}
+
+fn prepare_v6(
+    config: &BridgeConfig,
+    bridge: &Bridge,
+    net: Ipv6Net,
+    host: &mut Rtnl,
+) -> Result<()> {
+    let own = format!("net/ipv6/conf/{}", bridge.name);
+    sysctl(&format!("{own}/disable_ipv6"), "0")?;
+    // Containers must not tell the host where to send its packets.
+    sysctl(&format!("{own}/accept_ra"), "0")?;
+    if config.ip_forward {
+        sysctl("net/ipv6/conf/default/forwarding", "1")?;
+        sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    host.apply(vec![rtnl::add_address(bridge.index, net.into())])
 }
 
 fn check_address(net: Ipv4Net) -> Result<()> {
@@ -118,6 +139,7 @@ fn check_address(net: Ipv4Net) -> Result<()> {
 fn existing(
     config: &BridgeConfig,
     made: Option<&Made>,
+    pools: &[AddressPool],
     host: &mut Rtnl,
     index: u32,
 ) -> Result<Bridge> {
@@ -153,15 +175,15 @@ fn existing(
         (Some(_), Some(_)) if ours => {
             // The subnet was changed in the configuration.
             host.apply(vec![rtnl::delete_link(&config.name)])?;
-            create(config, made, random_mac(), host)
+            create(config, made, pools, random_mac(), host)
         }
         (Some(wanted), Some(net)) => Err(Error::Invalid(format!(
             "bridge {} exists with address {net}, not {wanted}; remove it or the setting",
             config.name
         ))),
         (_, None) => {
-            let net = choose(config, made, host)?;
-            host.apply(vec![rtnl::add_address(index, net)])?;
+            let net = choose(config, made, pools, host)?;
+            host.apply(vec![rtnl::add_address(index, net.into())])?;
             Ok(bridge(net))
         }
     }
@@ -175,8 +197,14 @@ fn random_mac() -> Mac {
     Mac(mac)
 }
 
-fn create(config: &BridgeConfig, made: Option<&Made>, mac: Mac, host: &mut Rtnl) -> Result<Bridge> {
-    let net = choose(config, made, host)?;
+fn create(
+    config: &BridgeConfig,
+    made: Option<&Made>,
+    pools: &[AddressPool],
+    mac: Mac,
+    host: &mut Rtnl,
+) -> Result<Bridge> {
+    let net = choose(config, made, pools, host)?;
     host.apply(vec![rtnl::add_bridge(&config.name, mac)])?;
     let marked = host.apply(vec![rtnl::set_alias(&config.name, &mark(config))]);
     let addressed = marked
@@ -184,7 +212,7 @@ fn create(config: &BridgeConfig, made: Option<&Made>, mac: Mac, host: &mut Rtnl)
         .and_then(|index| {
             let index =
                 index.ok_or_else(|| Error::Invalid(format!("bridge {} vanished", config.name)))?;
-            host.apply(vec![rtnl::add_address(index, net)])?;
+            host.apply(vec![rtnl::add_address(index, net.into())])?;
             Ok(index)
         });
     match addressed {
@@ -204,37 +232,36 @@ fn create(config: &BridgeConfig, made: Option<&Made>, mac: Mac, host: &mut Rtnl)
 }
 
 /// The configured address, else the one of last time if it is still free, else a free one.
-fn choose(config: &BridgeConfig, made: Option<&Made>, host: &mut Rtnl) -> Result<Ipv4Net> {
+fn choose(
+    config: &BridgeConfig,
+    made: Option<&Made>,
+    pools: &[AddressPool],
+    host: &mut Rtnl,
+) -> Result<Ipv4Net> {
     if let Some(net) = config.address {
         return Ok(net);
     }
-    let mut taken: Vec<Ipv4Net> = host
-        .addresses()?
-        .into_iter()
-        .map(|(_, net)| net.trunc())
-        .collect();
-    taken.extend(host.routes()?);
-    if let Some(made) = made.filter(|made| is_free(made.address, &taken)) {
+    let taken = on_host(host)?;
+    let free = |net: Ipv4Net| {
+        let net = IpNet::V4(net.trunc());
+        !taken.iter().any(|other| subnets::overlap(&net, other))
+    };
+    if let Some(made) = made.filter(|made| free(made.address)) {
         return Ok(made.address);
     }
-    free_subnet(&taken).ok_or(Error::NoSubnet)
+    let subnet = subnets::settle(&SubnetRequest::default(), false, pools, &[], &taken)?;
+    match subnet.address()? {
+        IpNet::V4(net) => Ok(net),
+        IpNet::V6(_) => Err(Error::NoSubnet { v6: false }),
+    }
 }
 
-fn is_free(net: Ipv4Net, taken: &[Ipv4Net]) -> bool {
-    let net = net.trunc();
-    !taken
-        .iter()
-        .any(|other| net.contains(other) || other.contains(&net))
-}
-
-/// The first of Docker's default pools that overlaps nothing of `taken`, with its first address.
-pub(crate) fn free_subnet(taken: &[Ipv4Net]) -> Option<Ipv4Net> {
-    let sixteens = (17..32).map(|second| (Ipv4Addr::new(172, second, 0, 1), 16));
-    let twenties = (0..16).map(|block| (Ipv4Addr::new(192, 168, block * 16, 1), 20));
-    sixteens
-        .chain(twenties)
-        .filter_map(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
-        .find(|net| is_free(*net, taken))
+/// The IPv4 subnets that the host has or routes.
+pub(crate) fn on_host(host: &mut Rtnl) -> Result<Vec<IpNet>> {
+    let addresses = host.addresses()?.into_iter().map(|(_, net)| net.trunc());
+    let mut taken: Vec<IpNet> = addresses.map(IpNet::V4).collect();
+    taken.extend(host.routes()?.into_iter().map(IpNet::V4));
+    Ok(taken)
 }
 
 /// Sets a kernel parameter of this thread's network namespace, unless it is so already.
@@ -273,23 +300,6 @@ pub(crate) fn ephemeral_ports() -> Option<std::ops::RangeInclusive<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn free(taken: &[&str]) -> Option<String> {
-        let taken: Vec<Ipv4Net> = taken.iter().map(|net| net.parse().unwrap()).collect();
-        free_subnet(&taken).map(|net| net.to_string())
-    }
-
-    #[test]
-    fn subnets_are_taken_in_dockers_order() {
-        assert_eq!(free(&[]).unwrap(), "172.17.0.1/16");
-        assert_eq!(free(&["172.17.3.0/24"]).unwrap(), "172.18.0.1/16");
-        assert_eq!(free(&["172.16.0.0/12"]).unwrap(), "192.168.0.1/20");
-        assert_eq!(
-            free(&["172.16.0.0/12", "192.168.1.0/24"]).unwrap(),
-            "192.168.16.1/20"
-        );
-        assert_eq!(free(&["172.16.0.0/12", "192.168.0.0/16"]), None);
-    }
 
     #[test]
     fn a_bridge_needs_an_address_within_a_subnet() {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::AddressPool;
 
 /// Where state lives and what the default bridge looks like.
 #[derive(Clone, Debug)]
@@ -14,6 +16,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The default bridge network.
     pub bridge: BridgeConfig,
+    /// Where networks get their subnets from unless they say; a pool of unique local IPv6
+    /// addresses comes on top where no pool has any.
+    pub pools: Vec<AddressPool>,
 }
 
 /// The default bridge network, as dockerd's flags describe it.
@@ -24,6 +29,8 @@ pub struct BridgeConfig {
     pub name: String,
     /// The bridge's own address and subnet (`--bip`); `None`: a free subnet of Docker's pools.
     pub address: Option<Ipv4Net>,
+    /// The bridge's own IPv6 address and subnet; `None`: no IPv6.
+    pub address6: Option<Ipv6Net>,
     /// Containers get addresses from this part of the subnet (`--fixed-cidr`).
     pub fixed_cidr: Option<Ipv4Net>,
     /// MTU of the bridge and of containers' interfaces, in bytes (`--mtu`).
@@ -47,6 +54,7 @@ impl Default for BridgeConfig {
         Self {
             name: "docker0".into(),
             address: None,
+            address6: None,
             fixed_cidr: None,
             mtu: 1500,
             default_bind_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),

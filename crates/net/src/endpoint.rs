@@ -1,7 +1,8 @@
-//! A container's attachment to the bridge network: what is asked for and what it became.
+//! A container's attachment to a bridge network: what is asked for and what it became.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -134,41 +135,122 @@ pub struct PublishedPort {
 }
 
 /// What [`Net::connect`](crate::Net::connect) is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EndpointRequest {
     /// The container's full id.
     pub id: String,
+    /// The network's id; empty for the default bridge.
+    pub network: String,
     /// The container's pinned network namespace.
     pub netns: PathBuf,
     /// A MAC address asked for; else one is derived from the IP address.
     pub mac: Option<Mac>,
-    /// An IP address asked for; else the next free one. IPv6 is refused.
-    pub ip: Option<IpAddr>,
+    /// An IP address asked for; else the next free one.
+    pub ip: Option<Ipv4Addr>,
+    /// An IPv6 address asked for; else the next free one where the network has IPv6.
+    pub ip6: Option<Ipv6Addr>,
     /// Ports to publish.
     pub publish: Vec<Publish>,
+    /// Of a container's networks the one with the highest number has the default route.
+    pub priority: i64,
+    /// The names that the container answers to in this network, its own first.
+    pub names: Vec<String>,
+    /// What else the container calls others in this network: its own word, and their name.
+    pub links: BTreeMap<String, String>,
+    /// Where the container's other questions go; `None`: the network has no DNS.
+    pub upstream: Option<Upstream>,
 }
 
-/// A container's attachment to the bridge network. The engine keeps it in the container's record.
+/// A container's attachment to a bridge network. The engine keeps it in the container's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The container's full id.
     pub container: String,
     /// 64 hexadecimal digits.
     pub endpoint_id: String,
-    /// Id of the bridge network.
+    /// Id of the network.
     pub network_id: String,
+    /// The network's name.
+    #[serde(default)]
+    pub network: String,
     /// The container's address.
     pub ip: Ipv4Addr,
     /// Length of the subnet's prefix.
     pub prefix_len: u8,
-    /// The bridge's address.
-    pub gateway: Ipv4Addr,
+    /// The bridge's address; `None` in internal networks.
+    pub gateway: Option<Ipv4Addr>,
+    /// Where the network has IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<V6>,
     /// The container interface's Ethernet address.
     pub mac: Mac,
     /// The host end of the veth pair.
     pub host_ifname: String,
+    /// The container's end.
+    #[serde(default = "eth0")]
+    pub ifname: String,
     /// What is published, in the order of the request.
     pub ports: Vec<PublishedPort>,
+    /// As asked for.
+    #[serde(default)]
+    pub priority: i64,
+    /// As asked for.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// As asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// As asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
+}
+
+/// The IPv6 part of an [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct V6 {
+    /// The container's address.
+    pub ip: Ipv6Addr,
+    /// Length of the subnet's prefix.
+    pub prefix_len: u8,
+    /// The bridge's address; `None` in internal networks.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+/// Name servers that a container's questions go on to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// In the order in which they are asked.
+    pub servers: Vec<IpAddr>,
+    /// The servers are the host's: those on loopback are asked from the host.
+    pub of_host: bool,
+    /// The user set `ndots`: names without a dot are not passed on, so that the container tries
+    /// its search domains.
+    pub ndots: bool,
+}
+
+fn eth0() -> String {
+    "eth0".to_owned()
+}
+
+impl Endpoint {
+    /// The container's addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v6 = self.v6.iter().map(|v6| IpAddr::V6(v6.ip));
+        std::iter::once(IpAddr::V4(self.ip)).chain(v6)
+    }
+
+    /// Where it comes among a container's endpoints when one is to have the default route: the
+    /// greatest wins.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        rank(self.gateway.is_none(), self.priority, &self.network)
+    }
+}
+
+/// Where a network comes among a container's networks when one is to have the default route and
+/// the published ports: the greatest wins. Internal ones come last; of the others the one of the
+/// highest priority, then the first by name.
+pub fn rank(internal: bool, priority: i64, network: &str) -> impl Ord + use<> {
+    (!internal, priority, std::cmp::Reverse(network.to_owned()))
 }
 
 #[cfg(test)]
@@ -212,7 +294,14 @@ mod tests {
             network_id: "n".into(),
             ip: Ipv4Addr::new(172, 17, 0, 2),
             prefix_len: 16,
-            gateway: Ipv4Addr::new(172, 17, 0, 1),
+            gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
+            network: "bridge".into(),
+            v6: None,
+            ifname: "eth0".into(),
+            priority: 0,
+            names: vec!["c".into()],
+            links: BTreeMap::new(),
+            upstream: None,
             mac: Mac::of(Ipv4Addr::new(172, 17, 0, 2)),
             host_ifname: "veth1".into(),
             ports: vec![port],

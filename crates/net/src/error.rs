@@ -24,16 +24,45 @@ pub enum Error {
     #[error("Address already in use")]
     AddressInUse,
     /// Every address of the pool is taken.
-    #[error("no available IPv4 addresses on this network's address pools: {network}")]
+    #[error("no available IPv{} addresses on this network's address pools: {network}", if *.v6 { 6 } else { 4 })]
     PoolExhausted {
+        /// Which family has run out.
+        v6: bool,
         /// The network's name, e.g. `bridge`.
         network: String,
     },
     /// No free private subnet is left for the bridge.
     #[error(
-        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+        "could not find an available, non-overlapping IPv{} address pool among the defaults to assign to the network", if *.v6 { 6 } else { 4 }
     )]
-    NoSubnet,
+    NoSubnet {
+        /// Which family has run out.
+        v6: bool,
+    },
+    /// The subnet that is asked for overlaps another network's.
+    #[error("invalid pool request: Pool overlaps with other one on this address space")]
+    PoolOverlap,
+    /// Another network has the bridge.
+    #[error("cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name")]
+    BridgeTaken {
+        /// The network that is asked for.
+        id: String,
+        /// The bridge's name.
+        bridge: String,
+        /// Whose it is.
+        other: String,
+    },
+    /// There is no such network.
+    #[error("network {0} not found")]
+    NoNetwork(String),
+    /// The network cannot be removed: containers are in it.
+    #[error("network {network} has active endpoints ({})", .endpoints.iter().map(|(name, id)| format!("name:{name:?} id:{id:?}")).collect::<Vec<_>>().join(", "))]
+    ActiveEndpoints {
+        /// The network's name.
+        network: String,
+        /// Names of containers and ids of endpoints.
+        endpoints: Vec<(String, String)>,
+    },
     /// One of our own containers publishes this host port.
     #[error("Bind for {host_ip}:{port} failed: port is already allocated")]
     PortAllocated {
@@ -127,12 +156,15 @@ impl Classify for Error {
         match self {
             Error::Invalid(_) => Kind::InvalidArgument,
             Error::Unsupported(_) => Kind::NotImplemented,
-            Error::AddressInUse => Kind::Forbidden,
-            Error::NoNetns(_) | Error::BridgeDisabled => Kind::NotFound,
+            Error::AddressInUse
+            | Error::PoolOverlap
+            | Error::BridgeTaken { .. }
+            | Error::ActiveEndpoints { .. } => Kind::Forbidden,
+            Error::NoNetns(_) | Error::BridgeDisabled | Error::NoNetwork(_) => Kind::NotFound,
             Error::Timeout { .. } => Kind::DeadlineExceeded,
             Error::Closed => Kind::Unavailable,
             Error::PoolExhausted { .. }
-            | Error::NoSubnet
+            | Error::NoSubnet { .. }
             | Error::PortAllocated { .. }
             | Error::PortsExhausted
             | Error::PortBind { .. }

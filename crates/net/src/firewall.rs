@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::rules::{self, Elements, Key, Layout, Target};
+use crate::rules::{self, Element, Elements, Key, Target};
 use crate::{Error, Result};
 
 /// The most that one batch holds.
@@ -28,8 +28,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<()>) + Send>;
 
 enum Order {
     Change {
-        gone: Vec<(Key, Target)>,
-        new: Vec<(Key, Target)>,
+        gone: Vec<Element>,
+        new: Vec<Element>,
         done: Done,
     },
     Rebuild(Done),
@@ -46,20 +46,22 @@ pub(crate) struct Firewall {
 }
 
 impl Firewall {
-    /// Puts the static rules in place and starts the thread, in the caller's network namespace.
-    pub(crate) fn start(layout: Layout) -> Result<(Self, JoinHandle<()>)> {
-        if let Err(error) = nft(&rules::table(&layout, false, &Elements::new())) {
+    /// Starts the thread, in the caller's network namespace; with `now` the static rules are put
+    /// in place first, else with the first change.
+    pub(crate) fn start(table: String, now: bool) -> Result<(Self, JoinHandle<()>)> {
+        if now && let Err(error) = nft(&rules::table(&table, false, &Elements::new())) {
             // A table of an older layout stands in the way.
-            tracing::info!(%error, table = layout.table, "rebuilding the nftables table");
-            nft(&rules::table(&layout, true, &Elements::new()))?;
+            tracing::info!(%error, table, "rebuilding the nftables table");
+            nft(&rules::table(&table, true, &Elements::new()))?;
         }
         let (orders, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("net-nft".into())
             .spawn(move || {
                 Table {
-                    layout,
+                    name: table,
                     elements: Elements::new(),
+                    written: now,
                 }
                 .serve(&inbox)
             })
@@ -69,8 +71,25 @@ impl Firewall {
 
     /// Takes elements out and puts elements in. Elements to take out that meanwhile lead
     /// elsewhere stay.
-    pub(crate) fn change(&self, gone: Vec<(Key, Target)>, new: Vec<(Key, Target)>, done: Done) {
+    pub(crate) fn change(&self, gone: Vec<Element>, new: Vec<Element>, done: Done) {
         self.send(Order::Change { gone, new, done });
+    }
+
+    /// As [`change`](Self::change), and waits until it is in force. Not from the thread itself.
+    ///
+    /// Errors: [`Error::Nft`], [`Error::Timeout`], [`Error::Closed`].
+    pub(crate) fn apply(&self, gone: Vec<Element>, new: Vec<Element>) -> Result<()> {
+        let (reply, answer) = channel();
+        self.change(gone, new, Box::new(move |result| drop(reply.send(result))));
+        // A batch that is under way comes first.
+        match answer.recv_timeout(2 * NFT_LIMIT) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(Error::Timeout {
+                what: "changing rules",
+                seconds: 2 * NFT_LIMIT.as_secs(),
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
+        }
     }
 
     /// Makes the table anew from what we know.
@@ -96,8 +115,10 @@ impl Firewall {
 
 /// What the thread knows: the truth that the kernel's table is made to follow.
 struct Table {
-    layout: Layout,
+    name: String,
     elements: Elements,
+    /// Whether the kernel has the table at all.
+    written: bool,
 }
 
 impl Table {
@@ -127,8 +148,8 @@ impl Table {
                 done(result.as_ref().map(|_| ()).map_err(again));
             }
             if let Some((remove, done)) = end {
-                done(if remove {
-                    nft(&rules::remove(&self.layout))
+                done(if remove && self.written {
+                    nft(&rules::remove(&self.name))
                 } else {
                     Ok(())
                 });
@@ -140,26 +161,30 @@ impl Table {
     /// Enters a change and remembers in `before` what was there.
     fn note(
         &mut self,
-        gone: &[(Key, Target)],
-        new: &[(Key, Target)],
-        before: &mut BTreeMap<Key, Option<Target>>,
+        gone: &[Element],
+        new: &[Element],
+        before: &mut BTreeMap<Key, Option<Option<Target>>>,
     ) {
         for (key, target) in gone {
             let old = self.elements.get(key).copied();
-            before.entry(*key).or_insert(old);
-            if old == Some(*target) {
+            before.entry(key.clone()).or_insert(old);
+            if old.as_ref() == Some(target) {
                 self.elements.remove(key);
             }
         }
         for (key, target) in new {
-            let old = self.elements.insert(*key, *target);
-            before.entry(*key).or_insert(old);
+            let old = self.elements.insert(key.clone(), *target);
+            before.entry(key.clone()).or_insert(old);
         }
     }
 
     /// Tells the kernel what differs from `before`; everything, should it disagree (somebody
     /// flushed or changed the table). What cannot be brought about is forgotten again.
-    fn bring_about(&mut self, before: &BTreeMap<Key, Option<Target>>, rebuild: bool) -> Result<()> {
+    fn bring_about(
+        &mut self,
+        before: &BTreeMap<Key, Option<Option<Target>>>,
+        rebuild: bool,
+    ) -> Result<()> {
         let mut gone = Vec::new();
         let mut new = Vec::new();
         for (key, old) in before {
@@ -168,29 +193,35 @@ impl Table {
                 continue;
             }
             if old.is_some() {
-                gone.push(*key);
+                gone.push(key.clone());
             }
             if let Some(now) = now {
-                new.push((*key, *now));
+                new.push((key.clone(), *now));
             }
         }
         if !rebuild {
             if gone.is_empty() && new.is_empty() {
                 return Ok(());
             }
-            match nft(&rules::change(&self.layout, &gone, &new)) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    tracing::warn!(%error, table = self.layout.table, "rebuilding the nftables table");
+            if self.written {
+                match nft(&rules::change(&self.name, &gone, &new)) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => {
+                        tracing::warn!(%error, table = self.name, "rebuilding the nftables table");
+                    }
                 }
             }
         }
-        let result = nft(&rules::table(&self.layout, true, &self.elements));
+        if !self.written && self.elements.is_empty() {
+            return Ok(());
+        }
+        let result = nft(&rules::table(&self.name, true, &self.elements));
         if result.is_err() {
             for (key, _) in &new {
                 self.elements.remove(key);
             }
         }
+        self.written |= result.is_ok();
         result
     }
 }

@@ -1,11 +1,11 @@
 //! Addresses of one subnet: which are taken, and which is next.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Subnet};
 
 /// The addresses of one subnet.
 ///
@@ -14,62 +14,61 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Pool {
     network: String,
-    subnet: Ipv4Net,
+    subnet: IpNet,
     /// Automatic addresses come from here.
-    first: u32,
-    last: u32,
+    first: u128,
+    last: u128,
     /// Where the search for the next free address begins.
-    cursor: u32,
-    taken: BTreeSet<u32>,
+    cursor: u128,
+    taken: BTreeSet<u128>,
+    /// Never handed out unasked.
+    reserved: BTreeSet<u128>,
 }
 
 impl Pool {
-    /// A pool over `subnet` with the gateway taken. `range` narrows what is handed out unasked.
+    /// A pool over a subnet with the gateway taken. Its range narrows what is handed out unasked.
     ///
     /// Errors: [`Error::Invalid`] when the gateway or the range lies outside.
-    pub(crate) fn new(
-        network: impl Into<String>,
-        subnet: Ipv4Net,
-        gateway: Ipv4Addr,
-        range: Option<Ipv4Net>,
-    ) -> Result<Self> {
-        let subnet = subnet.trunc();
+    pub(crate) fn new(network: impl Into<String>, of: &Subnet) -> Result<Self> {
+        let (subnet, gateway) = (of.net.trunc(), of.gateway);
         if !subnet.contains(&gateway) {
             return Err(Error::Invalid(format!(
                 "invalid gateway {gateway}: not in subnet {subnet}"
             )));
         }
-        let range = range.unwrap_or(subnet).trunc();
+        let range = of.range.unwrap_or(subnet).trunc();
         if !subnet.contains(&range) {
             return Err(Error::Invalid(format!(
                 "invalid fixed-cidr {range}: not in subnet {subnet}"
             )));
         }
-        let (mut first, mut last) = (u32::from(range.network()), u32::from(range.broadcast()));
-        // Subnets of one or two addresses have neither a network nor a broadcast address.
-        if subnet.prefix_len() < 31 {
-            first = first.max(u32::from(subnet.network()) + 1);
-            last = last.min(u32::from(subnet.broadcast()) - 1);
+        let (mut first, mut last) = (number(range.network()), number(range.broadcast()));
+        if has_edges(&subnet) {
+            first = first.max(number(subnet.network()) + 1);
+            if matches!(subnet, IpNet::V4(_)) {
+                last = last.min(number(subnet.broadcast()) - 1);
+            }
         }
-        let taken = BTreeSet::from([u32::from(gateway)]);
         Ok(Self {
             network: network.into(),
             subnet,
             first,
             last,
             cursor: first,
-            taken,
+            taken: BTreeSet::from([number(gateway)]),
+            reserved: of.reserved.iter().copied().map(number).collect(),
         })
     }
 
     /// Takes the next free address.
     ///
     /// Errors: [`Error::PoolExhausted`].
-    pub(crate) fn next(&mut self) -> Result<Ipv4Addr> {
+    pub(crate) fn next(&mut self) -> Result<IpAddr> {
         let free = self
             .free_between(self.cursor.max(self.first), self.last)
             .or_else(|| self.free_between(self.first, self.last))
             .ok_or_else(|| Error::PoolExhausted {
+                v6: matches!(self.subnet, IpNet::V6(_)),
                 network: self.network.clone(),
             })?;
         self.taken.insert(free);
@@ -78,35 +77,30 @@ impl Pool {
         } else {
             free + 1
         };
-        Ok(Ipv4Addr::from(free))
+        Ok(self.address(free))
     }
 
     /// Takes the address that is asked for.
     ///
-    /// Errors: [`Error::Invalid`] when it is not of this subnet, [`Error::AddressInUse`],
-    /// [`Error::Unsupported`] for IPv6.
-    pub(crate) fn take(&mut self, ip: IpAddr) -> Result<Ipv4Addr> {
-        let IpAddr::V4(ip) = ip else {
-            return Err(Error::Unsupported(format!(
-                "IPv6 endpoint addresses are not supported: {ip}"
-            )));
-        };
-        let reserved = self.subnet.prefix_len() < 31
-            && (ip == self.subnet.network() || ip == self.subnet.broadcast());
-        if !self.subnet.contains(&ip) || reserved {
+    /// Errors: [`Error::Invalid`] when it is not of this subnet, [`Error::AddressInUse`].
+    pub(crate) fn take(&mut self, ip: IpAddr) -> Result<IpAddr> {
+        let edge = has_edges(&self.subnet)
+            && (ip == self.subnet.network()
+                || (ip.is_ipv4() && ip == self.subnet.broadcast()));
+        if !self.subnet.contains(&ip) || edge {
             return Err(Error::Invalid(format!(
                 "invalid address {ip}: it does not belong to any of this network's subnets"
             )));
         }
-        if !self.taken.insert(u32::from(ip)) {
+        if !self.taken.insert(number(ip)) {
             return Err(Error::AddressInUse);
         }
         Ok(ip)
     }
 
     /// Gives an address back.
-    pub(crate) fn release(&mut self, ip: Ipv4Addr) {
-        self.taken.remove(&u32::from(ip));
+    pub(crate) fn release(&mut self, ip: IpAddr) {
+        self.taken.remove(&number(ip));
     }
 
     /// How many addresses are taken, the gateway among them.
@@ -115,19 +109,38 @@ impl Pool {
         self.taken.len()
     }
 
-    fn free_between(&self, from: u32, to: u32) -> Option<u32> {
-        if from > to {
-            return None;
+    fn address(&self, number: u128) -> IpAddr {
+        match self.subnet {
+            // What comes from an IPv4 subnet fits.
+            IpNet::V4(_) => Ipv4Addr::from(number as u32).into(),
+            IpNet::V6(_) => Ipv6Addr::from(number).into(),
         }
+    }
+
+    fn free_between(&self, from: u128, to: u128) -> Option<u128> {
         let mut candidate = from;
-        for taken in self.taken.range(from..=to) {
-            if *taken != candidate {
-                break;
+        while candidate <= to {
+            let held = |set: &BTreeSet<u128>| set.contains(&candidate);
+            if !held(&self.taken) && !held(&self.reserved) {
+                return Some(candidate);
             }
             candidate = candidate.checked_add(1)?;
         }
-        (candidate <= to).then_some(candidate)
+        None
     }
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+/// Whether a subnet's first address (and with IPv4 its last) is none of a host: subnets of one or
+/// two addresses have only those.
+fn has_edges(subnet: &IpNet) -> bool {
+    subnet.max_prefix_len() - subnet.prefix_len() > 1
 }
 
 #[cfg(test)]
@@ -139,18 +152,17 @@ mod tests {
     use super::*;
 
     fn pool(subnet: &str, gateway: &str, range: Option<&str>) -> Result<Pool> {
-        Pool::new(
-            "bridge",
-            subnet.parse().unwrap(),
-            gateway.parse().unwrap(),
-            range.map(|r| r.parse().unwrap()),
-        )
+        let subnet = Subnet {
+            range: range.map(|r| r.parse().unwrap()),
+            ..Subnet::new(subnet, gateway)
+        };
+        Pool::new("bridge", &subnet)
     }
 
     #[test]
     fn gateway_network_and_broadcast_are_never_handed_out() {
         let mut pool = pool("10.0.0.0/29", "10.0.0.1", None).unwrap();
-        let got: Vec<u8> = (0..5).map(|_| pool.next().unwrap().octets()[3]).collect();
+        let got: Vec<u8> = (0..5).map(|_| number(pool.next().unwrap()) as u8).collect();
         assert_eq!(got, [2, 3, 4, 5, 6]);
         let error = pool.next().unwrap_err();
         assert!(
@@ -184,20 +196,36 @@ mod tests {
                 )
             );
         }
-        assert!(matches!(
-            pool.take("fd00::1".parse().unwrap()),
-            Err(Error::Unsupported(_))
-        ));
+        assert!(pool.take("fd00::1".parse().unwrap()).is_err());
     }
 
     #[test]
     fn fixed_cidr_narrows_only_what_is_handed_out_unasked() {
         let mut pool = pool("10.0.0.0/16", "10.0.0.1", Some("10.0.8.0/30")).unwrap();
-        let got: Vec<Ipv4Addr> = std::iter::from_fn(|| pool.next().ok()).collect();
+        let got: Vec<IpAddr> = std::iter::from_fn(|| pool.next().ok()).collect();
         assert_eq!(got.len(), 4);
         assert!(pool.take("10.0.9.9".parse().unwrap()).is_ok());
         assert!(super::tests::pool("10.0.0.0/16", "10.0.0.1", Some("10.1.0.0/24")).is_err());
         assert!(super::tests::pool("10.0.0.0/16", "10.1.0.1", None).is_err());
+    }
+
+    #[test]
+    fn reserved_addresses_are_only_had_by_asking() {
+        let subnet = Subnet {
+            reserved: vec!["10.0.0.2".parse().unwrap()],
+            ..Subnet::new("10.0.0.0/29", "10.0.0.1")
+        };
+        let mut pool = Pool::new("n", &subnet).unwrap();
+        assert_eq!(pool.next().unwrap().to_string(), "10.0.0.3");
+        assert!(pool.take("10.0.0.2".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn ipv6_subnets_begin_after_the_gateway_and_have_no_broadcast() {
+        let mut pool = pool("fd00::/126", "fd00::1", None).unwrap();
+        let got: Vec<_> = std::iter::from_fn(|| pool.next().ok()).collect();
+        assert_eq!(got, ["fd00::2", "fd00::3"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert!(pool.next().unwrap_err().to_string().contains("no available IPv6"));
     }
 
     proptest! {
@@ -206,20 +234,20 @@ mod tests {
             let mut pool = pool("192.168.0.0/26", "192.168.0.1", None).unwrap();
             let mut held = HashSet::new();
             for (step, n) in steps {
-                let wanted = Ipv4Addr::new(192, 168, 0, n);
+                let wanted = IpAddr::from([192, 168, 0, n]);
                 match step {
                     0 => match pool.next() {
                         Ok(ip) => prop_assert!(held.insert(ip)),
                         Err(_) => prop_assert_eq!(held.len(), 61),
                     },
-                    1 => if pool.take(IpAddr::V4(wanted)).is_ok() {
+                    1 => if pool.take(wanted).is_ok() {
                         prop_assert!(held.insert(wanted));
                     },
                     _ => if held.remove(&wanted) {
                         pool.release(wanted);
                     },
                 }
-                prop_assert!(held.iter().all(|ip| ![0, 1, 63].contains(&ip.octets()[3])));
+                prop_assert!(held.iter().all(|ip| ![0, 1, 63].contains(&(number(*ip) as u8))));
                 prop_assert_eq!(pool.taken(), held.len() + 1);
             }
         }

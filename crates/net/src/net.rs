@@ -11,9 +11,13 @@ use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 
 use crate::attach::Reply;
-use crate::shared::Shared;
+use crate::dns::Resolvers;
+use crate::shared::{Endpoints, Shared};
 use crate::threads::Desk;
-use crate::{Config, Endpoint, EndpointRequest, Error, Network, Result, netns, rtnl};
+use crate::{
+    Config, Endpoint, EndpointRequest, Error, Network, NetworkSpec, Result, SubnetRequests,
+    bridges, netns,
+};
 
 /// How long any answer may take. Single operations need milliseconds; this covers hundreds queued
 /// on a slow machine.
@@ -49,10 +53,11 @@ impl Net {
     /// [`Error::Netlink`], [`Error::Nft`], [`Error::Io`].
     pub async fn open(config: Config) -> Result<Arc<Net>> {
         let (reply, answer) = oneshot::channel();
+        let resolvers = Resolvers::new(tokio::runtime::Handle::current());
         std::thread::Builder::new()
             .name("net-open".into())
             .spawn(move || {
-                let _ = reply.send(Shared::open(config));
+                let _ = reply.send(Shared::open(config, resolvers));
             })
             .map_err(|source| Error::io("start thread", "net-open", source))?;
         let shared = wait("opening the network", answer).await?;
@@ -84,9 +89,9 @@ impl Net {
     /// Errors: [`Error::Invalid`], [`Error::Io`].
     pub async fn remove_netns(&self, id: &str) -> Result<()> {
         netns::check_id(id)?;
-        let pin = self.netns_path(id);
-        self.call("removing a network namespace", move |_, _, reply| {
-            let _ = reply.send(netns::remove(&pin));
+        let id = id.to_owned();
+        self.call("removing a network namespace", move |shared, _, reply| {
+            let _ = reply.send(shared.drop_netns(&id));
         })
         .await
     }
@@ -96,15 +101,77 @@ impl Net {
         self.shared.pins.join(id)
     }
 
-    /// Connects a container to the bridge and publishes its ports. All or nothing, also when the
-    /// returned future is dropped.
+    /// Makes a bridge network: chooses what `asked` leaves open, makes the device and the rules.
+    /// All or nothing, also when the returned future is dropped. Of `spec` the id and the name
+    /// must be set; without a bridge's name it gets one.
     ///
-    /// Errors: [`Error::BridgeDisabled`], [`Error::NoNetns`], [`Error::PortAllocated`],
-    /// [`Error::PortBind`], [`Error::PortsExhausted`], [`Error::AddressInUse`],
-    /// [`Error::PoolExhausted`], [`Error::Invalid`], [`Error::Unsupported`] for IPv6,
-    /// [`Error::Netlink`], [`Error::Nft`].
+    /// Errors: [`Error::PoolOverlap`], [`Error::NoSubnet`], [`Error::BridgeTaken`],
+    /// [`Error::Invalid`], [`Error::Unsupported`], [`Error::Netlink`], [`Error::Nft`].
+    pub async fn create_network(
+        &self,
+        spec: NetworkSpec,
+        asked: SubnetRequests,
+    ) -> Result<NetworkSpec> {
+        self.call("making a network", move |shared, desk, reply| {
+            shared.create_network(desk, spec, &asked, reply);
+        })
+        .await
+    }
+
+    /// Brings a network back that [`create_network`](Self::create_network) of an earlier daemon
+    /// made. One that is up already stays as it is.
+    ///
+    /// Errors: as [`create_network`](Self::create_network).
+    pub async fn restore_network(&self, spec: NetworkSpec) -> Result<()> {
+        self.call("bringing a network back", move |shared, desk, reply| {
+            let _ = reply.send(shared.restore_network(desk, spec));
+        })
+        .await
+    }
+
+    /// Removes a network that nobody is in.
+    ///
+    /// Errors: [`Error::NoNetwork`], [`Error::ActiveEndpoints`], [`Error::Netlink`],
+    /// [`Error::Nft`].
+    pub async fn remove_network(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.call("removing a network", move |shared, desk, reply| {
+            let _ = reply.send(shared.remove_network(desk, &id));
+        })
+        .await
+    }
+
+    /// After a running container left a network: the best of its other networks leads out.
+    ///
+    /// Errors: [`Error::NoNetns`], [`Error::Netlink`].
+    pub async fn reroute(&self, container: &str) -> Result<()> {
+        let container = container.to_owned();
+        self.call("routing", move |shared, desk, reply| {
+            let _ = reply.send(shared.reroute(desk, &container));
+        })
+        .await
+    }
+
+    /// Has a container answer to other names from now on. Does not wait.
+    pub fn rename(&self, endpoint_id: &str, names: &[String]) {
+        self.shared.endpoints.rcu(|now| {
+            let mut next = Endpoints::clone(now);
+            if let Some(endpoint) = next.get_mut(endpoint_id) {
+                Arc::make_mut(endpoint).names = names.to_vec();
+            }
+            next
+        });
+    }
+
+    /// Connects a container to a network and publishes its ports. All or nothing, also when the
+    /// returned future is dropped. Of one container's calls each must wait for the one before.
+    ///
+    /// Errors: [`Error::BridgeDisabled`], [`Error::NoNetwork`], [`Error::NoNetns`],
+    /// [`Error::PortAllocated`], [`Error::PortBind`], [`Error::PortsExhausted`],
+    /// [`Error::AddressInUse`], [`Error::PoolExhausted`], [`Error::Invalid`],
+    /// [`Error::Unsupported`] for host addresses of IPv6, [`Error::Netlink`], [`Error::Nft`].
     pub async fn connect(&self, request: EndpointRequest) -> Result<Endpoint> {
-        self.call("connecting to the bridge", move |shared, desk, reply| {
+        self.call("connecting to a network", move |shared, desk, reply| {
             shared.connect(desk, &request, reply);
         })
         .await
@@ -113,14 +180,14 @@ impl Net {
     /// Takes an endpoint down: ports, interface, address. Goes on after a failure; what is
     /// gone already is no error.
     ///
-    /// Errors: [`Error::BridgeDisabled`], [`Error::Netlink`], [`Error::Nft`].
+    /// Errors: [`Error::Netlink`], [`Error::Nft`].
     pub async fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.shared
             .disconnect(Arc::new(endpoint.clone()), move |errors| {
                 let _ = reply.send(Error::collect(errors));
             });
-        wait("disconnecting from the bridge", answer).await
+        wait("disconnecting from a network", answer).await
     }
 
     /// As [`disconnect`](Self::disconnect), without waiting: deleting an interface keeps the kernel
@@ -130,7 +197,7 @@ impl Net {
         self.shared
             .disconnect(Arc::new(endpoint.clone()), |errors| {
                 for error in errors {
-                    tracing::warn!(%error, "disconnecting from the bridge");
+                    tracing::warn!(%error, "disconnecting from a network");
                 }
             });
     }
@@ -161,7 +228,7 @@ impl Net {
 
     /// The default bridge; `None` when disabled. Does not wait.
     pub fn bridge_info(&self) -> Option<BridgeInfo> {
-        let bridge = self.shared.bridged.as_ref()?.bridge();
+        let bridge = self.shared.bridged("").ok()?.bridge();
         Some(BridgeInfo {
             name: bridge.name.clone(),
             gateway: bridge.net.addr(),
@@ -178,31 +245,31 @@ impl Net {
 
     /// The predefined networks in the order bridge (unless disabled), host, none. Does not wait.
     pub fn networks(&self) -> Vec<Network> {
-        self.shared.networks.clone()
+        self.shared.predefined.clone()
     }
 
-    /// Removes our rules and the bridge if we made it, unless containers live on
+    /// Removes our rules and the bridges that we made, unless containers live on
     /// (`keep`, live-restore), and ends the threads. Later calls fail with [`Error::Closed`].
     ///
     /// Errors: [`Error::Netlink`], [`Error::Nft`].
     pub async fn close(&self, keep: bool) -> Result<()> {
         let mut errors = Vec::new();
-        if let Some(bridged) = &self.shared.bridged {
-            let (reply, answer) = oneshot::channel();
-            let done = Box::new(move |result| {
-                let _ = reply.send(result);
+        self.shared.resolvers.end_all();
+        let (reply, answer) = oneshot::channel();
+        let done = Box::new(move |result| {
+            let _ = reply.send(result);
+        });
+        self.shared.firewall.end(!keep, done);
+        self.shared.reaper.end();
+        errors.extend(wait("removing rules", answer).await.err());
+        if !keep {
+            let deleted = self.call("deleting bridges", move |shared, desk, reply| {
+                let up = shared.up.load();
+                let bridges = up.values().map(|network| network.bridge());
+                let deleted = bridges.map(|bridge| bridges::delete_device(&mut desk.host, &bridge));
+                let _ = reply.send(Error::collect(deleted.filter_map(Result::err).collect()));
             });
-            bridged.firewall.end(!keep, done);
-            bridged.reaper.end();
-            errors.extend(wait("removing rules", answer).await.err());
-            let bridge = bridged.bridge();
-            if bridge.ours && !keep {
-                let name = bridge.name.clone();
-                let deleted = self.call("deleting the bridge", move |_, desk, reply| {
-                    let _ = reply.send(desk.host.apply(vec![rtnl::delete_link(&name)]));
-                });
-                errors.extend(deleted.await.err().filter(|error| !rtnl::is_gone(error)));
-            }
+            errors.extend(deleted.await.err());
         }
         self.shared.threads.end();
         let handles = std::mem::take(

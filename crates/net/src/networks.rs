@@ -42,6 +42,9 @@ pub(crate) struct Record {
     host_id: String,
     none_id: String,
     created: jiff::Timestamp,
+    /// What the host's pool of unique local IPv6 addresses is made from.
+    #[serde(default = "random")]
+    pub(crate) unique: [u8; 5],
     /// The bridge device that we made, and its address.
     #[serde(default)]
     pub(crate) made: Option<Made>,
@@ -73,6 +76,7 @@ impl Record {
                     host_id: new_id(),
                     none_id: new_id(),
                     created: jiff::Timestamp::now(),
+                    unique: random(),
                     made: None,
                 };
                 record.save(state_dir)?;
@@ -150,8 +154,12 @@ fn options(config: &BridgeConfig) -> BTreeMap<String, String> {
     .into()
 }
 
-/// 64 random hexadecimal digits.
-pub(crate) fn new_id() -> String {
+fn random() -> [u8; 5] {
+    rand::random()
+}
+
+/// An id for a network or an endpoint: 64 random hexadecimal digits.
+pub fn new_id() -> String {
     let mut bytes = [0u8; 32];
     rand::rng().fill_bytes(&mut bytes);
     hex::encode(bytes)

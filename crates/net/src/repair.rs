@@ -5,8 +5,9 @@
 
 use crate::Result;
 use crate::bridge::{self, Bridge, port_settings};
+use crate::bridged::Bridged;
 use crate::rtnl::{self, Rtnl};
-use crate::shared::{Bridged, Shared};
+use crate::shared::Shared;
 
 impl Shared {
     /// Does something with the bridge; once more when it was refused because the bridge is gone
@@ -37,19 +38,19 @@ impl Shared {
         if host.index(&was.name)? == Some(was.index) {
             return Ok(());
         }
-        let bridge = bridge::again(&self.config.bridge, &was, host)?;
+        let bridge = bridge::again(&bridged.config, &was, host)?;
         let index = bridge.index;
         bridged.replace(bridge);
-        self.attach_all(host, index)
+        self.attach_all(bridged, host, index)
     }
 
-    /// Attaches the interfaces of all our containers, also of those that are not published yet.
-    fn attach_all(&self, host: &mut Rtnl, bridge: u32) -> Result<()> {
-        let mark = self.mark("");
-        let settings = port_settings(self.config.bridge.icc);
+    /// Attaches the interfaces of all the network's containers, also of those that are not
+    /// published yet.
+    fn attach_all(&self, bridged: &Bridged, host: &mut Rtnl, bridge: u32) -> Result<()> {
+        let settings = port_settings(bridged.spec.icc);
         for link in host.links()? {
             let alias = link.alias.as_deref().unwrap_or_default();
-            if !alias.starts_with(&mark) {
+            if !matches!(self.marked(alias), Some((_, under)) if under == bridged.spec.bridge) {
                 continue;
             }
             let mut requests = vec![rtnl::set_controller(&link.name, bridge)];

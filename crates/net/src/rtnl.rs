@@ -3,16 +3,18 @@
 //! The socket belongs to the network namespace of the thread that opened it, and stays there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
@@ -48,10 +50,11 @@ pub(crate) struct Link {
     pub(crate) bridge: bool,
 }
 
-/// A veth pair to make: one end on the host's bridge, the other as `eth0` in the container.
+/// A veth pair to make: one end on the host's bridge, the other in the container.
 #[derive(Debug)]
 pub(crate) struct Veth<'a> {
     pub(crate) host: &'a str,
+    pub(crate) peer: &'a str,
     pub(crate) bridge: u32,
     pub(crate) netns: BorrowedFd<'a>,
     pub(crate) mac: Mac,
@@ -335,7 +338,7 @@ pub(crate) fn add_veth(veth: &Veth<'_>) -> Vec<Request> {
     // Not up yet: the kernel configures it before the two ends know one another.
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
-        LinkAttribute::IfName("eth0".into()),
+        LinkAttribute::IfName(veth.peer.into()),
         LinkAttribute::Address(veth.mac.0.to_vec()),
         LinkAttribute::Mtu(veth.mtu),
         LinkAttribute::NetNsFd(veth.netns.as_raw_fd()),
@@ -447,41 +450,55 @@ pub(crate) fn delete_group(group: u32) -> Request {
     }
 }
 
-/// Gives a link an address (`net` holds both address and prefix length).
-pub(crate) fn add_address(index: u32, net: Ipv4Net) -> Request {
+/// Gives a link an address (`net` holds both address and prefix length), unless it has it.
+pub(crate) fn add_address(index: u32, net: IpNet) -> Request {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
     message.header.prefix_len = net.prefix_len();
     message.header.scope = AddressScope::Universe;
     message.header.index = index;
     message.attributes = vec![
-        AddressAttribute::Local(IpAddr::V4(net.addr())),
-        AddressAttribute::Address(IpAddr::V4(net.addr())),
-        AddressAttribute::Broadcast(net.broadcast()),
+        AddressAttribute::Local(net.addr()),
+        AddressAttribute::Address(net.addr()),
     ];
+    match net {
+        IpNet::V4(net) => {
+            message.header.family = AddressFamily::Inet;
+            let broadcast = AddressAttribute::Broadcast(net.broadcast());
+            message.attributes.push(broadcast);
+        }
+        IpNet::V6(_) => {
+            message.header.family = AddressFamily::Inet6;
+            // Whether somebody has it is known: nobody need wait for the answer.
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+    }
     Request {
         message: RouteNetlinkMessage::NewAddress(message),
-        flags: NLM_F_CREATE | NLM_F_EXCL,
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
         what: format!("add address {net}"),
     }
 }
 
-/// Routes everything over `gateway`.
-pub(crate) fn add_default_route(index: u32, gateway: Ipv4Addr) -> Request {
+/// Routes everything of the gateway's family over it, whatever it was routed over.
+pub(crate) fn set_default_route(index: u32, gateway: IpAddr) -> Request {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    let (family, gateway_address) = match gateway {
+        IpAddr::V4(ip) => (AddressFamily::Inet, RouteAddress::Inet(ip)),
+        IpAddr::V6(ip) => (AddressFamily::Inet6, RouteAddress::Inet6(ip)),
+    };
+    message.header.address_family = family;
     message.header.table = netlink_packet_route::route::RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)),
+        RouteAttribute::Gateway(gateway_address),
         RouteAttribute::Oif(index),
     ];
     Request {
         message: RouteNetlinkMessage::NewRoute(message),
-        flags: NLM_F_CREATE | NLM_F_EXCL,
-        what: format!("add default route over {gateway}"),
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
+        what: format!("set default route over {gateway}"),
     }
 }
 

@@ -1,68 +1,92 @@
 //! The text of our nftables table: pure functions, so that tests can hold it.
 //!
-//! Published ports are elements of two maps (any host address, one host address); the chains
-//! never change with them, so a packet's and a change's cost do not depend on how many there are.
+//! Published ports are elements of two maps (any host address, one host address), networks are
+//! elements of sets; the chains never change with them, so a packet's and a change's cost do not
+//! depend on how many there are.
 //!
 //! Connections between containers by way of a host address get the bridge's address as their
 //! source, so that the answers come back through the host; telling the sender of a shorter way
 //! (ICMP redirect) would break them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use crate::{Endpoint, Error, Proto, PublishedPort, Result};
+use crate::{Endpoint, Error, NetworkSpec, Proto, PublishedPort, Result};
 
-/// What a packet to the host must look like to be for a container. No address: any of the host's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) host_ip: Option<Ipv4Addr>,
-    pub(crate) proto: Proto,
-    pub(crate) host_port: u16,
+/// What one element of a set or a map is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Packets to the host that are for a container. No address: any of the host's.
+    Port {
+        host_ip: Option<Ipv4Addr>,
+        proto: Proto,
+        host_port: u16,
+    },
+    /// A bridge of ours.
+    Bridge(String),
+    /// A bridge whose containers may talk to one another.
+    Talkative(String),
+    /// A bridge with no way out or in.
+    Internal(String),
+    /// A subnet, and the bridge that it lives behind.
+    Home(IpNet, String),
+    /// A subnet that is hidden behind the host's address.
+    Masked(IpNet),
 }
 
-/// Where such a packet goes.
+/// Where a packet to a published port goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) ip: Ipv4Addr,
     pub(crate) port: u16,
 }
 
-/// All published ports.
-pub(crate) type Elements = BTreeMap<Key, Target>;
+/// An element: those of maps have a target.
+pub(crate) type Element = (Key, Option<Target>);
 
-/// What the static rules depend on.
-#[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    pub(crate) table: String,
-    pub(crate) bridge: String,
-    pub(crate) subnet: Ipv4Net,
-    pub(crate) icc: bool,
-    pub(crate) masquerade: bool,
-}
+/// All elements.
+pub(crate) type Elements = BTreeMap<Key, Option<Target>>;
 
 /// The map elements that publish an endpoint's ports.
-pub(crate) fn elements(endpoint: &Endpoint) -> Vec<(Key, Target)> {
+pub(crate) fn elements(endpoint: &Endpoint) -> Vec<Element> {
     let element = |port: &PublishedPort| {
         let std::net::IpAddr::V4(host) = port.host_ip else {
             return None;
         };
-        let key = Key {
+        let key = Key::Port {
             host_ip: (!host.is_unspecified()).then_some(host),
             proto: port.proto,
             host_port: port.host_port,
         };
-        Some((
-            key,
-            Target {
-                ip: endpoint.ip,
-                port: port.container_port,
-            },
-        ))
+        let target = Target {
+            ip: endpoint.ip,
+            port: port.container_port,
+        };
+        Some((key, Some(target)))
     };
     endpoint.ports.iter().filter_map(element).collect()
+}
+
+/// The set elements that say how a network's packets are treated.
+pub(crate) fn network(spec: &NetworkSpec) -> Vec<Element> {
+    let bridge = || spec.bridge.clone();
+    let mut keys = vec![Key::Bridge(bridge())];
+    if spec.icc {
+        keys.push(Key::Talkative(bridge()));
+    }
+    if spec.internal {
+        keys.push(Key::Internal(bridge()));
+    }
+    for subnet in spec.subnets() {
+        keys.push(Key::Home(subnet.net, bridge()));
+        if spec.masquerade && !spec.internal {
+            keys.push(Key::Masked(subnet.net));
+        }
+    }
+    keys.into_iter().map(|key| (key, None)).collect()
 }
 
 /// Checks the names that go into the rules.
@@ -87,120 +111,113 @@ pub(crate) fn check_names(table: &str, bridge: &str) -> Result<()> {
     Ok(())
 }
 
+/// The sets and maps with their types, in the order of [`Key::place`].
+const PLACES: [(&str, &str); 9] = [
+    (
+        "map published_any",
+        "type inet_proto . inet_service : ipv4_addr . inet_service;",
+    ),
+    (
+        "map published_addr",
+        "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;",
+    ),
+    ("set bridges", "type ifname;"),
+    ("set talkative", "type ifname . ifname;"),
+    ("set internal", "type ifname;"),
+    ("set home4", "type ipv4_addr . ifname; flags interval;"),
+    ("set home6", "type ipv6_addr . ifname; flags interval;"),
+    ("set masked4", "type ipv4_addr; flags interval;"),
+    ("set masked6", "type ipv6_addr; flags interval;"),
+];
+
 /// The whole table. `fresh`: made anew with just `elements`; else the static rules are put in
 /// place and elements that are there stay (containers that run on keep their ports meanwhile).
-pub(crate) fn table(layout: &Layout, fresh: bool, elements: &Elements) -> String {
-    let Layout {
-        table,
-        bridge,
-        subnet,
-        ..
-    } = layout;
-    let (map_any, map_addr) = maps();
+pub(crate) fn table(table: &str, fresh: bool, elements: &Elements) -> String {
     let clean = if fresh {
-        format!("delete table ip {table}\nadd table ip {table}")
+        format!("delete table inet {table}\nadd table inet {table}")
     } else {
-        format!("flush table ip {table}")
+        format!("flush table inet {table}")
     };
-    let filters = filter_chains(layout);
-    let masquerade = if layout.masquerade {
-        format!("    oifname != \"{bridge}\" ip saddr {subnet} masquerade\n")
-    } else {
-        String::new()
-    };
-    let mut text = format!(
-        r#"add table ip {table}
-{clean}
-table ip {table} {{
-{map_any}{map_addr}  chain published {{
-    dnat ip to ip daddr . meta l4proto . th dport map @published_addr
-    dnat ip to meta l4proto . th dport map @published_any
-  }}
-  chain raw {{
-    type filter hook prerouting priority raw; policy accept;
-    iifname != "lo" ip daddr 127.0.0.0/8 drop
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    fib daddr type local jump published
-  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    fib daddr type local jump published
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade
-    oifname "{bridge}" ip saddr {subnet} ct status dnat masquerade
-{masquerade}  }}
-{filters}}}
-"#
-    );
+    let mut places = String::new();
+    for (name, kind) in PLACES {
+        // Writing to a String does not fail.
+        let _ = writeln!(places, "  {name} {{ {kind} }}");
+    }
+    let mut text =
+        format!("add table inet {table}\n{clean}\ntable inet {table} {{\n{places}{CHAINS}}}\n");
     if fresh {
-        text.push_str(&change(
-            layout,
-            &[],
-            &elements.iter().map(|(k, t)| (*k, *t)).collect::<Vec<_>>(),
-        ));
+        let all: Vec<_> = elements.iter().map(|(k, t)| (k.clone(), *t)).collect();
+        text.push_str(&change(table, &[], &all));
     }
     text
 }
 
-fn filter_chains(layout: &Layout) -> String {
-    let bridge = &layout.bridge;
-    let icc = if layout.icc { "accept" } else { "drop" };
-    format!(
-        r#"  chain no_redirect {{
+const CHAINS: &str = r#"  chain published {
+    dnat ip to ip daddr . meta l4proto . th dport map @published_addr
+    dnat ip to meta l4proto . th dport map @published_any
+  }
+  chain raw {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    meta nfproto ipv4 fib daddr type local jump published
+  }
+  chain output {
+    type nat hook output priority -100; policy accept;
+    meta nfproto ipv4 fib daddr type local jump published
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname @bridges ip saddr 127.0.0.0/8 masquerade
+    ip saddr . oifname @home4 ct status dnat masquerade
+    ip saddr @masked4 ip saddr . oifname != @home4 masquerade
+    ip6 saddr @masked6 ip6 saddr . oifname != @home6 masquerade
+  }
+  chain no_redirect {
     type filter hook output priority filter; policy accept;
-    oifname "{bridge}" icmp type redirect drop
-  }}
-  chain forward {{
+    oifname @bridges icmp type redirect drop
+  }
+  chain forward {
     type filter hook forward priority filter; policy accept;
-    oifname "{bridge}" jump to_bridge
-  }}
-  chain to_bridge {{
+    iifname @internal iifname . oifname != @talkative drop
+    oifname @bridges jump to_bridge
+  }
+  chain to_bridge {
     ct state established,related accept
+    oifname @internal iifname . oifname != @talkative drop
     ct status dnat accept
-    iifname "{bridge}" {icc}
+    iifname . oifname @talkative accept
     drop
-  }}
-"#
-    )
-}
-
-fn maps() -> (&'static str, &'static str) {
-    (
-        "  map published_any {\n    type inet_proto . inet_service : ipv4_addr . inet_service;\n  }\n",
-        "  map published_addr {\n    type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;\n  }\n",
-    )
-}
+  }
+"#;
 
 /// Removes the table.
-pub(crate) fn remove(layout: &Layout) -> String {
-    format!("add table ip {0}\ndelete table ip {0}\n", layout.table)
+pub(crate) fn remove(table: &str) -> String {
+    format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
 /// Takes some elements out and puts some in.
-pub(crate) fn change(layout: &Layout, gone: &[Key], new: &[(Key, Target)]) -> String {
+pub(crate) fn change(table: &str, gone: &[Key], new: &[Element]) -> String {
     let mut text = String::new();
-    for (map, of_address) in [("published_any", false), ("published_addr", true)] {
-        let gone = gone
-            .iter()
-            .filter(|key| key.host_ip.is_some() == of_address);
-        let gone: Vec<String> = gone.map(key_text).collect();
-        let new = new
-            .iter()
-            .filter(|(key, _)| key.host_ip.is_some() == of_address);
+    for (index, (place, _)) in PLACES.iter().enumerate() {
+        let name = place.split(' ').nth(1).unwrap_or_default();
+        let here = |key: &&Key| key.place() == index;
+        let gone: Vec<String> = gone.iter().filter(here).map(Key::to_string).collect();
         let new: Vec<String> = new
-            .map(|(key, to)| format!("{} : {} . {}", key_text(key), to.ip, to.port))
+            .iter()
+            .filter(|(key, _)| key.place() == index)
+            .map(|(key, target)| match target {
+                Some(to) => format!("{key} : {} . {}", to.ip, to.port),
+                None => key.to_string(),
+            })
             .collect();
         for (verb, list) in [("delete", gone), ("add", new)] {
             if !list.is_empty() {
-                // Writing to a String does not fail.
                 let _ = writeln!(
                     text,
-                    "{verb} element ip {} {map} {{ {} }}",
-                    layout.table,
+                    "{verb} element inet {table} {name} {{ {} }}",
                     list.join(", ")
                 );
             }
@@ -209,40 +226,70 @@ pub(crate) fn change(layout: &Layout, gone: &[Key], new: &[(Key, Target)]) -> St
     text
 }
 
-fn key_text(key: &Key) -> String {
-    let Key {
-        host_ip,
-        proto,
-        host_port,
-    } = key;
-    match host_ip {
-        Some(ip) => format!("{ip} . {proto} . {host_port}"),
-        None => format!("{proto} . {host_port}"),
+impl Key {
+    /// Which of [`PLACES`] it belongs to.
+    fn place(&self) -> usize {
+        match self {
+            Key::Port { host_ip: None, .. } => 0,
+            Key::Port { .. } => 1,
+            Key::Bridge(_) => 2,
+            Key::Talkative(_) => 3,
+            Key::Internal(_) => 4,
+            Key::Home(IpNet::V4(_), _) => 5,
+            Key::Home(IpNet::V6(_), _) => 6,
+            Key::Masked(IpNet::V4(_)) => 7,
+            Key::Masked(IpNet::V6(_)) => 8,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Port {
+                host_ip,
+                proto,
+                host_port,
+            } => {
+                if let Some(ip) = host_ip {
+                    write!(f, "{ip} . ")?;
+                }
+                write!(f, "{proto} . {host_port}")
+            }
+            Key::Bridge(name) | Key::Internal(name) => write!(f, "\"{name}\""),
+            Key::Talkative(name) => write!(f, "\"{name}\" . \"{name}\""),
+            Key::Home(net, name) => write!(f, "{net} . \"{name}\""),
+            Key::Masked(net) => write!(f, "{net}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Subnet;
 
-    fn layout() -> Layout {
-        Layout {
-            table: "berth".into(),
-            bridge: "docker0".into(),
-            subnet: "172.17.0.0/16".parse().unwrap(),
-            icc: true,
-            masquerade: true,
+    fn spec() -> NetworkSpec {
+        NetworkSpec {
+            bridge: "br-1".into(),
+            v4: Some(Subnet::new("172.18.0.0/16", "172.18.0.1")),
+            v6: Some(Subnet::new("fd00::/64", "fd00::1")),
+            ..NetworkSpec::default()
         }
+    }
+
+    fn texts(spec: &NetworkSpec) -> String {
+        change("berth", &[], &network(spec))
     }
 
     #[test]
     fn a_change_names_only_what_changes() {
-        let any = Key {
+        let any = Key::Port {
             host_ip: None,
             proto: Proto::Tcp,
             host_port: 8080,
         };
-        let one = Key {
+        let one = Key::Port {
             host_ip: Some(Ipv4Addr::LOCALHOST),
             proto: Proto::Udp,
             host_port: 53,
@@ -252,25 +299,40 @@ mod tests {
             port: 80,
         };
         assert_eq!(
-            change(&layout(), &[one], &[(any, to)]),
-            "add element ip berth published_any { tcp . 8080 : 172.17.0.2 . 80 }\n\
-             delete element ip berth published_addr { 127.0.0.1 . udp . 53 }\n"
+            change("berth", &[one], &[(any, Some(to))]),
+            "add element inet berth published_any { tcp . 8080 : 172.17.0.2 . 80 }\n\
+             delete element inet berth published_addr { 127.0.0.1 . udp . 53 }\n"
         );
-        assert_eq!(change(&layout(), &[], &[]), "");
+        assert_eq!(change("berth", &[], &[]), "");
+    }
+
+    #[test]
+    fn a_network_is_a_few_elements() {
+        assert_eq!(
+            texts(&spec()),
+            "add element inet berth bridges { \"br-1\" }\n\
+             add element inet berth talkative { \"br-1\" . \"br-1\" }\n\
+             add element inet berth home4 { 172.18.0.0/16 . \"br-1\" }\n\
+             add element inet berth home6 { fd00::/64 . \"br-1\" }\n\
+             add element inet berth masked4 { 172.18.0.0/16 }\n\
+             add element inet berth masked6 { fd00::/64 }\n"
+        );
     }
 
     #[test]
     fn switches_reach_the_rules() {
-        let none = Elements::new();
-        assert!(table(&layout(), true, &none).contains("masquerade\n  }\n  chain no_redirect"));
-        let strict = Layout {
+        let quiet = NetworkSpec {
             icc: false,
             masquerade: false,
-            ..layout()
+            ..spec()
         };
-        let text = table(&strict, true, &none);
-        assert!(text.contains("iifname \"docker0\" drop"));
-        assert!(!text.contains("oifname != \"docker0\""));
+        assert!(!texts(&quiet).contains("talkative") && !texts(&quiet).contains("masked"));
+        let internal = NetworkSpec {
+            internal: true,
+            ..spec()
+        };
+        let text = texts(&internal);
+        assert!(text.contains("internal { \"br-1\" }") && !text.contains("masked"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the face and the threads share, and how it is set up and taken down.
+//! What the face and the threads share, and how it is set up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,127 +7,138 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
 use crate::bridge::{self, Bridge};
+use crate::bridged::{Bridged, HostPorts};
+use crate::dns::Resolvers;
 use crate::firewall::Firewall;
-use crate::ipam::Pool;
 use crate::networks::{Made, Record};
-use crate::ports::{self, Held, Ports};
+use crate::ports::{self, Ports};
 use crate::reap::Reaper;
 use crate::rtnl::{self, Rtnl};
-use crate::rules::{self, Layout};
+use crate::rules;
 use crate::threads::Threads;
-use crate::{Config, Endpoint, Error, Network, Result, netns};
+use crate::{
+    AddressPool, Config, Endpoint, Error, Network, NetworkSpec, Result, Subnet, netns, subnets,
+};
 
 /// The endpoints as readers see them.
 pub(crate) type Endpoints = BTreeMap<String, Arc<Endpoint>>;
+
+/// The bridge networks that are up, by id.
+pub(crate) type Up = BTreeMap<String, Arc<Bridged>>;
 
 /// Everything that lives as long as the network part is open.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// The configured pools, and one for IPv6 where they have none.
+    pub(crate) pools: Vec<AddressPool>,
     pub(crate) pins: PathBuf,
-    pub(crate) networks: Vec<Network>,
-    pub(crate) network_id: String,
-    pub(crate) bridged: Option<Bridged>,
+    pub(crate) predefined: Vec<Network>,
+    /// Id of the default bridge network.
+    pub(crate) default_id: String,
+    pub(crate) up: ArcSwap<Up>,
+    /// Held while a network is made or removed, so that two do not get one subnet.
+    pub(crate) making: Mutex<()>,
+    pub(crate) firewall: Firewall,
+    pub(crate) reaper: Reaper,
+    host_ports: Mutex<HostPorts>,
+    pub(crate) resolvers: Resolvers,
     pub(crate) threads: Threads,
     pub(crate) endpoints: ArcSwap<Endpoints>,
     /// To wait for at the end.
     pub(crate) handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The bridge network, where there is one.
-#[derive(Debug)]
-pub(crate) struct Bridged {
-    bridge: ArcSwap<Bridge>,
-    repairing: Mutex<()>,
-    pub(crate) firewall: Firewall,
-    pub(crate) reaper: Reaper,
-    leases: Mutex<Leases>,
-}
-
-/// What endpoints hold: addresses and host ports.
-#[derive(Debug)]
-pub(crate) struct Leases {
-    pub(crate) pool: Pool,
-    pub(crate) ports: Ports,
-    pub(crate) held: HashMap<String, Lease>,
-}
-
-/// What one endpoint holds.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) ip: Ipv4Addr,
-    pub(crate) ports: Vec<Held>,
-}
-
-impl Leases {
-    /// Gives back what an endpoint holds, if anything.
-    pub(crate) fn release(&mut self, endpoint: &str) {
-        if let Some(lease) = self.held.remove(endpoint) {
-            self.pool.release(lease.ip);
-            self.ports.release(lease.ports);
-        }
-    }
-}
-
-impl Bridged {
-    /// Short and never held over anything that waits.
-    pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The bridge device as it was last seen.
-    pub(crate) fn bridge(&self) -> Arc<Bridge> {
-        self.bridge.load_full()
-    }
-
-    /// Keeps others from repairing the bridge at the same time.
-    pub(crate) fn repairing(&self) -> MutexGuard<'_, ()> {
-        self.repairing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Remembers the device that is there instead of the one that was.
-    pub(crate) fn replace(&self, bridge: Bridge) {
-        self.bridge.store(Arc::new(bridge));
-    }
-}
-
 impl Shared {
     /// Sets everything up in the calling thread's network namespace. Blocks.
-    pub(crate) fn open(config: Config) -> Result<Self> {
+    pub(crate) fn open(config: Config, resolvers: Resolvers) -> Result<Self> {
         let pins = netns::folder(&config.exec_root)?;
         let mut record = Record::load(&config.state_dir)?;
+        let mut pools = config.pools.clone();
+        if !pools.iter().any(|pool| matches!(pool.base, IpNet::V6(_))) {
+            pools.push(subnets::unique_local(record.unique));
+        }
         let mut handles = Vec::new();
-        let bridged = match config.bridge.disabled {
+        let default = match config.bridge.disabled {
             true => None,
-            false => Some(open_bridge(&config, &mut record, &mut handles)?),
+            false => Some(open_bridge(&config, &pools, &mut record)?),
         };
-        let (threads, workers) = Threads::start()?;
-        handles.extend(workers);
-        let networks = record.networks(
-            &config.bridge,
-            bridged.as_ref().map(Bridged::bridge).as_deref(),
-        );
-        Ok(Self {
-            network_id: record.bridge_id,
+        let opened = open_on(&config, default.is_some(), &mut handles);
+        let (firewall, reaper, threads) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                if let Some(bridged) = default.filter(|bridged| bridged.bridge().fresh) {
+                    // A start that fails leaves nothing behind.
+                    let delete = rtnl::delete_link(&bridged.bridge().name);
+                    let _ = Rtnl::open().and_then(|mut host| host.apply(vec![delete]));
+                }
+                return Err(error);
+            }
+        };
+        let bridge = default.as_ref().map(Bridged::bridge);
+        let predefined = record.networks(&config.bridge, bridge.as_deref());
+        let ephemeral = bridge::ephemeral_ports().unwrap_or(ports::EPHEMERAL);
+        let shared = Self {
+            pools,
+            default_id: record.bridge_id,
             pins,
-            networks,
-            bridged,
+            predefined,
+            up: ArcSwap::default(),
+            making: Mutex::default(),
+            firewall,
+            reaper,
+            host_ports: Mutex::new(HostPorts {
+                ports: Ports::new(ephemeral, Ipv4Addr::UNSPECIFIED),
+                held: HashMap::new(),
+            }),
+            resolvers,
             threads,
             endpoints: ArcSwap::default(),
             handles: Mutex::new(handles),
             config,
-        })
+        };
+        if let Some(default) = default {
+            shared.enforce(&default.spec)?;
+            shared.put_up(default);
+        }
+        Ok(shared)
     }
 
-    /// The bridge network.
+    /// Has the firewall treat a network as its specification says. Waits for it.
+    pub(crate) fn enforce(&self, spec: &NetworkSpec) -> Result<()> {
+        self.firewall.apply(Vec::new(), rules::network(spec))
+    }
+
+    /// Lets containers join a network.
+    pub(crate) fn put_up(&self, bridged: Bridged) {
+        let bridged = Arc::new(bridged);
+        self.up.rcu(|now| {
+            let mut next = Up::clone(now);
+            next.insert(bridged.spec.id.clone(), Arc::clone(&bridged));
+            next
+        });
+    }
+
+    /// A bridge network; the default one without an id.
     ///
-    /// Errors: [`Error::BridgeDisabled`].
-    pub(crate) fn bridged(&self) -> Result<&Bridged> {
-        self.bridged.as_ref().ok_or(Error::BridgeDisabled)
+    /// Errors: [`Error::BridgeDisabled`], [`Error::NoNetwork`].
+    pub(crate) fn bridged(&self, id: &str) -> Result<Arc<Bridged>> {
+        let wanted = if id.is_empty() { &self.default_id } else { id };
+        match self.up.load().get(wanted) {
+            Some(bridged) => Ok(Arc::clone(bridged)),
+            None if wanted == self.default_id => Err(Error::BridgeDisabled),
+            None => Err(Error::NoNetwork(id.to_owned())),
+        }
+    }
+
+    /// Short and never held over anything that waits.
+    pub(crate) fn host_ports(&self) -> MutexGuard<'_, HostPorts> {
+        self.host_ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets readers see an endpoint.
@@ -140,40 +151,40 @@ impl Shared {
     }
 
     /// Takes an endpoint from the readers and gives back what it holds.
-    pub(crate) fn forget(&self, endpoint_id: &str) {
+    pub(crate) fn forget(&self, endpoint: &Endpoint) {
+        let id = &endpoint.endpoint_id;
         self.endpoints.rcu(|now| {
             let mut next = Endpoints::clone(now);
-            next.remove(endpoint_id);
+            next.remove(id);
             next
         });
-        if let Some(bridged) = &self.bridged {
-            bridged.leases().release(endpoint_id);
+        self.host_ports().release(id);
+        if let Ok(bridged) = self.bridged(&endpoint.network_id) {
+            bridged.release(id);
         }
     }
 
-    /// The mark by which our interfaces are known: this daemon's table and the container.
-    pub(crate) fn mark(&self, container: &str) -> String {
-        format!("{}:{container}", self.config.bridge.table)
+    /// The mark by which our interfaces are known: this daemon's table and the container, and
+    /// which bridge it belongs under.
+    pub(crate) fn mark(&self, container: &str, bridge: &str) -> String {
+        format!("{}:{container}@{bridge}", self.config.bridge.table)
+    }
+
+    /// The container and the bridge that a mark tells, if it is one of ours.
+    pub(crate) fn marked<'a>(&self, alias: &'a str) -> Option<(&'a str, &'a str)> {
+        let rest = alias.strip_prefix(self.config.bridge.table.as_str())?;
+        rest.strip_prefix(':')?.split_once('@')
     }
 }
 
-fn open_bridge(
-    config: &Config,
-    record: &mut Record,
-    handles: &mut Vec<JoinHandle<()>>,
-) -> Result<Bridged> {
+/// The default bridge's device and network.
+fn open_bridge(config: &Config, pools: &[AddressPool], record: &mut Record) -> Result<Bridged> {
     let settings = &config.bridge;
     rules::check_names(&settings.table, &settings.name)?;
-    let IpAddr::V4(default_ip) = settings.default_bind_ip else {
-        return Err(Error::Unsupported(format!(
-            "publishing ports on IPv6 addresses is not supported: {}",
-            settings.default_bind_ip
-        )));
-    };
     let mut host = Rtnl::open()?;
-    let bridge = bridge::set_up(settings, record.made.as_ref(), &mut host)?;
+    let bridge = bridge::set_up(settings, record.made.as_ref(), pools, &mut host)?;
     let (name, fresh) = (bridge.name.clone(), bridge.fresh);
-    let opened = open_on(bridge, default_ip, config, record, handles);
+    let opened = default_network(config, record, bridge);
     if opened.is_err() && fresh {
         // A start that fails leaves nothing behind.
         let _ = host.apply(vec![rtnl::delete_link(&name)]);
@@ -181,17 +192,8 @@ fn open_bridge(
     opened
 }
 
-/// Everything on top of the bridge device.
-fn open_on(
-    bridge: Bridge,
-    default_ip: Ipv4Addr,
-    config: &Config,
-    record: &mut Record,
-    handles: &mut Vec<JoinHandle<()>>,
-) -> Result<Bridged> {
+fn default_network(config: &Config, record: &mut Record, bridge: Bridge) -> Result<Bridged> {
     let settings = &config.bridge;
-    let network = format!("bridge ({})", record.bridge_id);
-    let pool = Pool::new(network, bridge.net, bridge.net.addr(), settings.fixed_cidr)?;
     let made = bridge.ours.then(|| Made {
         name: bridge.name.clone(),
         address: bridge.net,
@@ -200,28 +202,45 @@ fn open_on(
         record.made = made;
         record.save(&config.state_dir)?;
     }
-    let (firewall, thread) = Firewall::start(Layout {
-        table: settings.table.clone(),
+    let subnet = |net: IpNet, gateway: IpAddr, range: Option<IpNet>| Subnet {
+        net: net.trunc(),
+        gateway,
+        range,
+        reserved: Vec::new(),
+    };
+    let spec = NetworkSpec {
+        id: record.bridge_id.clone(),
+        name: "bridge".into(),
         bridge: bridge.name.clone(),
-        subnet: bridge.net.trunc(),
+        v4: Some(subnet(
+            bridge.net.into(),
+            bridge.net.addr().into(),
+            settings.fixed_cidr.map(IpNet::V4),
+        )),
+        v6: settings
+            .address6
+            .map(|net| subnet(net.into(), net.addr().into(), None)),
         icc: settings.icc,
         masquerade: settings.masquerade,
-    })?;
+        mtu: settings.mtu,
+        bind_ip: settings.default_bind_ip,
+        ..NetworkSpec::default()
+    };
+    spec.check(&settings.table)?;
+    Bridged::new(spec, settings.clone(), bridge)
+}
+
+/// The threads that work on top of the bridges.
+fn open_on(
+    config: &Config,
+    bridged: bool,
+    handles: &mut Vec<JoinHandle<()>>,
+) -> Result<(Firewall, Reaper, Threads)> {
+    let (firewall, thread) = Firewall::start(config.bridge.table.clone(), bridged)?;
     handles.push(thread);
     let (reaper, thread) = Reaper::start()?;
     handles.push(thread);
-    let ephemeral = bridge::ephemeral_ports().unwrap_or(ports::EPHEMERAL);
-    let ports = Ports::new(ephemeral, default_ip);
-    let leases = Mutex::new(Leases {
-        pool,
-        ports,
-        held: HashMap::new(),
-    });
-    Ok(Bridged {
-        bridge: ArcSwap::from_pointee(bridge),
-        repairing: Mutex::default(),
-        firewall,
-        reaper,
-        leases,
-    })
+    let (threads, workers) = Threads::start()?;
+    handles.extend(workers);
+    Ok((firewall, reaper, threads))
 }

@@ -45,7 +45,7 @@ fn a_container_is_configured_and_goes_away_without_trace() {
         assert_eq!(endpoint.ip, Ipv4Addr::new(172, 17, 0, 2));
         assert_eq!(
             (endpoint.prefix_len, endpoint.gateway),
-            (16, Ipv4Addr::new(172, 17, 0, 1))
+            (16, Some(Ipv4Addr::new(172, 17, 0, 1)))
         );
         assert_eq!(endpoint.mac.to_string(), "02:42:ac:11:00:02");
         assert_eq!(

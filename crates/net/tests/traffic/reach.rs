@@ -29,7 +29,7 @@ fn answers_everywhere(filtered: bool) {
         let (web, endpoint) = container(&net, "web", vec![publish(8080, 80, Proto::Tcp)]).await;
         let (other, peer) = container(&net, "other", vec![]).await;
         let server = Server::tcp(&web, 80);
-        let gateway = endpoint.gateway;
+        let gateway = endpoint.gateway.unwrap();
 
         assert_eq!(
             ask_from(&outside, HOST, 8080).unwrap(),
@@ -78,7 +78,7 @@ fn a_published_udp_port_answers_on_every_address() {
             answer.unwrap()
         };
         assert_eq!(asked(Some(&outside), HOST), text(OUTSIDE));
-        assert_eq!(asked(None, Ipv4Addr::LOCALHOST), text(endpoint.gateway));
+        assert_eq!(asked(None, Ipv4Addr::LOCALHOST), text(endpoint.gateway.unwrap()));
         asked(None, HOST);
         asked(Some(&other), HOST);
     });

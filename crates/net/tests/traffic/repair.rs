@@ -43,7 +43,7 @@ fn a_deleted_bridge_comes_back_with_all_that_live() {
         let many = join_all(many).await;
         assert_eq!(looks("docker0"), looked);
         let (next, endpoint) = &many[0];
-        assert_eq!(endpoint.gateway, Ipv4Addr::new(172, 17, 0, 1));
+        assert_eq!(endpoint.gateway, Some(Ipv4Addr::new(172, 17, 0, 1)));
         assert_eq!(ask(first.ip, 80).unwrap(), "172.17.0.1");
         assert_eq!(ask_from(&outside, HOST, 8080).unwrap(), "198.51.100.2");
         let seen = ask_from(next, first.ip, 80).unwrap();

@@ -126,7 +126,7 @@ fn settings_reach_the_kernel() {
         ));
         assert!(link.contains("mtu 1400"), "{link}");
         assert!(run("ip link show berth7").contains("mtu 1400"));
-        assert!(run("nft list tables").contains("table ip private"));
+        assert!(run("nft list tables").contains("table inet private"));
         let bridge = &net.networks()[0];
         assert_eq!(bridge.ip_range, with("", "10.50.0.1/24").bridge.fixed_cidr);
         let option = |name: &str| bridge.options[&format!("com.docker.network.{name}")].clone();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use berth_net::{BridgeConfig, Config, Endpoint, EndpointRequest, Net, Proto, Publish};
+use berth_net::{AddressPool, BridgeConfig, Config, Endpoint, EndpointRequest, Net, Proto, Publish};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
@@ -72,6 +72,7 @@ impl World {
             exec_root: self.dir.path().join("exec"),
             state_dir: self.dir.path().join("state"),
             bridge: BridgeConfig::default(),
+            pools: AddressPool::defaults(),
         }
     }
 
@@ -316,9 +317,9 @@ pub(crate) fn request(id: &str, netns: PathBuf, publish: Vec<Publish>) -> Endpoi
     EndpointRequest {
         id: id.into(),
         netns,
-        mac: None,
-        ip: None,
         publish,
+        names: vec![id.into()],
+        ..EndpointRequest::default()
     }
 }
 

@@ -1,0 +1,79 @@
+//! What earlier daemons left, cleared away.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::attach::Reply;
+use crate::shared::Shared;
+use crate::threads::Desk;
+use crate::{Error, Result, bridge, netns, reap, rtnl, rules};
+
+impl Shared {
+    /// Removes what belongs to containers not in `keep`, and bridges of networks that there are
+    /// not any more.
+    pub(crate) fn sweep(
+        self: &Arc<Self>,
+        desk: &mut Desk,
+        keep: &HashSet<String>,
+        reply: Reply<()>,
+    ) {
+        let mut errors = Vec::new();
+        for endpoint in self
+            .endpoints
+            .load()
+            .values()
+            .filter(|e| !keep.contains(&e.container))
+        {
+            let gone = rules::elements(endpoint);
+            self.firewall.change(gone, Vec::new(), Box::new(|_| ()));
+            self.forget(endpoint);
+        }
+        match netns::pins(&self.pins) {
+            Ok(pins) => errors.extend(
+                pins.iter()
+                    .filter(|id| !keep.contains(*id))
+                    .filter_map(|id| self.drop_netns(id).err()),
+            ),
+            Err(error) => errors.push(error),
+        }
+        errors.extend(self.sweep_links(desk, keep).err());
+        errors.extend(self.sweep_bridges(desk).err());
+        // Elements of an earlier run that nobody adopted go with the old table.
+        self.firewall.rebuild(Box::new(move |last| {
+            errors.extend(last.err());
+            let _ = reply.send(Error::collect(errors));
+        }));
+    }
+
+    /// Ends what serves a container's namespace, and removes its pin.
+    pub(crate) fn drop_netns(&self, container: &str) -> Result<()> {
+        self.resolvers.end(container);
+        netns::remove(&self.pins.join(container))
+    }
+
+    fn sweep_links(&self, desk: &mut Desk, keep: &HashSet<String>) -> Result<()> {
+        let stale = desk.host.links()?.into_iter().filter(|link| {
+            let alias = link.alias.as_deref().unwrap_or_default();
+            self.marked(alias)
+                .is_some_and(|(container, _)| !keep.contains(container))
+        });
+        let names: Vec<String> = stale.map(|link| link.name).collect();
+        reap::delete_together(&mut desk.host, names.iter().map(String::as_str))
+    }
+
+    fn sweep_bridges(&self, desk: &mut Desk) -> Result<()> {
+        let mark = bridge::mark(&self.config.bridge);
+        let up = self.up.load();
+        let known = |name: &str| up.values().any(|network| network.spec.bridge == name);
+        let links = desk.host.links()?.into_iter();
+        let stale = links
+            .filter(|link| link.alias.as_deref() == Some(mark.as_str()) && !known(&link.name));
+        let mut errors = Vec::new();
+        for link in stale {
+            tracing::info!(bridge = link.name, "removing the bridge of a network that is gone");
+            let deleted = desk.host.apply(vec![rtnl::delete_link(&link.name)]);
+            errors.extend(deleted.err().filter(|error| !rtnl::is_gone(error)));
+        }
+        Error::collect(errors)
+    }
+}
