@@ -110,6 +110,7 @@ fn net_config(live: &Live) -> berth_net::Config {
         bridge: berth_net::BridgeConfig {
             name: bridge.name.clone(),
             address: bridge.address,
+            address6: None,
             fixed_cidr: bridge.fixed_cidr,
             mtu: bridge.mtu,
             default_bind_ip: bridge.publish_ip,
@@ -119,6 +120,7 @@ fn net_config(live: &Live) -> berth_net::Config {
             table: table(live),
             disabled: !bridge.enabled,
         },
+        pools: berth_net::AddressPool::defaults(),
     }
 }
 

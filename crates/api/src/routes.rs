@@ -129,7 +129,10 @@ fn served(routes: &mut Vec<Route>) {
         GET "/networks/" => networks::list;
         GET "/networks/{id:.*}" => networks::inspect;
         DELETE "/networks/{id:.*}" => networks::remove;
+        POST "/networks/create" => networks::create;
         POST "/networks/prune" => networks::prune;
+        POST "/networks/{id:.*}/connect" => networks::connect;
+        POST "/networks/{id:.*}/disconnect" => networks::disconnect;
 
         GET "/volumes" => volumes::list;
         GET "/volumes/{name:.*}" => volumes::inspect;
@@ -163,9 +166,6 @@ fn not_yet(routes: &mut Vec<Route>) {
         POST "/session": "building images with BuildKit";
         POST "/grpc": "building images with BuildKit";
 
-        POST "/networks/create": "creating a network";
-        POST "/networks/{id:.*}/connect": "connecting a container to a network";
-        POST "/networks/{id:.*}/disconnect": "disconnecting a container from a network";
 
         GET "/plugins/privileges": "installing plugins";
         POST "/plugins/pull": "installing plugins";

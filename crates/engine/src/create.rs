@@ -169,7 +169,7 @@ fn draft(
         ..Record::default()
     };
     join(shared, &mut record);
-    network::validate(&record)?;
+    network::settle(shared, &mut record)?;
     name_host(shared, &mut record);
     Ok(Draft {
         record,
@@ -181,7 +181,6 @@ fn draft(
 /// Refuses what there is not yet.
 fn refuse(host: &wire::HostConfig) -> Result<()> {
     let refused = [
-        (!host.links.is_empty(), "links are"),
         (!host.storage_opt.is_empty(), "storage options are"),
         (
             !matches!(host.userns_mode.as_str(), "" | "host"),
@@ -547,11 +546,11 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         let host = wire::HostConfig {
-            links: vec!["db".into()],
+            storage_opt: [("size".to_owned(), "1G".to_owned())].into(),
             ..Default::default()
         };
         let error = refuse(&host).expect_err("refused");
-        assert_eq!(error.to_string(), "links are not supported yet");
+        assert_eq!(error.to_string(), "storage options are not supported yet");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`Engine`]: the face of everything, for the API.
 
+mod networks;
 mod update;
 
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +26,7 @@ use crate::events::{EventStream, Events};
 use crate::features::Features;
 use crate::info::About;
 use crate::logs::{self, LogStream};
+use crate::networks::Networks;
 use crate::options::{
     AttachOptions, Changed, CreateOptions, ListOptions, LogOptions, RemoveOptions, StopOptions,
     WaitCondition,
@@ -33,7 +35,7 @@ use crate::shared::{Shared, blocking};
 use crate::stats::Sampler;
 use crate::volumes::Volumes;
 use crate::wait::Waiter;
-use crate::{Error, Result, create, exec, info, inspect, list, names, networks, recover, signals};
+use crate::{Error, Result, create, exec, info, inspect, list, names, recover, signals};
 
 mod observe;
 mod tree;
@@ -98,6 +100,7 @@ impl Engine {
             client: client.clone(),
             images,
             net,
+            networks: opened.networks,
             records: opened.records,
             table: crate::table::Table::default(),
             volumes: opened.volumes,
@@ -303,10 +306,7 @@ impl Engine {
     /// it is dead, and removing it can be tried again.
     pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
-            return Err(Error::new(
-                berth_errdefs::Kind::NotImplemented,
-                "links are not supported yet",
-            ));
+            return self.remove_link(id).await;
         }
         self.shared
             .table
@@ -437,22 +437,6 @@ impl Engine {
         info::version(&self.shared, &self.about)
     }
 
-    /// The networks that there are: bridge, host, none.
-    ///
-    /// # Errors
-    /// A filter that there is not.
-    pub fn networks(&self, filters: &wire::Filters) -> Result<Vec<wire::NetworkInspect>> {
-        networks::list(&self.shared, filters)
-    }
-
-    /// A network by name or by (the beginning of) its id.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn network(&self, name: &str) -> Result<wire::NetworkInspect> {
-        networks::find(&self.shared, name)
-    }
-
     /// The images; to remove one ask [`Engine::image_remove`], which knows the containers.
     pub fn images(&self) -> &Images {
         &self.shared.images
@@ -550,6 +534,7 @@ async fn stop_for_good(live: &Live, handle: Arc<Handle>, limit: Option<Duration>
 /// What the engine finds in its directories.
 struct Opened {
     records: Records,
+    networks: Networks,
     volumes: Volumes,
     io_root: PathBuf,
     shm_root: PathBuf,
@@ -570,6 +555,7 @@ impl Opened {
         };
         Ok(Opened {
             records: Records::open(data_root.join("containers")).map_err(Error::from_lower)?,
+            networks: Networks::open(&data_root.join("network"))?,
             volumes: Volumes::open(data_root.join("volumes"), events)?,
             io_root: private("io")?,
             shm_root: private("shm")?,

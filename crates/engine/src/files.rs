@@ -5,13 +5,14 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use berth_config::Live;
-use berth_net::{hosts, resolv};
+use berth_net::{Endpoint, Upstream, hosts, resolv};
 
 use crate::container::record::{Files, Record};
-use crate::shared::Shared;
-use crate::{Error, Result};
+use crate::shared::{Shared, blocking};
+use crate::{Error, Result, network};
 
 /// The inits that `--init` puts in front when the configuration names none: the first that there
 /// is. Docker's packages bring the one, which is a tini of another name; without them Debian has it
@@ -23,19 +24,64 @@ pub(crate) fn write_hostname(files: &Files, record: &Record) -> Result<()> {
     write(&files.hostname(), &format!("{}\n", record.hostname()))
 }
 
+/// How a container looks names up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolving {
+    /// As the host does, whose network it is in.
+    AsHost,
+    /// With name servers outside.
+    External,
+    /// With our own DNS.
+    Internal,
+}
+
 /// Writes `/etc/resolv.conf`: the container's own settings, the daemon's, or the host's. Blocks.
 pub(crate) fn write_resolv_conf(
     files: &Files,
     record: &Record,
     live: &Live,
-    host_network: bool,
+    resolving: Resolving,
 ) -> Result<()> {
-    let host = if host_network {
-        resolv::read_host_network()
-    } else {
-        resolv::read_host()
+    write(&files.resolv_conf(), &resolv_conf(record, live, resolving)?)
+}
+
+fn resolv_conf(record: &Record, live: &Live, resolving: Resolving) -> Result<String> {
+    let host = match resolving {
+        Resolving::AsHost => resolv::read_host_network(),
+        Resolving::External | Resolving::Internal => resolv::read_host(),
     };
     let host = host.map_err(Error::from_lower)?;
+    let dns = dns(record, live)?;
+    Ok(match resolving {
+        Resolving::AsHost => resolv::build_host_network(&host, &dns),
+        Resolving::External => resolv::build(&host, &dns),
+        Resolving::Internal => resolv::build_internal(&host, &dns),
+    })
+}
+
+/// Has a container look names up with our own DNS from now on, unless it has changed the file
+/// itself. Blocks.
+pub(crate) fn resolve_internally(files: &Files, record: &Record, live: &Live) -> Result<()> {
+    let path = files.resolv_conf();
+    let now = std::fs::read_to_string(&path).unwrap_or_default();
+    if now == resolv_conf(record, live, Resolving::External)? {
+        write_resolv_conf(files, record, live, Resolving::Internal)?;
+    }
+    Ok(())
+}
+
+/// Where a container's questions go that our own DNS cannot answer.
+pub(crate) async fn upstream(record: &Arc<Record>, live: &Arc<Live>) -> Result<Upstream> {
+    let (record, live) = (record.clone(), live.clone());
+    blocking(move || {
+        let host = resolv::read_host().map_err(Error::from_lower)?;
+        Ok(resolv::upstream(&host, &dns(&record, &live)?))
+    })
+    .await
+}
+
+/// What the user set for DNS: for the container, else for the daemon.
+fn dns(record: &Record, live: &Live) -> Result<resolv::Dns> {
     let given = &record.host;
     let mut servers = Vec::new();
     for text in &given.dns {
@@ -49,7 +95,7 @@ pub(crate) fn write_resolv_conf(
             own.clone()
         }
     };
-    let dns = resolv::Dns {
+    Ok(resolv::Dns {
         servers: if servers.is_empty() {
             live.dns.servers.clone()
         } else {
@@ -57,13 +103,23 @@ pub(crate) fn write_resolv_conf(
         },
         search: or(&given.dns_search, &live.dns.search),
         options: or(&given.dns_options, &live.dns.options),
-    };
-    let text = if host_network {
-        resolv::build_host_network(&host, &dns)
-    } else {
-        resolv::build(&host, &dns)
-    };
-    write(&files.resolv_conf(), &text)
+    })
+}
+
+/// Writes a running container's `/etc/hosts` anew, with its addresses.
+pub(crate) async fn complete_hosts(
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
+    live: &Arc<Live>,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    let (shared, record, live) = (shared.clone(), record.clone(), live.clone());
+    let addresses: Vec<_> = endpoints.iter().flat_map(Endpoint::addresses).collect();
+    blocking(move || {
+        let files = shared.files(&record.id)?;
+        write_hosts(&files, &record, &live, &shared, false, &addresses)
+    })
+    .await
 }
 
 /// Writes `/etc/hosts`: for the host's network a copy of the host's own. Blocks.
@@ -73,15 +129,16 @@ pub(crate) fn write_hosts(
     live: &Live,
     shared: &Shared,
     host_network: bool,
-    address: Option<IpAddr>,
+    addresses: &[IpAddr],
 ) -> Result<()> {
     let gateway = live.host_gateway_ips.first().copied();
     let gateway = gateway.or_else(|| shared.net.bridge_info().map(|bridge| bridge.gateway.into()));
-    let addresses: Vec<_> = address.into_iter().collect();
+    let linked = network::linked_hosts(shared, record);
     let wanted = hosts::Hosts {
+        linked: &linked,
         hostname: record.hostname(),
         domainname: &record.config.domainname,
-        addresses: &addresses,
+        addresses,
         extra: &record.host.extra_hosts,
         host_gateway: gateway,
         ipv6: true,

@@ -1,6 +1,7 @@
 //! A container in full, from its published view: no RPC, nothing to wait for.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use berth_spec::modes::Mode;
@@ -10,9 +11,8 @@ use jiff::Timestamp;
 use crate::container::handle::View;
 use crate::container::health::Health;
 use crate::container::record::{Record, Status};
-use crate::network::BRIDGE;
 use crate::shared::Shared;
-use crate::{Result, mounts};
+use crate::{Result, mounts, network, networks};
 
 /// What a container takes on disk, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,9 +172,9 @@ fn network_settings(shared: &Shared, view: &View) -> wire::NetworkSettings {
 /// The published ports with their bindings, and the exposed ones without any.
 fn ports(view: &View) -> wire::PortMap {
     let mut ports = wire::PortMap::new();
-    let Some(endpoint) = view.endpoint() else {
+    if view.endpoints().is_empty() {
         return ports;
-    };
+    }
     for port in &view.record.config.exposed_ports {
         let with_proto = if port.contains('/') {
             port.clone()
@@ -183,7 +183,7 @@ fn ports(view: &View) -> wire::PortMap {
         };
         ports.entry(with_proto).or_default();
     }
-    for port in &endpoint.ports {
+    for port in view.ports() {
         let key = format!("{}/{}", port.container_port, port.proto);
         ports.entry(key).or_default().push(wire::PortBinding {
             host_ip: port.host_ip.to_string(),
@@ -196,32 +196,44 @@ fn ports(view: &View) -> wire::PortMap {
 /// The networks that a container is in.
 pub(crate) fn networks(shared: &Shared, view: &View) -> BTreeMap<String, wire::EndpointSettings> {
     let record = &view.record;
-    let name = match Mode::of(&record.host.network_mode) {
-        _ if record.config.network_disabled => return BTreeMap::new(),
-        Mode::Container(_) => return BTreeMap::new(),
-        Mode::Host => "host",
-        Mode::Default => BRIDGE,
-        Mode::Named(name) => name,
-    };
-    let asked = record.networking.endpoints_config.get(name).cloned();
-    let mut settings = asked.unwrap_or_default();
-    let network = shared
-        .net
-        .networks()
-        .into_iter()
-        .find(|network| network.name == name);
-    if view.run.status.is_running()
-        && let Some(network) = network
+    let asked = record.networking.endpoints_config.iter();
+    let settings =
+        asked.map(|(name, asked)| (name.clone(), endpoint_settings(shared, view, name, asked)));
+    settings.collect()
+}
+
+/// What a container asked for in a network, and what came of it.
+fn endpoint_settings(
+    shared: &Shared,
+    view: &View,
+    name: &str,
+    asked: &wire::EndpointSettings,
+) -> wire::EndpointSettings {
+    let mut settings = asked.clone();
+    let mut endpoints = view.endpoints().iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.network == name);
+    if view.run.generation > 0
+        && let Ok(network) = networks::find(shared, name)
     {
-        settings.network_id = network.id;
+        network.id().clone_into(&mut settings.network_id);
+        if network.is_users() {
+            settings.dns_names = network::dns_names(&view.record, &asked.aliases);
+        }
     }
-    if let Some(endpoint) = view.endpoint() {
-        settings.network_id.clone_from(&endpoint.network_id);
-        settings.endpoint_id.clone_from(&endpoint.endpoint_id);
-        settings.gateway = endpoint.gateway.to_string();
-        settings.ip_address = endpoint.ip.to_string();
-        settings.ip_prefix_len = endpoint.prefix_len.into();
-        settings.mac_address = endpoint.mac.to_string();
+    let Some(endpoint) = endpoint else {
+        return settings;
+    };
+    let text = |ip: Option<IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
+    settings.network_id.clone_from(&endpoint.network_id);
+    settings.endpoint_id.clone_from(&endpoint.endpoint_id);
+    settings.gateway = text(endpoint.gateway.map(IpAddr::V4));
+    settings.ip_address = endpoint.ip.to_string();
+    settings.ip_prefix_len = endpoint.prefix_len.into();
+    settings.mac_address = endpoint.mac.to_string();
+    if let Some(v6) = &endpoint.v6 {
+        settings.ipv6_gateway = text(v6.gateway.map(IpAddr::V6));
+        settings.global_ipv6_address = v6.ip.to_string();
+        settings.global_ipv6_prefix_len = v6.prefix_len.into();
     }
-    BTreeMap::from([(name.to_owned(), settings)])
+    settings
 }

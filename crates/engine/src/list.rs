@@ -242,11 +242,7 @@ fn ancestors(shared: &Shared, filters: &Filters) -> Option<BTreeSet<String>> {
 }
 
 fn published(view: &View) -> Vec<(u16, String)> {
-    let ports = view
-        .endpoint()
-        .into_iter()
-        .flat_map(|endpoint| &endpoint.ports);
-    ports
+    view.ports()
         .map(|port| (port.host_port, port.proto.to_string()))
         .collect()
 }
@@ -335,12 +331,11 @@ fn command(view: &View) -> String {
 }
 
 fn ports(view: &View) -> Vec<wire::PortSummary> {
-    let Some(endpoint) = view.endpoint() else {
+    if view.endpoints().is_empty() {
         return Vec::new();
-    };
-    let mut list: Vec<_> = endpoint
-        .ports
-        .iter()
+    }
+    let mut list: Vec<_> = view
+        .ports()
         .map(|port| wire::PortSummary {
             ip: port.host_ip.to_string(),
             private_port: port.container_port,

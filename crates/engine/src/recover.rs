@@ -26,7 +26,7 @@ use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, autostart, mounts, shm, strays, wrappers};
+use crate::{Error, Result, autostart, mounts, network, networks, shm, strays, wrappers};
 
 /// How long containerd may take to answer for the first time.
 const CONTAINERD: Duration = Duration::from_secs(60);
@@ -57,6 +57,7 @@ pub(crate) async fn recover(
         let shared = shared.clone();
         blocking(move || load(&shared)).await?
     };
+    networks::restore(shared).await;
     let tasks = tasks(shared).await?;
     let mut running = HashSet::new();
     let (mut doomed, mut wanted) = (Vec::new(), Vec::new());
@@ -271,11 +272,7 @@ async fn adopt(
         let (shared, record) = (shared.clone(), record.clone());
         blocking(move || reopen(&shared, &record)).await?
     };
-    if let Some(endpoint) = &run.endpoint
-        && let Err(error) = shared.net.adopt(endpoint).await
-    {
-        tracing::error!(id = %record.id, %error, "the network of a running container could not be taken over");
-    }
+    let endpoints = adopt_endpoints(shared, record, &run.endpoints).await;
     let task = shared.client.container(record.id.as_str()).task(task.pid);
     let session = hub.begin(streams, (*task).clone(), logger);
     strays::see_out(shared, &record.id, &task).await;
@@ -287,11 +284,30 @@ async fn adopt(
     Ok(Started {
         task,
         binary,
-        endpoint: run.endpoint.clone(),
+        endpoints,
         at: run.started_at.unwrap_or_else(Timestamp::now),
         exit,
         session,
     })
+}
+
+/// Takes over its places in networks. One that fails keeps the container from nothing else.
+async fn adopt_endpoints(
+    shared: &Shared,
+    record: &Record,
+    endpoints: &[berth_net::Endpoint],
+) -> Vec<berth_net::Endpoint> {
+    let mut endpoints = endpoints.to_vec();
+    for endpoint in &mut endpoints {
+        let settings = record.networking.endpoints_config.get(&endpoint.network);
+        let aliases = settings.map_or(&[][..], |settings| &settings.aliases);
+        // It may have been renamed since.
+        endpoint.names = network::dns_names(record, aliases);
+        if let Err(error) = shared.net.adopt(endpoint).await {
+            tracing::error!(id = %record.id, network = endpoint.network, %error, "the network of a running container could not be taken over");
+        }
+    }
+    endpoints
 }
 
 /// Opens the streams and the log of what runs. It runs on without its log, or with streams that
@@ -331,7 +347,7 @@ async fn ended(
         .map(|task| task.exit);
     let mut errors = teardown::discard(&container).await;
     let netns = teardown::has_netns(record);
-    errors.extend(teardown::release(shared, record, None, netns, true).await);
+    errors.extend(teardown::release(shared, record, Vec::new(), netns, true).await);
     for error in &errors {
         tracing::warn!(id = %record.id, error, "clearing away what was left of a run");
     }
@@ -342,7 +358,7 @@ async fn ended(
         run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
     }
     run.pid = 0;
-    run.endpoint = None;
+    run.endpoints.clear();
     run.unsettled = !errors.is_empty();
     let (shared, record, run) = (shared.clone(), record.clone(), run.clone());
     let saved = blocking(move || {

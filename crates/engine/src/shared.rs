@@ -15,6 +15,7 @@ use crate::backlog::Spool;
 use crate::container::record::Files;
 use crate::events::Events;
 use crate::exec::Execs;
+use crate::networks::Networks;
 use crate::table::Table;
 use crate::volumes::Volumes;
 use crate::{Error, Result};
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Snapshots,
     pub(crate) images: Images,
     pub(crate) net: Arc<Net>,
+    pub(crate) networks: Networks,
     pub(crate) records: Records,
     pub(crate) table: Table,
     pub(crate) volumes: Volumes,

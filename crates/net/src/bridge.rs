@@ -108,12 +108,7 @@ fn prepare(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()
     }
 }
 
-fn prepare_v6(
-    config: &BridgeConfig,
-    bridge: &Bridge,
-    net: Ipv6Net,
-    host: &mut Rtnl,
-) -> Result<()> {
+fn prepare_v6(config: &BridgeConfig, bridge: &Bridge, net: Ipv6Net, host: &mut Rtnl) -> Result<()> {
     let own = format!("net/ipv6/conf/{}", bridge.name);
     sysctl(&format!("{own}/disable_ipv6"), "0")?;
     // Containers must not tell the host where to send its packets.

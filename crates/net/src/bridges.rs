@@ -139,7 +139,8 @@ impl Shared {
             next
         });
         // Rules for a bridge that is gone harm nobody, and go with the next change at the latest.
-        self.firewall.apply(rules::network(&bridged.spec), Vec::new())
+        self.firewall
+            .apply(rules::network(&bridged.spec), Vec::new())
     }
 }
 

@@ -43,7 +43,9 @@ pub enum Error {
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
     PoolOverlap,
     /// Another network has the bridge.
-    #[error("cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name")]
+    #[error(
+        "cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name"
+    )]
     BridgeTaken {
         /// The network that is asked for.
         id: String,

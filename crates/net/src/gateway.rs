@@ -13,7 +13,10 @@ impl Shared {
         let others = self.of(&endpoint.container);
         let best = |out: fn(&Endpoint) -> bool| {
             let rivals = others.iter().filter(|other| out(other));
-            out(endpoint) && rivals.into_iter().all(|other| other.rank() < endpoint.rank())
+            out(endpoint)
+                && rivals
+                    .into_iter()
+                    .all(|other| other.rank() < endpoint.rank())
         };
         (best(out4), best(out6))
     }

@@ -16,6 +16,8 @@ pub struct Hosts<'a> {
     pub addresses: &'a [IpAddr],
     /// `--add-host` values: `name:address` or `name=address`; the address may be `host-gateway`.
     pub extra: &'a [String],
+    /// Other containers that it is linked to: an address, and the names for it.
+    pub linked: &'a [(IpAddr, String)],
     /// What `host-gateway` stands for: the bridge's address, unless configured.
     pub host_gateway: Option<IpAddr>,
     /// Whether to write the `::1` and multicast lines. Docker writes them unless the container's
@@ -52,6 +54,12 @@ pub fn build(hosts: &Hosts<'_>) -> Result<String> {
         };
         // Writing to a String does not fail.
         let _ = writeln!(text, "{address}\t{name}");
+    }
+    for (address, names) in hosts.linked {
+        if names.contains(['\n', '\r', '#']) {
+            return Err(Error::Invalid(format!("invalid link: {names:?}")));
+        }
+        let _ = writeln!(text, "{address}\t{names}");
     }
     for address in hosts.addresses {
         let _ = match hosts.domainname {
@@ -149,6 +157,22 @@ mod tests {
         }
         assert_eq!(split_extra("db:[fd00::1]").unwrap(), ("db", "fd00::1"));
         assert_eq!(split_extra("db:fd00::1").unwrap(), ("db", "fd00::1"));
+    }
+
+    #[test]
+    fn links_have_lines_and_only_their_own() {
+        let linked = |names: &str| {
+            build(&Hosts {
+                linked: &[("172.17.0.3".parse().unwrap(), names.to_owned())],
+                ..Hosts::default()
+            })
+        };
+        assert!(
+            linked("store c0ffee db")
+                .unwrap()
+                .ends_with("172.17.0.3\tstore c0ffee db\n")
+        );
+        assert!(linked("a\n10.0.0.1 bank.example").is_err());
     }
 
     #[test]

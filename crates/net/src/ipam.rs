@@ -85,8 +85,7 @@ impl Pool {
     /// Errors: [`Error::Invalid`] when it is not of this subnet, [`Error::AddressInUse`].
     pub(crate) fn take(&mut self, ip: IpAddr) -> Result<IpAddr> {
         let edge = has_edges(&self.subnet)
-            && (ip == self.subnet.network()
-                || (ip.is_ipv4() && ip == self.subnet.broadcast()));
+            && (ip == self.subnet.network() || (ip.is_ipv4() && ip == self.subnet.broadcast()));
         if !self.subnet.contains(&ip) || edge {
             return Err(Error::Invalid(format!(
                 "invalid address {ip}: it does not belong to any of this network's subnets"
@@ -224,8 +223,16 @@ mod tests {
     fn ipv6_subnets_begin_after_the_gateway_and_have_no_broadcast() {
         let mut pool = pool("fd00::/126", "fd00::1", None).unwrap();
         let got: Vec<_> = std::iter::from_fn(|| pool.next().ok()).collect();
-        assert_eq!(got, ["fd00::2", "fd00::3"].map(|ip| ip.parse::<IpAddr>().unwrap()));
-        assert!(pool.next().unwrap_err().to_string().contains("no available IPv6"));
+        assert_eq!(
+            got,
+            ["fd00::2", "fd00::3"].map(|ip| ip.parse::<IpAddr>().unwrap())
+        );
+        assert!(
+            pool.next()
+                .unwrap_err()
+                .to_string()
+                .contains("no available IPv6")
+        );
     }
 
     proptest! {

@@ -70,7 +70,9 @@ impl NetworkSpec {
         rules::check_names(table, &self.bridge)?;
         let prefix = &self.ifname_prefix;
         // A number follows, and all of it must fit into IFNAMSIZ.
-        let plain = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let plain = prefix
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if prefix.is_empty() || prefix.len() > 12 || !plain {
             return Err(Error::Invalid(format!(
                 "invalid container interface prefix {prefix:?}"

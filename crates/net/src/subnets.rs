@@ -68,7 +68,11 @@ pub(crate) fn free(pools: &[AddressPool], v6: bool, taken: &[IpNet]) -> Option<I
         .iter()
         .filter(|pool| family(&pool.base))
         .flat_map(|pool| pool.subnets())
-        .find(|net| !taken.iter().any(|other| family(other) && overlap(net, other)))
+        .find(|net| {
+            !taken
+                .iter()
+                .any(|other| family(other) && overlap(net, other))
+        })
 }
 
 /// Settles what is asked for. `networks`: the subnets of other networks; `host`: what the host

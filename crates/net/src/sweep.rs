@@ -66,11 +66,14 @@ impl Shared {
         let up = self.up.load();
         let known = |name: &str| up.values().any(|network| network.spec.bridge == name);
         let links = desk.host.links()?.into_iter();
-        let stale = links
-            .filter(|link| link.alias.as_deref() == Some(mark.as_str()) && !known(&link.name));
+        let stale =
+            links.filter(|link| link.alias.as_deref() == Some(mark.as_str()) && !known(&link.name));
         let mut errors = Vec::new();
         for link in stale {
-            tracing::info!(bridge = link.name, "removing the bridge of a network that is gone");
+            tracing::info!(
+                bridge = link.name,
+                "removing the bridge of a network that is gone"
+            );
             let deleted = desk.host.apply(vec![rtnl::delete_link(&link.name)]);
             errors.extend(deleted.err().filter(|error| !rtnl::is_gone(error)));
         }

@@ -1,11 +1,12 @@
 //! `POST /networks/prune`
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::Result;
 use crate::context::Ctx;
 use crate::reply::{self, Response};
+use crate::{Error, Result, time};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -15,12 +16,15 @@ struct Pruned {
 }
 
 pub(crate) async fn prune(ctx: Ctx) -> Result<Response> {
-    // All networks are predefined, and those are never pruned.
-    ctx.filters()?;
-    reply::json(
-        StatusCode::OK,
-        &Pruned {
-            networks_deleted: None,
-        },
-    )
+    let filters = ctx.filters()?;
+    let until = match filters.get("until").as_slice() {
+        [] => None,
+        [text] => Some(time::parse(text, Timestamp::now())?),
+        _ => return Err(Error::invalid("more than one until filter specified")),
+    };
+    let removed = ctx.engine.network_prune(filters, until).await?;
+    let pruned = Pruned {
+        networks_deleted: Some(removed).filter(|names| !names.is_empty()),
+    };
+    reply::json(StatusCode::OK, &pruned)
 }

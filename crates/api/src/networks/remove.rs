@@ -1,14 +1,12 @@
 //! `DELETE /networks/{id}`
 
-use berth_errdefs::Kind;
+use http::StatusCode;
 
+use crate::Result;
 use crate::context::Ctx;
-use crate::reply::Response;
-use crate::{Error, Result};
+use crate::reply::{self, Response};
 
 pub(crate) async fn remove(ctx: Ctx) -> Result<Response> {
-    // All networks are predefined.
-    let name = ctx.engine.network(ctx.id())?.name;
-    let message = format!("{name} is a pre-defined network and cannot be removed");
-    Err(Error::new(Kind::Forbidden, message))
+    ctx.engine.network_remove(ctx.id()).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
 }

@@ -7,6 +7,7 @@
 mod captures;
 mod effects;
 mod health;
+mod rewire;
 mod update;
 
 use std::collections::{HashMap, HashSet};
@@ -33,7 +34,7 @@ use super::start::{Failure, Started};
 use super::state::{Done, Generation, Input, Phase, SIGKILL, State, Ticket};
 use super::teardown::Run;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result, signals};
+use crate::{Error, Result, network, signals};
 
 /// The exit code of a container whose end nobody saw.
 pub(crate) const UNKNOWN_EXIT: i64 = 255;
@@ -47,6 +48,7 @@ enum Outcome {
     Updated(update::Update),
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
     Removed(Result<()>),
+    Rewired(Box<rewire::Outcome>),
     Input(Input),
 }
 
@@ -93,6 +95,7 @@ pub(crate) struct Actor {
     /// Who wants the anonymous volumes removed with the container.
     with_volumes: HashSet<Ticket>,
     work: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    rewiring: rewire::Rewiring,
 }
 
 impl Actor {
@@ -142,6 +145,7 @@ impl Actor {
             last_ticket: 0,
             with_volumes: HashSet::new(),
             work: FuturesUnordered::new(),
+            rewiring: rewire::Rewiring::default(),
         };
         if let Some(started) = running {
             actor.keep(actor.state.generation(), started);
@@ -163,16 +167,15 @@ impl Actor {
                     None => return,
                 },
             }
+            self.rewire_next().await;
         }
     }
 
     async fn wish(&mut self, wish: Wish, reply: oneshot::Sender<Result<Done>>) {
         let wish = match wish {
-            Wish::Rename(name) => {
-                let _ = reply.send(self.rename(&name).await);
-                return;
-            }
+            Wish::Rename(name) => return drop(reply.send(self.rename(&name).await)),
             Wish::Update(asked) => return self.update(asked, reply).await,
+            Wish::Rewire(change) => return self.rewiring.wait(change, reply),
             wish => wish,
         };
         self.last_ticket += 1;
@@ -201,7 +204,7 @@ impl Actor {
                 }
                 Input::Remove { ticket, force }
             }
-            Wish::Rename(_) | Wish::Update(_) => return,
+            Wish::Rename(_) | Wish::Update(_) | Wish::Rewire(_) => return,
         };
         self.apply(input).await;
     }
@@ -231,6 +234,7 @@ impl Actor {
                 self.apply(Input::TornDown(generation)).await;
             }
             Outcome::Signalled(ticket, signal, outcome) => self.signalled(ticket, signal, outcome),
+            Outcome::Rewired(outcome) => self.rewired(*outcome).await,
             Outcome::Removed(result) => {
                 if let Err(error) = &result {
                     tracing::error!(id = %self.record.id, %error, "removing a container");
@@ -249,7 +253,7 @@ impl Actor {
                 self.run.exit_code = 0;
                 self.run.error.clear();
                 self.run.oom_killed = false;
-                self.run.endpoint.clone_from(&started.endpoint);
+                self.run.endpoints.clone_from(&started.endpoints);
                 self.run.runtime.clone_from(&started.binary);
                 // Whatever there was, this run has taken its place.
                 self.strays = false;
@@ -271,21 +275,27 @@ impl Actor {
                 Err(error)
             }
         };
+        let joined = result.is_ok() && !self.run.endpoints.is_empty();
         self.apply(Input::StartDone { generation, result }).await;
+        if joined {
+            let (shared, record, live) =
+                (self.shared.clone(), self.record.clone(), self.live.clone());
+            tokio::spawn(network::refresh_linked(shared, record, live));
+        }
     }
 
     /// Keeps what runs, and waits for its end.
     fn keep(&mut self, generation: Generation, started: Started) {
         let Started {
             task,
-            endpoint,
+            endpoints,
             exit,
             session,
             ..
         } = started;
         self.current = Some(Run {
             task,
-            endpoint,
+            endpoints,
             session: Some(session),
             lost: false,
         });
@@ -382,6 +392,7 @@ impl Actor {
         }
         self.record = record;
         self.state.rename(name);
+        self.rename_endpoints();
         self.publish();
         self.shared.table.release(&old, &self.record.id);
         self.shared
@@ -415,7 +426,7 @@ impl Actor {
         // The address stays the container's until it has been given back.
         let given_back = self.state.phase().is_settled();
         if given_back {
-            self.run.endpoint = None;
+            self.run.endpoints.clear();
             if !self.strays {
                 self.run.runtime.clear();
             }

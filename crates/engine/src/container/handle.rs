@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::record::{Record, RunState};
 use super::state::{Done, StopHow};
+use crate::networks::Found;
 use crate::stdio::Hub;
 use crate::{Error, Result};
 
@@ -43,12 +44,18 @@ impl View {
 }
 
 impl View {
-    /// Its place in the bridge network, while it runs: afterwards it is only being given back.
-    pub(crate) fn endpoint(&self) -> Option<&berth_net::Endpoint> {
-        self.run
-            .endpoint
-            .as_ref()
-            .filter(|_| self.run.status.is_running())
+    /// Its places in networks, while it runs: afterwards they are only being given back.
+    pub(crate) fn endpoints(&self) -> &[berth_net::Endpoint] {
+        if self.run.status.is_running() {
+            &self.run.endpoints
+        } else {
+            &[]
+        }
+    }
+
+    /// Its published ports.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = &berth_net::PublishedPort> {
+        self.endpoints().iter().flat_map(|endpoint| &endpoint.ports)
     }
 }
 
@@ -70,6 +77,22 @@ pub(crate) enum Wish {
     Rename(String),
     /// Change what this does not leave at its default.
     Update(Box<wire::HostConfig>),
+    Rewire(Rewire),
+}
+
+/// A change of the networks that a container is in.
+#[derive(Debug)]
+pub(crate) enum Rewire {
+    /// Join this network, under this configuration.
+    Join(Found, Box<wire::EndpointSettings>, Arc<Live>),
+    /// Leave this network; `force`: although it cannot be done cleanly.
+    Leave {
+        /// Its name.
+        network: String,
+        force: bool,
+    },
+    /// Forget the link of this alias, under this configuration.
+    Unlink(String, Arc<Live>),
 }
 
 /// What reaches an actor from outside.

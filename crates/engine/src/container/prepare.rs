@@ -12,6 +12,7 @@ use berth_spec::rootfs::{LayeredRoot, SnapshotMount};
 use berth_spec::{BindMount, Devices, Inputs, User};
 
 use super::record::{Files, Record};
+use crate::files::Resolving;
 use crate::network::{self, Plan};
 use crate::shared::Shared;
 use crate::{Error, Result, files, mounts, shm};
@@ -41,7 +42,7 @@ pub(crate) struct Surroundings {
 #[derive(Debug)]
 enum FileSources {
     /// Its own.
-    Own { host_network: bool },
+    Own(Resolving),
     /// Those of the container whose network it joined.
     Of(Files),
 }
@@ -57,7 +58,7 @@ impl Surroundings {
         let netns = match plan {
             Plan::Host => None,
             Plan::Joined { netns, .. } => Some(netns.clone()),
-            Plan::None | Plan::Bridge(_) => Some(shared.net.netns_path(&record.id)),
+            Plan::None | Plan::Bridges(_) => Some(shared.net.netns_path(&record.id)),
         };
         let pidns = match Mode::of(&record.host.pid_mode) {
             Mode::Container(other) => {
@@ -84,9 +85,9 @@ impl Surroundings {
         };
         let files = match plan {
             Plan::Joined { of, .. } => FileSources::Of(shared.files(&of.record.id)?),
-            plan => FileSources::Own {
-                host_network: matches!(plan, Plan::Host),
-            },
+            Plan::Host => FileSources::Own(Resolving::AsHost),
+            plan if plan.has_dns() => FileSources::Own(Resolving::Internal),
+            _ => FileSources::Own(Resolving::External),
         };
         Ok(Surroundings {
             files,
@@ -106,10 +107,11 @@ pub(crate) fn prepare(
     surroundings: &Surroundings,
 ) -> Result<Prepared> {
     let files = shared.files(&record.id)?;
-    if let FileSources::Own { host_network } = surroundings.files {
-        files::write_resolv_conf(&files, record, live, host_network)?;
+    if let FileSources::Own(resolving) = surroundings.files {
+        let host_network = resolving == Resolving::AsHost;
+        files::write_resolv_conf(&files, record, live, resolving)?;
         files::write_hostname(&files, record)?;
-        files::write_hosts(&files, record, live, shared, host_network, None)?;
+        files::write_hosts(&files, record, live, shared, host_network, &[])?;
     }
     if record.host.ipc_mode == shm::SHAREABLE {
         shm::mount(shared, record)?;
@@ -162,9 +164,7 @@ pub(crate) fn exec_process(
         privileged: request.privileged,
     };
     let surroundings = Surroundings {
-        files: FileSources::Own {
-            host_network: false,
-        },
+        files: FileSources::Own(Resolving::External),
         netns: None,
         pidns: None,
         ipcns: None,
@@ -185,7 +185,7 @@ fn all_mounts(
     mounts::ensure_sources(&record.mounts)?;
     let mut all = mounts::bound(shared, record);
     let files = match sources {
-        FileSources::Own { .. } => own,
+        FileSources::Own(_) => own,
         FileSources::Of(others) => others,
     };
     let places = [

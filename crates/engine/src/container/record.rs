@@ -1,6 +1,6 @@
 //! What is kept of a container on disk: what it is to be, and what became of it.
 //!
-//! Two files in its folder: `config.json` is written when the container is made or renamed and
+//! Two files in its folder: `config.json` is written when the container is made or changed and
 //! must survive a power cut; `state.json` changes with each run and must only never be torn.
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(crate) const CONFIG: &str = "config.json";
 /// The file of the [`RunState`].
 pub(crate) const STATE: &str = "state.json";
 
-/// What a container is to be. Changes only by rename.
+/// What a container is to be. Changes by rename, and when it joins or leaves a network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Record {
@@ -130,8 +130,8 @@ pub(crate) struct RunState {
     pub(crate) health: Option<Health>,
     /// Something of a run may be left outside: in containerd, in the network, on disk.
     pub(crate) unsettled: bool,
-    /// Its place in the bridge network while it runs.
-    pub(crate) endpoint: Option<berth_net::Endpoint>,
+    /// Its places in networks while it runs, in the order in which it joined them.
+    pub(crate) endpoints: Vec<berth_net::Endpoint>,
     /// The OCI runtime that the run was started with, a binary or a wrapper script, for as long as
     /// something of the run may be left; empty where its shim has none.
     pub(crate) runtime: String,

@@ -25,7 +25,7 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, how: How) -
     if how.strays {
         errors.extend(teardown::discard(&shared.client.container(record.id.as_str())).await);
         let netns = teardown::has_netns(&record);
-        errors.extend(teardown::release(&shared, &record, None, netns, true).await);
+        errors.extend(teardown::release(&shared, &record, Vec::new(), netns, true).await);
     }
     fault::point("remove:run");
     // What runs on needs its root file system.

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use berth_config::Live;
 use berth_ctrd::{Container, ExitStatus, FifoSet, NewContainer, Task};
 use berth_errdefs::Classify;
-use berth_net::{Endpoint, EndpointRequest};
+use berth_net::{Endpoint, Upstream};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::prepare::{self, Prepared, Surroundings};
 use super::record::Record;
-use crate::network::{self, Plan};
+use crate::network::{self, Plan, Wanted};
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
 use crate::{Error, Result, fault, files, runtimes, volumes};
@@ -42,7 +42,7 @@ pub(crate) struct Started {
     pub(crate) task: Task,
     /// See [`RunState::runtime`](super::record::RunState::runtime).
     pub(crate) binary: String,
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     /// When it was let run: never later than its end.
     pub(crate) at: Timestamp,
     pub(crate) exit: JoinHandle<berth_ctrd::Result<ExitStatus>>,
@@ -73,7 +73,7 @@ impl From<Error> for Failure {
 #[derive(Debug, Default)]
 struct Made {
     netns: bool,
-    endpoint: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     /// What containerd was asked to make; whether it has is not always known.
     container: Option<Container>,
     session: Option<Session>,
@@ -125,12 +125,13 @@ impl Starter {
         fault::point("start:prepared");
         made.container = Some(shared.client.container(record.id.as_str()));
         let task = self.create_task(self.new_container(runtime, spec), &fifos);
-        let (endpoint, task) = tokio::join!(self.connect(&plan), task);
-        made.endpoint = endpoint?;
+        let connected = self.connect(&plan, &mut made.endpoints);
+        let (connected, task) = tokio::join!(connected, task);
+        connected?;
         let task = task?;
         made.session = Some(self.hub.begin(streams, (*task).clone(), logger));
         self.check_cancelled()?;
-        self.write_hosts(&plan, made.endpoint.as_ref()).await?;
+        self.write_hosts(&plan, &made.endpoints).await?;
 
         fault::point("start:made");
         let exit = tokio::spawn({
@@ -149,7 +150,7 @@ impl Starter {
             task,
             binary,
             at,
-            endpoint: made.endpoint.take(),
+            endpoints: std::mem::take(&mut made.endpoints),
             exit,
             session,
         })
@@ -205,25 +206,31 @@ impl Starter {
         task.map_err(|error| runtime_failure(error, "failed to create task for container"))
     }
 
-    async fn connect(&self, plan: &Plan) -> Result<Option<Endpoint>> {
-        let Plan::Bridge(wanted) = plan else {
-            return Ok(None);
+    /// Joins the networks one after the other; what was joined is in `made` however it ends.
+    async fn connect(&self, plan: &Plan, made: &mut Vec<Endpoint>) -> Result<()> {
+        let Plan::Bridges(wanted) = plan else {
+            return Ok(());
         };
+        let upstream = match plan.has_dns() {
+            true => files::upstream(&self.record, &self.live).await?,
+            false => Upstream::default(),
+        };
+        for wanted in wanted {
+            made.push(self.join(wanted, &upstream).await?);
+        }
+        Ok(())
+    }
+
+    async fn join(&self, wanted: &Wanted, upstream: &Upstream) -> Result<Endpoint> {
         let net = &self.shared.net;
-        let request = || EndpointRequest {
-            id: self.record.id.clone(),
-            netns: net.netns_path(&self.record.id),
-            mac: wanted.mac,
-            ip: None,
-            publish: wanted.publish.clone(),
-        };
-        let mut outcome = net.connect(request()).await;
+        let request = network::request(&self.shared, &self.record, wanted, upstream);
+        let mut outcome = net.connect(request.clone()).await;
         if matches!(outcome, Err(berth_net::Error::PortAllocated { .. }))
             && self.others_torn_down().await
         {
-            outcome = net.connect(request()).await;
+            outcome = net.connect(request).await;
         }
-        outcome.map(Some).map_err(|error| {
+        outcome.map_err(|error| {
             let publishing = matches!(
                 error,
                 berth_net::Error::PortAllocated { .. }
@@ -256,18 +263,12 @@ impl Starter {
         true
     }
 
-    /// Completes `/etc/hosts` with the address, in place: the file is mounted already.
-    async fn write_hosts(&self, plan: &Plan, endpoint: Option<&Endpoint>) -> Result<()> {
-        let (Plan::Bridge(_), Some(endpoint)) = (plan, endpoint) else {
+    /// Completes `/etc/hosts` with the addresses, in place: the file is mounted already.
+    async fn write_hosts(&self, plan: &Plan, endpoints: &[Endpoint]) -> Result<()> {
+        if !matches!(plan, Plan::Bridges(_)) || endpoints.is_empty() {
             return Ok(());
-        };
-        let ip = endpoint.ip;
-        let (shared, record, live) = (self.shared.clone(), self.record.clone(), self.live.clone());
-        blocking(move || {
-            let files = shared.files(&record.id)?;
-            files::write_hosts(&files, &record, &live, &shared, false, Some(ip.into()))
-        })
-        .await
+        }
+        files::complete_hosts(&self.shared, &self.record, &self.live, endpoints).await
     }
 
     /// Takes back what was made. Goes on after errors: the start's own is the one to tell. True
@@ -282,7 +283,7 @@ impl Starter {
             None => self.hub.end(),
         }
         let released =
-            super::teardown::release(&self.shared, &self.record, made.endpoint, made.netns, true);
+            super::teardown::release(&self.shared, &self.record, made.endpoints, made.netns, true);
         errors.extend(released.await);
         for error in &errors {
             tracing::warn!(id = %self.record.id, error, "taking back a start");

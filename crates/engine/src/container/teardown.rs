@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use berth_ctrd::{Container, Task};
 use berth_net::Endpoint;
+use futures::future::join_all;
 
 use super::record::Record;
 use super::state::SIGKILL;
@@ -24,7 +25,7 @@ const KILLED: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) task: Task,
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) session: Option<Session>,
     /// Nobody saw its init end: it may run on.
     pub(crate) lost: bool,
@@ -51,7 +52,7 @@ impl Drop for Counted {
 pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run) -> Vec<String> {
     let Run {
         task,
-        endpoint,
+        endpoints,
         session,
         lost,
     } = run;
@@ -70,7 +71,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
     };
     let (mut errors, released) = tokio::join!(
         in_containerd,
-        release(&shared, &record, endpoint, has_netns(&record), false)
+        release(&shared, &record, endpoints, has_netns(&record), false)
     );
     errors.extend(released);
     errors.extend(remove_fifos(&shared, &record).await);
@@ -88,13 +89,18 @@ pub(crate) fn has_netns(record: &Record) -> bool {
 pub(crate) async fn release(
     shared: &Arc<Shared>,
     record: &Arc<Record>,
-    endpoint: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     netns: bool,
     fifos: bool,
 ) -> Vec<String> {
     let mut errors = Vec::new();
-    if let Some(endpoint) = endpoint
-        && let Err(error) = shared.net.disconnect(&endpoint).await
+    let disconnected = endpoints
+        .iter()
+        .map(|endpoint| shared.net.disconnect(endpoint));
+    for error in join_all(disconnected)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
     {
         errors.push(format!("disconnecting from the network: {error}"));
     }

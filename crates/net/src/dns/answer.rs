@@ -35,7 +35,9 @@ pub(super) fn answer<'a>(
     let Ok(question) = Message::from_vec(bytes) else {
         return match bytes.first_chunk::<2>() {
             // What cannot be read and is no answer itself is told so.
-            Some(id) if bytes.len() >= 12 && bytes.get(2).is_some_and(|flags| flags & 0x80 == 0) => {
+            Some(id)
+                if bytes.len() >= 12 && bytes.get(2).is_some_and(|flags| flags & 0x80 == 0) =>
+            {
                 let id = u16::from_be_bytes(*id);
                 let broken = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
                 Outcome::Answer(Box::new(broken))
@@ -66,7 +68,9 @@ pub(super) fn answer<'a>(
             }
             found.map(|found| of_type(found, query.query_type))
         }
-        RecordType::PTR => view.reverse(&name).map(|found| vec![RData::PTR(PTR(found))]),
+        RecordType::PTR => view
+            .reverse(&name)
+            .map(|found| vec![RData::PTR(PTR(found))]),
         _ => None,
     };
     let Some(records) = records else {
@@ -127,7 +131,7 @@ impl<'a, I: Iterator<Item = &'a Arc<Endpoint>> + Clone> View<'_, I> {
             endpoint.container == self.container && endpoint.upstream.is_some()
         };
         let mut own: Vec<_> = self.endpoints.clone().filter(of).collect();
-        own.sort_by(|one, other| other.rank().cmp(&one.rank()));
+        own.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.rank()));
         own
     }
 
@@ -156,10 +160,15 @@ impl<'a, I: Iterator<Item = &'a Arc<Endpoint>> + Clone> View<'_, I> {
     fn named(&self, name: &str, network: &str) -> Vec<IpAddr> {
         let answers_to = |endpoint: &&Arc<Endpoint>| {
             endpoint.network_id == network
-                && endpoint.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+                && endpoint
+                    .names
+                    .iter()
+                    .any(|own| own.eq_ignore_ascii_case(name))
         };
         let endpoints = self.endpoints.clone().filter(answers_to);
-        endpoints.flat_map(|endpoint| endpoint.addresses()).collect()
+        endpoints
+            .flat_map(|endpoint| endpoint.addresses())
+            .collect()
     }
 
     /// The name of the container that has an address in one of its networks.

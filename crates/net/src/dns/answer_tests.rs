@@ -58,9 +58,16 @@ fn world() -> Vec<Arc<Endpoint>> {
 fn names_aliases_and_ids_are_known_in_ones_own_networks() {
     let world = world();
     for name in ["db.", "DB.", "c0ffee.", "db.net."] {
-        assert_eq!(ask(&world, name, RecordType::A).unwrap(), ["10.0.0.3"], "{name}");
+        assert_eq!(
+            ask(&world, name, RecordType::A).unwrap(),
+            ["10.0.0.3"],
+            "{name}"
+        );
     }
-    assert_eq!(ask(&world, "sql.", RecordType::A).unwrap(), ["10.0.0.3", "10.0.0.4"]);
+    assert_eq!(
+        ask(&world, "sql.", RecordType::A).unwrap(),
+        ["10.0.0.3", "10.0.0.4"]
+    );
     for name in ["far.", "far.other.", "db.other.", "example.com.", "."] {
         assert_eq!(ask(&world, name, RecordType::A), None, "{name}");
     }
@@ -95,7 +102,12 @@ fn addresses_have_names() {
     let world = world();
     let ptr = |name: &str| ask(&world, name, RecordType::PTR);
     assert_eq!(ptr("3.0.0.10.in-addr.arpa.").unwrap(), ["db.net."]);
-    for name in ["5.0.0.10.in-addr.arpa.", "9.9.9.9.in-addr.arpa.", "0.0.10.in-addr.arpa.", "db."] {
+    for name in [
+        "5.0.0.10.in-addr.arpa.",
+        "9.9.9.9.in-addr.arpa.",
+        "0.0.10.in-addr.arpa.",
+        "db.",
+    ] {
         assert_eq!(ptr(name), None, "{name}");
     }
 }
@@ -121,7 +133,10 @@ fn a_network_without_dns_has_no_names() {
 #[test]
 fn with_ndots_bare_names_are_not_passed_on() {
     let mut question = Message::query();
-    question.add_query(Query::query(Name::from_ascii("gone.").unwrap(), RecordType::A));
+    question.add_query(Query::query(
+        Name::from_ascii("gone.").unwrap(),
+        RecordType::A,
+    ));
     let bytes = question.to_vec().unwrap();
     let Outcome::Answer(message) = answer(&bytes, "me", world().iter(), true) else {
         panic!("passed on");

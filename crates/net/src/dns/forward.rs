@@ -41,7 +41,12 @@ fn is_usable(answer: &[u8]) -> bool {
     code.is_some_and(|code| !refused.contains(&code))
 }
 
-async fn ask(resolver: &Resolver, server: IpAddr, question: &[u8], tcp: bool) -> io::Result<Vec<u8>> {
+async fn ask(
+    resolver: &Resolver,
+    server: IpAddr,
+    question: &[u8],
+    tcp: bool,
+) -> io::Result<Vec<u8>> {
     // A name server on the host's loopback can only be reached from there.
     let from_host = resolver.upstream.of_host && server.is_loopback();
     let server = SocketAddr::new(server, PORT);

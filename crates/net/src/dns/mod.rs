@@ -14,18 +14,16 @@ mod serve;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use crate::resolv::INTERNAL as ADDRESS;
 use crate::shared::Shared;
 use crate::threads::Desk;
 use crate::{Error, Result, Upstream, firewall};
-
-/// Where containers ask.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// The resolvers that run, by container.
 #[derive(Debug)]
@@ -93,7 +91,9 @@ impl Shared {
         let udp = tokio::net::UdpSocket::from_std(udp).map_err(failed)?;
         let tcp = tokio::net::TcpListener::from_std(tcp).map_err(failed)?;
         let tasks = vec![
-            runtime.spawn(serve::udp(Arc::clone(&resolver), udp)).abort_handle(),
+            runtime
+                .spawn(serve::udp(Arc::clone(&resolver), udp))
+                .abort_handle(),
             runtime.spawn(serve::tcp(resolver, tcp)).abort_handle(),
         ];
         self.resolvers

@@ -150,7 +150,9 @@ async fn converse(resolver: &Resolver, mut stream: TcpStream) -> io::Result<()> 
             stream.read_exact(&mut question).await?;
             io::Result::Ok(question)
         };
-        let question = tokio::time::timeout(SILENCE, read).await.map_err(silent)??;
+        let question = tokio::time::timeout(SILENCE, read)
+            .await
+            .map_err(silent)??;
         let Some(answer) = resolver.reply(&question, true).await else {
             return Ok(());
         };
@@ -158,6 +160,8 @@ async fn converse(resolver: &Resolver, mut stream: TcpStream) -> io::Result<()> 
         let mut whole = length.to_be_bytes().to_vec();
         whole.extend(answer);
         let write = stream.write_all(&whole);
-        tokio::time::timeout(SILENCE, write).await.map_err(silent)??;
+        tokio::time::timeout(SILENCE, write)
+            .await
+            .map_err(silent)??;
     }
 }

@@ -100,10 +100,11 @@ fn wishes_for_address_and_mac_are_granted_or_refused() {
             net.connect(wish("10.0.0.1")).await,
             Err(Error::Invalid(_))
         ));
-        assert!(matches!(
-            net.connect(wish("fd00::5")).await,
-            Err(Error::Unsupported(_))
-        ));
+        let v6 = EndpointRequest {
+            ip6: Some("fd00::5".parse().unwrap()),
+            ..request("c1", pin.clone(), vec![])
+        };
+        assert!(matches!(net.connect(v6).await, Err(Error::Invalid(_))));
         let nowhere = net
             .connect(request("c2", "/nonexistent/ns".into(), vec![]))
             .await;
@@ -208,8 +209,10 @@ fn a_failed_connect_is_rolled_back() {
     alone(|world| async move {
         let net = world.net().await;
         let (pin, _) = container(&net, "c1", vec![]).await;
+        // There is an eth1 already, so the kernel refuses the second pair.
+        let enter = format!("nsenter --net={}", pin.display());
+        run(&format!("{enter} ip link add eth1 type bridge"));
         let before = world.inventory();
-        // There is an eth0 already, so the kernel refuses the second pair.
         let again = net
             .connect(request("c1", pin, vec![publish(8080, 80, Proto::Tcp)]))
             .await;

@@ -78,7 +78,10 @@ fn a_published_udp_port_answers_on_every_address() {
             answer.unwrap()
         };
         assert_eq!(asked(Some(&outside), HOST), text(OUTSIDE));
-        assert_eq!(asked(None, Ipv4Addr::LOCALHOST), text(endpoint.gateway.unwrap()));
+        assert_eq!(
+            asked(None, Ipv4Addr::LOCALHOST),
+            text(endpoint.gateway.unwrap())
+        );
         asked(None, HOST);
         asked(Some(&other), HOST);
     });

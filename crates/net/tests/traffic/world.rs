@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use berth_net::{AddressPool, BridgeConfig, Config, Endpoint, EndpointRequest, Net, Proto, Publish};
+use berth_net::{
+    AddressPool, BridgeConfig, Config, Endpoint, EndpointRequest, Net, Proto, Publish,
+};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 

@@ -8,9 +8,6 @@ use crate::error::{Error, Result};
 /// Refuses what is not done yet.
 pub(super) fn refuse(host: &HostConfig) -> Result<()> {
     let refuse = |what: &str| Err(Error::Unsupported(what.to_owned()));
-    if !host.links.is_empty() {
-        return refuse("links are");
-    }
     if !host.storage_opt.is_empty() {
         return refuse("--storage-opt is");
     }

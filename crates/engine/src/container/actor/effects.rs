@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use berth_net::Endpoint;
 use berth_volumes::Kind;
 use tokio_util::sync::CancellationToken;
 
@@ -119,16 +120,17 @@ impl Actor {
         }));
     }
 
-    fn tear_down(&mut self, generation: Generation) {
+    pub(super) fn tear_down(&mut self, generation: Generation) {
+        if self.rewiring.holds_up(generation) {
+            return;
+        }
         let Some(run) = self.current.take() else {
             self.work.push(Box::pin(async move {
                 Outcome::Input(Input::TornDown(generation))
             }));
             return;
         };
-        if run.endpoint.is_some() {
-            self.tell_network("disconnect");
-        }
+        self.tell_networks("disconnect", &run.endpoints);
         self.tell_volumes("unmount");
         let (shared, record) = (self.shared.clone(), self.record.clone());
         let counted = teardown::Counted::begin(shared.clone());
@@ -168,9 +170,7 @@ impl Actor {
         };
         match what {
             Announcement::Start => {
-                if self.run.endpoint.is_some() {
-                    self.tell_network("connect");
-                }
+                self.tell_networks("connect", &self.run.endpoints);
                 self.tell_volumes("mount");
                 tell("start", &[]);
             }
@@ -216,17 +216,11 @@ impl Actor {
         }
     }
 
-    fn tell_network(&self, action: &str) {
-        let Some(endpoint) = &self.run.endpoint else {
-            return;
-        };
+    pub(super) fn tell_networks(&self, action: &str, endpoints: &[Endpoint]) {
         let events = &self.shared.events;
-        events.network(
-            action,
-            &endpoint.network_id,
-            BRIDGE,
-            BRIDGE,
-            &self.record.id,
-        );
+        for endpoint in endpoints {
+            let (id, name) = (&endpoint.network_id, &endpoint.network);
+            events.network(action, id, BRIDGE, name, &self.record.id);
+        }
     }
 }

@@ -1,0 +1,319 @@
+//! Joining and leaving networks.
+//!
+//! One change at a time. What does not run only has its record changed; what runs is connected or
+//! disconnected in a task of its own, while the actor goes on. A start or a teardown that is under
+//! way comes first; a teardown that begins meanwhile waits for the change, so that it finds every
+//! endpoint there is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use berth_config::Live;
+use berth_net::Endpoint;
+use berth_wire as wire;
+use tokio::sync::oneshot;
+
+use super::{Actor, failed_part, save};
+use crate::container::handle::Rewire;
+use crate::container::record::Record;
+use crate::container::state::{Done, Generation, Phase};
+use crate::network::{self, Wanted};
+use crate::networks::Found;
+use crate::shared::{Shared, blocking};
+use crate::{Error, Result, files};
+
+type Reply = oneshot::Sender<Result<Done>>;
+
+/// Changes that wait, and the one that is under way.
+#[derive(Default)]
+pub(super) struct Rewiring {
+    waiting: VecDeque<(Rewire, Reply)>,
+    under_way: bool,
+    /// The run that is to be torn down once the change has come to its end.
+    torn_later: Option<Generation>,
+}
+
+impl Rewiring {
+    pub(super) fn wait(&mut self, change: Rewire, reply: Reply) {
+        self.waiting.push_back((change, reply));
+    }
+
+    /// Whether a teardown must wait; then it is remembered.
+    pub(super) fn holds_up(&mut self, generation: Generation) -> bool {
+        if self.under_way {
+            self.torn_later = Some(generation);
+        }
+        self.under_way
+    }
+}
+
+/// How a change of what runs came out.
+pub(super) struct Outcome {
+    result: Result<Changed>,
+    reply: Reply,
+}
+
+/// What has changed.
+enum Changed {
+    Joined(String, Box<wire::EndpointSettings>, Box<Endpoint>),
+    Left(String),
+}
+
+impl Actor {
+    /// Begins the changes that can be made now.
+    pub(super) async fn rewire_next(&mut self) {
+        while !self.rewiring.under_way {
+            let running = match self.state.phase() {
+                Phase::Running(_) => true,
+                Phase::Starting(_) => return,
+                Phase::Created | Phase::Removing(_) | Phase::Dead | Phase::Gone => false,
+                phase if phase.is_settled() => false,
+                _ => return,
+            };
+            let Some((change, reply)) = self.rewiring.waiting.pop_front() else {
+                return;
+            };
+            match self.check(&change, running) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(()) if running && !matches!(change, Rewire::Unlink(..)) => {
+                    self.rewire_running(change, reply);
+                }
+                Ok(()) => {
+                    let done = self.rewire_record(change).await;
+                    let _ = reply.send(done.map(|()| Done::Changed));
+                }
+            }
+        }
+    }
+
+    fn check(&self, change: &Rewire, running: bool) -> Result<()> {
+        let record = &self.record;
+        if matches!(
+            self.state.phase(),
+            Phase::Removing(_) | Phase::Dead | Phase::Gone
+        ) {
+            return Err(Error::conflict(format!(
+                "container {} is marked for removal and cannot be connected or disconnected to the network",
+                record.id
+            )));
+        }
+        let endpoints = &record.networking.endpoints_config;
+        match change {
+            Rewire::Join(network, settings, _) => {
+                network::may_have_others(match endpoints.keys().next() {
+                    // Who has left its network may be in others.
+                    Some(only) if endpoints.len() == 1 => only,
+                    Some(_) => network::BRIDGE,
+                    None => &record.host.network_mode,
+                })
+                .or_else(|error| match endpoints.is_empty() {
+                    true if record.host.network_mode == "none" => Ok(()),
+                    _ => Err(error),
+                })?;
+                network::may_join(network)?;
+                network::check(network, settings)?;
+                let name = network.name();
+                if running && endpoints.contains_key(name) {
+                    return Err(Error::new(
+                        berth_errdefs::Kind::Forbidden,
+                        format!(
+                            "endpoint with name {} already exists in network {name}",
+                            record.name
+                        ),
+                    ));
+                }
+                Ok(())
+            }
+            Rewire::Unlink(alias, _) if network::has_link(record, alias) => Ok(()),
+            Rewire::Unlink(alias, _) => Err(Error::not_found(format!(
+                "Cannot get link: container {} has no link {alias}",
+                record.name
+            ))),
+            Rewire::Leave { network, .. } if network == "host" => Err(Error::invalid(
+                "cannot disconnect container from host network - container was created in host network mode",
+            )),
+            Rewire::Leave { network, .. } if endpoints.contains_key(network) => Ok(()),
+            Rewire::Leave { network, .. } => Err(Error::new(
+                berth_errdefs::Kind::Forbidden,
+                format!(
+                    "container {} is not connected to the network {network}",
+                    record.id
+                ),
+            )),
+        }
+    }
+
+    /// Writes a change down.
+    async fn rewire_record(&mut self, change: Rewire) -> Result<()> {
+        let mut record = Record::clone(&self.record);
+        let endpoints = &mut record.networking.endpoints_config;
+        let mut hosts_of = None;
+        match change {
+            Rewire::Join(network, settings, _) => {
+                endpoints.insert(network.name().to_owned(), *settings);
+            }
+            Rewire::Leave { network, .. } => drop(endpoints.remove(&network)),
+            Rewire::Unlink(alias, live) => {
+                network::unlink(&mut record, &alias);
+                hosts_of = Some(live).filter(|_| self.run.status.is_running());
+            }
+        }
+        self.keep_record(record).await?;
+        self.publish();
+        match hosts_of {
+            Some(live) => {
+                let endpoints = &self.run.endpoints;
+                files::complete_hosts(&self.shared, &self.record, &live, endpoints).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_record(&mut self, record: Record) -> Result<()> {
+        let record = Arc::new(record);
+        save(&self.shared, &record).await?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Begins a change of what runs.
+    fn rewire_running(&mut self, change: Rewire, reply: Reply) {
+        self.rewiring.under_way = true;
+        let wiring = Wiring {
+            shared: self.shared.clone(),
+            record: self.record.clone(),
+            endpoints: self.run.endpoints.clone(),
+        };
+        let task = tokio::spawn(async move {
+            match change {
+                Rewire::Join(network, settings, live) => {
+                    wiring.join(network, settings, &live).await
+                }
+                Rewire::Leave { network, force } => wiring.leave(network, force).await,
+                Rewire::Unlink(..) => Err(Error::internal("a link is no network")),
+            }
+        });
+        self.work.push(Box::pin(async move {
+            let result = task.await.unwrap_or_else(|error| Err(failed_part(&error)));
+            super::Outcome::Rewired(Box::new(Outcome { result, reply }))
+        }));
+    }
+
+    /// A change has come to its end: persist → publish → tell → reply.
+    pub(super) async fn rewired(&mut self, outcome: Outcome) {
+        self.rewiring.under_way = false;
+        let Outcome { result, reply } = outcome;
+        let answer = match result {
+            Ok(changed) => self.enter(changed).await,
+            Err(error) => Err(error),
+        };
+        let _ = reply.send(answer.map(|()| Done::Changed));
+        if let Some(generation) = self.rewiring.torn_later.take() {
+            self.tear_down(generation);
+        }
+    }
+
+    async fn enter(&mut self, changed: Changed) -> Result<()> {
+        let mut record = Record::clone(&self.record);
+        let known = &mut record.networking.endpoints_config;
+        let (action, endpoint) = match changed {
+            Changed::Joined(name, settings, endpoint) => {
+                known.insert(name, *settings);
+                self.run.endpoints.push(Endpoint::clone(&endpoint));
+                ("connect", Some(*endpoint))
+            }
+            Changed::Left(name) => {
+                known.remove(&name);
+                let endpoints = &mut self.run.endpoints;
+                let at = endpoints
+                    .iter()
+                    .position(|endpoint| endpoint.network == name);
+                ("disconnect", at.map(|at| endpoints.remove(at)))
+            }
+        };
+        if let Some(run) = &mut self.current {
+            run.endpoints.clone_from(&self.run.endpoints);
+        }
+        let kept = self.keep_record(record).await;
+        self.commit().await;
+        self.tell_networks(action, endpoint.as_slice());
+        kept
+    }
+
+    /// The container has another name: it answers to it in its networks.
+    pub(super) fn rename_endpoints(&mut self) {
+        for endpoint in &mut self.run.endpoints {
+            let settings = &self.record.networking.endpoints_config;
+            let settings = settings.get(&endpoint.network);
+            let aliases = settings.map_or(&[][..], |settings| &settings.aliases);
+            endpoint.names = network::dns_names(&self.record, aliases);
+            self.shared
+                .net
+                .rename(&endpoint.endpoint_id, &endpoint.names);
+        }
+    }
+}
+
+/// What a change of what runs works with.
+struct Wiring {
+    shared: Arc<Shared>,
+    record: Arc<Record>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Wiring {
+    async fn join(
+        mut self,
+        network: Found,
+        settings: Box<wire::EndpointSettings>,
+        live: &Arc<Live>,
+    ) -> Result<Changed> {
+        let (shared, record) = (&self.shared, &self.record);
+        let (name, users) = (network.name().to_owned(), network.is_users());
+        let wanted = Wanted::new(record, network, &settings)?;
+        let upstream = files::upstream(record, live).await?;
+        let request = network::request(shared, record, &wanted, &upstream);
+        let endpoint = shared
+            .net
+            .connect(request)
+            .await
+            .map_err(Error::from_lower)?;
+        self.endpoints.push(endpoint.clone());
+        let completed = files::complete_hosts(shared, record, live, &self.endpoints).await;
+        let completed = match completed {
+            Ok(()) if users => resolve_internally(shared, record, live).await,
+            other => other,
+        };
+        if let Err(error) = completed {
+            tracing::warn!(id = %record.id, %error, "writing hosts and resolv.conf");
+        }
+        Ok(Changed::Joined(name, settings, Box::new(endpoint)))
+    }
+
+    async fn leave(self, name: String, force: bool) -> Result<Changed> {
+        let (shared, record) = (&self.shared, &self.record);
+        let mut endpoints = self.endpoints.iter();
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == name) else {
+            return Ok(Changed::Left(name));
+        };
+        if let Err(error) = shared.net.disconnect(endpoint).await {
+            if !force {
+                return Err(Error::from_lower(error));
+            }
+            tracing::warn!(id = %record.id, %error, "leaving a network");
+        }
+        if let Err(error) = shared.net.reroute(&record.id).await {
+            tracing::warn!(id = %record.id, %error, "routing after leaving a network");
+        }
+        Ok(Changed::Left(name))
+    }
+}
+
+async fn resolve_internally(
+    shared: &Arc<Shared>,
+    record: &Arc<Record>,
+    live: &Arc<Live>,
+) -> Result<()> {
+    let (shared, record, live) = (shared.clone(), record.clone(), live.clone());
+    blocking(move || files::resolve_internally(&shared.files(&record.id)?, &record, &live)).await
+}
