@@ -267,7 +267,6 @@ fn what_berth_cannot_do_yet_it_says() {
     }
     // One of these becomes possible: its row goes, and tests of it come.
     for (host, word) in [
-        (json!({"Links": ["x:y"]}), "link"),
         (
             json!({"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}),
             "image mounts",
