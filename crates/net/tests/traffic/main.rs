@@ -2,6 +2,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 mod lifecycle;
+mod names;
 mod reach;
 mod repair;
 mod settings;
