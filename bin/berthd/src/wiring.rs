@@ -88,11 +88,7 @@ pub(crate) fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
         mirrors: registries.mirrors.clone(),
         insecure: registries.insecure.clone(),
         certificates: CERTIFICATES.into(),
-        proxies: Proxies {
-            http: registries.proxies.http_proxy.clone(),
-            https: registries.proxies.https_proxy.clone(),
-            none: registries.proxies.no_proxy.clone(),
-        },
+        proxies: Proxies::default(),
     })
 }
 

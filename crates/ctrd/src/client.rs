@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// How long an ordinary call may take before it is given up.
 pub(crate) const CALL: Duration = Duration::from_secs(60);
+/// How much later than ours the limit of those is that work for us: it is us who tell of it.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long a connection attempt may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The largest message taken from containerd; OCI specs and listings are far below it.
@@ -109,6 +111,14 @@ impl Client {
         if let Some(lease) = &self.lease {
             headers.insert("containerd-lease", lease.clone());
         }
+        request
+    }
+
+    /// The same for a call that a shim and its runtime take part in. The limit goes with it all the
+    /// way, so that the shim kills a runtime that still hangs when nobody waits for it any more.
+    pub(crate) fn limited<T>(&self, limit: Duration, message: T) -> tonic::Request<T> {
+        let mut request = self.request(message);
+        request.set_timeout(limit + GRACE);
         request
     }
 

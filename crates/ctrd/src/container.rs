@@ -162,7 +162,7 @@ impl Container {
             ..Default::default()
         };
         let mut c = self.client.tasks_client();
-        let call = c.create(self.client.request(request));
+        let call = c.create(self.client.limited(CREATE_TASK, request));
         let answer = self.client.call("Tasks.Create", CREATE_TASK, call).await?;
         Ok(Task::new(self.clone(), answer.pid))
     }

@@ -41,7 +41,7 @@ impl Process {
         };
         let mut c = client.tasks_client();
         let answer = client
-            .call("Tasks.Start", CALL, c.start(client.request(request)))
+            .call("Tasks.Start", CALL, c.start(client.limited(CALL, request)))
             .await?;
         Ok(answer.pid)
     }
@@ -94,7 +94,7 @@ impl Process {
         };
         let mut c = client.tasks_client();
         let answer = client
-            .call("Tasks.Get", CALL, c.get(client.request(request)))
+            .call("Tasks.Get", CALL, c.get(client.limited(CALL, request)))
             .await?;
         let status = answer.process.map(|process| process.status());
         Ok(status.map_or(Status::Unknown, Status::from))
@@ -115,7 +115,7 @@ impl Process {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.Kill", CALL, c.kill(client.request(request)))
+            .call("Tasks.Kill", CALL, c.kill(client.limited(CALL, request)))
             .await?;
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Process {
             .call(
                 "Tasks.ResizePty",
                 CALL,
-                c.resize_pty(client.request(request)),
+                c.resize_pty(client.limited(CALL, request)),
             )
             .await?;
         Ok(())
@@ -152,7 +152,11 @@ impl Process {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.CloseIO", CALL, c.close_io(client.request(request)))
+            .call(
+                "Tasks.CloseIO",
+                CALL,
+                c.close_io(client.limited(CALL, request)),
+            )
             .await?;
         Ok(())
     }
@@ -170,14 +174,18 @@ impl Process {
                 container_id: self.container(),
             };
             client
-                .call("Tasks.Delete", CALL, c.delete(client.request(request)))
+                .call(
+                    "Tasks.Delete",
+                    CALL,
+                    c.delete(client.limited(CALL, request)),
+                )
                 .await?
         } else {
             let request = svc::DeleteProcessRequest {
                 container_id: self.container(),
                 exec_id: self.exec.clone(),
             };
-            let call = c.delete_process(client.request(request));
+            let call = c.delete_process(client.limited(CALL, request));
             client.call("Tasks.DeleteProcess", CALL, call).await?
         };
         Ok(exit_of(answer.exit_status, answer.exited_at))

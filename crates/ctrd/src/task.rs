@@ -94,7 +94,7 @@ impl Task {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.Pause", CALL, c.pause(client.request(request)))
+            .call("Tasks.Pause", CALL, c.pause(client.limited(CALL, request)))
             .await?;
         Ok(())
     }
@@ -107,7 +107,11 @@ impl Task {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.Resume", CALL, c.resume(client.request(request)))
+            .call(
+                "Tasks.Resume",
+                CALL,
+                c.resume(client.limited(CALL, request)),
+            )
             .await?;
         Ok(())
     }
@@ -129,7 +133,11 @@ impl Task {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.Update", CALL, c.update(client.request(request)))
+            .call(
+                "Tasks.Update",
+                CALL,
+                c.update(client.limited(CALL, request)),
+            )
             .await?;
         Ok(())
     }
@@ -155,7 +163,7 @@ impl Task {
         };
         let mut c = client.tasks_client();
         client
-            .call("Tasks.Exec", CALL, c.exec(client.request(request)))
+            .call("Tasks.Exec", CALL, c.exec(client.limited(CALL, request)))
             .await?;
         Ok(Process::new(self.container.clone(), id.to_owned()))
     }

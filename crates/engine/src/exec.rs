@@ -26,7 +26,7 @@ use crate::container::state::SIGKILL;
 use crate::container::teardown;
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Chunk, Hub, Session};
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// How long an ended exec is remembered, for who asks for its exit code.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -446,6 +446,7 @@ impl Run {
                 return Err(failure(error));
             }
         };
+        fault::point("exec:added");
         let session = exec.hub.begin(streams, process.clone(), None);
         match process.start().await {
             Ok(pid) => {
@@ -454,6 +455,7 @@ impl Run {
                     process: process.clone(),
                 };
                 exec.enter(running);
+                fault::point("exec:started");
                 Ok((process, session))
             }
             Err(error) => {
@@ -478,6 +480,7 @@ impl Run {
                 crate::container::actor::UNKNOWN_EXIT
             }
         };
+        fault::point("exec:ended");
         // Ended before its streams end: who reads to the end finds the exit code. And before the
         // shim has deleted it: nobody has to wait for that.
         // Its own code, also where the end of the container was seen first.

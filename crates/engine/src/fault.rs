@@ -1,18 +1,80 @@
 //! Where a test can have the daemon die.
 //!
-//! What is left by a crash between two steps of a teardown or a removal cannot be made from
-//! outside. So each step names itself here. A daemon whose environment names a file in
-//! `BERTH_FAULTS` aborts, as by `kill -9`, at the step that the file names at that time. Builds
-//! without debug assertions, such as releases, have nothing of this in them.
+//! What is left by a crash between two steps of a change cannot be made from outside. So each step
+//! names itself here. A daemon whose environment names a file in `BERTH_FAULTS` aborts, as by
+//! `kill -9`, at the step that the file names at that time; beside it, in a file with the extension `points`, it
+//! lists the steps that there are, and the tests ask for each of them. Builds without debug
+//! assertions, such as releases, have nothing of this in them.
+
+/// Every step at which the daemon can be had to die. The word before the colon is the change; the
+/// tests walk each of them, and fail for one that they do not know.
+#[cfg(debug_assertions)]
+pub(crate) const POINTS: &[&str] = &[
+    "create:snapshot",
+    "create:volumes",
+    "create:config",
+    "create:record",
+    "start:volumes",
+    "start:prepared",
+    "start:container",
+    "start:task",
+    "start:network",
+    "start:made",
+    "start:started",
+    "run:begun",
+    "signal:asked",
+    "signal:sent",
+    "freeze:done",
+    "rename:saved",
+    "update:told",
+    "update:saved",
+    "rewire:done",
+    "rewire:noted",
+    "rewire:saved",
+    "exec:added",
+    "exec:started",
+    "exec:ended",
+    "probe:started",
+    "probe:ended",
+    "exit:seen",
+    "exit:saved",
+    "restart:waiting",
+    "restart:due",
+    "teardown",
+    "teardown:task",
+    "teardown:container",
+    "teardown:streams",
+    "teardown:endpoint",
+    "teardown:netns",
+    "teardown:fifos",
+    "teardown:volumes",
+    "remove",
+    "remove:run",
+    "remove:snapshot",
+    "remove:volumes",
+    "remove:record",
+    "network:made",
+    "network:saved",
+    "network:unmade",
+    "network:removed",
+    "volume:made",
+    "volume:removed",
+];
 
 /// A step has come. Does nothing unless a test says so.
 #[cfg(debug_assertions)]
 pub(crate) fn point(step: &str) {
-    static FILE: std::sync::LazyLock<Option<std::ffi::OsString>> =
-        std::sync::LazyLock::new(|| std::env::var_os("BERTH_FAULTS"));
+    static FILE: std::sync::LazyLock<Option<std::path::PathBuf>> = std::sync::LazyLock::new(|| {
+        let file = std::path::PathBuf::from(std::env::var_os("BERTH_FAULTS")?);
+        if let Err(error) = std::fs::write(file.with_extension("points"), POINTS.join("\n")) {
+            tracing::error!(%error, "telling the points");
+        }
+        Some(file)
+    });
     let Some(file) = FILE.as_ref() else { return };
-    if std::fs::read_to_string(file).is_ok_and(|named| named.trim() == step) {
-        tracing::error!(step, "aborting, as a test asked");
+    let known = POINTS.contains(&step);
+    if !known || std::fs::read_to_string(file).is_ok_and(|named| named.trim() == step) {
+        tracing::error!(step, known, "aborting, as a test asked");
         std::process::abort();
     }
 }

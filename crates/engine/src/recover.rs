@@ -2,8 +2,9 @@
 //!
 //! containerd is the truth for what runs, the records for what is configured; here the two are
 //! brought together. A container that runs is adopted as it is. One that ended meanwhile has
-//! exited, with its code where containerd still knows it. A record that cannot be read becomes a
-//! dead container, which can be seen and removed.
+//! exited, with its code where containerd still knows it; what is left of its run its actor clears
+//! away, so that nothing here waits for a shim or a runtime. A record that cannot be read becomes
+//! a dead container, which can be seen and removed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,16 +14,14 @@ use berth_config::Live;
 use berth_ctrd::{FifoSet, Status as TaskStatus, Streams, TaskInfo};
 use berth_errdefs::{Classify, Kind};
 use berth_logs::Logger;
-use berth_store::Durability;
 use jiff::Timestamp;
 
-use crate::container::actor::{Actor, Beginning, Captures, UNKNOWN_EXIT};
+use crate::container::actor::{Actor, Beginning, Captures, UNKNOWN_EXIT, save_state};
 use crate::container::handle::{Handle, View, Wish};
 use crate::container::prepare::open_log;
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
 use crate::container::start::Started;
 use crate::container::state::{Phase, State};
-use crate::container::teardown;
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
@@ -45,6 +44,8 @@ struct Back {
     /// It was being removed: who asked for that got no answer, and finds it dead. Only what was to
     /// go by itself is taken up again.
     unwanted: bool,
+    /// It runs, or what is left of its run is being cleared away.
+    busy: bool,
 }
 
 /// Brings back every container there was.
@@ -59,21 +60,32 @@ pub(crate) async fn recover(
     };
     networks::restore(shared).await;
     let tasks = tasks(shared).await?;
-    let mut running = HashSet::new();
+    let mut kept = HashSet::new();
     let (mut doomed, mut wanted) = (Vec::new(), Vec::new());
     for found in found {
         let task = tasks.get(found.record.id.as_str());
-        let Back { handle, unwanted } = bring_back(shared, config, found, task).await;
+        let Back {
+            handle,
+            unwanted,
+            busy,
+        } = bring_back(shared, config, found, task).await;
         let view = handle.view();
+        if busy {
+            kept.insert(view.record.id.clone());
+        }
         if view.run.status.is_running() {
-            running.insert(view.record.id.clone());
-        } else if view.record.host.auto_remove && (unwanted || view.run.generation > 0) {
-            doomed.push(handle);
+            continue;
+        }
+        if view.record.host.auto_remove && (unwanted || view.run.generation > 0) {
+            // Otherwise it goes by itself once what is left of its run has been cleared away.
+            if !busy || unwanted {
+                doomed.push(handle);
+            }
         } else if autostart::is_wanted(&view) {
             wanted.push(handle);
         }
     }
-    sweep(shared, running).await;
+    sweep(shared, kept).await;
     wrappers::sweep(shared, live).await;
     autostart::begin(wanted, live);
     for handle in doomed {
@@ -182,19 +194,12 @@ async fn bring_back(
     let record = Arc::new(record);
     mounts::hold(shared, &record);
     let hub = Hub::new();
-    let expected = run.status.is_running();
     let removed = matches!(run.status, Status::Removing | Status::Dead);
+    let expected = run.status.is_running();
     let mut running = None;
     if let Some(task) = task.filter(|task| expected && runs(task)) {
-        match adopt(shared, &record, &run, task, &hub).await {
+        match adopt(shared, &record, &mut run, task, &hub).await {
             Ok(started) => {
-                let paused = task.status == TaskStatus::Paused;
-                run.status = if paused {
-                    Status::Paused
-                } else {
-                    Status::Running
-                };
-                run.pid = task.pid;
                 mounts::adopt(shared, &record);
                 running = Some(started);
             }
@@ -203,22 +208,32 @@ async fn bring_back(
             }
         }
     }
-    let mut strays = damaged || removed;
-    if running.is_none() && (strays || expected || run.unsettled || task.is_some()) {
-        strays |= ended(shared, &record, &mut run, task, expected).await;
-    }
-    if damaged || removed {
-        run.status = Status::Dead;
+    let strays =
+        running.is_none() && (damaged || removed || expected || run.unsettled || task.is_some());
+    if expected && running.is_none() {
+        has_ended(&mut run, task);
     }
     if run.status == Status::Restarting {
         run.status = Status::Exited;
         run.exits += 1;
     }
+    if damaged || removed {
+        run.status = Status::Dead;
+    }
+    if strays {
+        run.pid = 0;
+        run.endpoints.clear();
+        run.unsettled = true;
+        if let Err(error) = save_state(shared, &record.id, &run).await {
+            tracing::warn!(id = %record.id, %error, "saving the state");
+        }
+    }
     let phase = match run.status {
         Status::Running | Status::Paused => State::running(run.status == Status::Paused),
+        Status::Created if strays => State::cut_off(),
         Status::Created => Phase::Created,
         // What was between two runs is started anew, if its policy still wants it.
-        Status::Restarting | Status::Exited => State::exited(true),
+        Status::Restarting | Status::Exited => State::exited(!strays),
         Status::Removing | Status::Dead => Phase::Dead,
     };
     let task = running
@@ -227,6 +242,7 @@ async fn bring_back(
     let view = View::new(record.clone(), run.clone(), task);
     let (handle, mailbox) = Handle::new(view, hub);
     shared.table.insert(handle.clone());
+    let busy = strays || running.is_some();
     let beginning = Beginning {
         record,
         run,
@@ -239,6 +255,7 @@ async fn bring_back(
     Back {
         handle,
         unwanted: removed && !damaged,
+        busy,
     }
 }
 
@@ -264,16 +281,25 @@ fn name(shared: &Shared, record: &mut Record) {
 async fn adopt(
     shared: &Arc<Shared>,
     record: &Arc<Record>,
-    run: &RunState,
+    run: &mut RunState,
     task: &TaskInfo,
     hub: &Arc<Hub>,
 ) -> Result<Started> {
+    // A shim that does not answer tells nothing: what was known stays.
+    if task.status != TaskStatus::Unknown {
+        run.status = match task.status {
+            TaskStatus::Paused => Status::Paused,
+            _ => Status::Running,
+        };
+        run.pid = task.pid;
+    }
     let (streams, logger) = {
         let (shared, record) = (shared.clone(), record.clone());
         blocking(move || reopen(&shared, &record)).await?
     };
     let endpoints = adopt_endpoints(shared, record, &run.endpoints).await;
-    let task = shared.client.container(record.id.as_str()).task(task.pid);
+    run.endpoints.clone_from(&endpoints);
+    let task = shared.client.container(record.id.as_str()).task(run.pid);
     let session = hub.begin(streams, (*task).clone(), logger);
     strays::see_out(shared, &record.id, &task).await;
     let exit = tokio::spawn({
@@ -298,6 +324,11 @@ async fn adopt_endpoints(
     endpoints: &[berth_net::Endpoint],
 ) -> Vec<berth_net::Endpoint> {
     let mut endpoints = endpoints.to_vec();
+    // One that it does not name was being joined or left: that is taken back, or done.
+    endpoints.retain(|endpoint| {
+        let named = &record.networking.endpoints_config;
+        named.contains_key(&endpoint.network)
+    });
     for endpoint in &mut endpoints {
         let settings = record.networking.endpoints_config.get(&endpoint.network);
         let aliases = settings.map_or(&[][..], |settings| &settings.aliases);
@@ -332,60 +363,30 @@ fn reopen(shared: &Shared, record: &Record) -> Result<(Streams, Option<Logger>)>
     Ok((streams, logger))
 }
 
-/// The container does not run any more, or must not: what containerd has of it goes, and its end
-/// is written down. True when something is left.
-async fn ended(
-    shared: &Arc<Shared>,
-    record: &Arc<Record>,
-    run: &mut RunState,
-    task: Option<&TaskInfo>,
-    expected: bool,
-) -> bool {
-    let container = shared.client.container(record.id.as_str());
+/// It runs no more: its end is as containerd knows it.
+fn has_ended(run: &mut RunState, task: Option<&TaskInfo>) {
     let exit = task
         .filter(|task| task.status == TaskStatus::Stopped)
         .map(|task| task.exit);
-    let mut errors = teardown::discard(&container).await;
-    let netns = teardown::has_netns(record);
-    errors.extend(teardown::release(shared, record, Vec::new(), netns, true).await);
-    for error in &errors {
-        tracing::warn!(id = %record.id, error, "clearing away what was left of a run");
-    }
-    if expected {
-        run.status = Status::Exited;
-        run.exits += 1;
-        run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
-        run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
-    }
-    run.pid = 0;
-    run.endpoints.clear();
-    run.unsettled = !errors.is_empty();
-    let (shared, record, run) = (shared.clone(), record.clone(), run.clone());
-    let saved = blocking(move || {
-        let saved = shared
-            .records
-            .save(&record.id, STATE, &run, Durability::Renamed);
-        saved.map_err(Error::from_lower)
-    });
-    if let Err(error) = saved.await {
-        tracing::warn!(%error, "saving the state");
-    }
-    !errors.is_empty()
+    run.status = Status::Exited;
+    run.exits += 1;
+    run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
+    run.finished_at = Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
 }
 
 /// Clears away what belongs to no container.
-async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
+async fn sweep(shared: &Arc<Shared>, kept: HashSet<String>) {
     {
-        let (shared, running) = (shared.clone(), running.clone());
+        let (shared, kept) = (shared.clone(), kept.clone());
         let swept = blocking(move || {
-            sweep_files(&shared, &running);
+            sweep_files(&shared, &kept);
             Ok(())
         });
         if let Err(error) = swept.await {
             tracing::warn!(%error, "clearing away files of containers that are gone");
         }
     }
-    if let Err(error) = shared.net.sweep(running).await {
+    if let Err(error) = shared.net.sweep(kept).await {
         tracing::warn!(%error, "clearing away networks of containers that are gone");
     }
     let owned = format!("labels.{OWNER:?}");
@@ -406,14 +407,14 @@ async fn sweep(shared: &Arc<Shared>, running: HashSet<String>) {
     }
 }
 
-fn sweep_files(shared: &Shared, running: &HashSet<String>) {
+fn sweep_files(shared: &Shared, kept: &HashSet<String>) {
     let stale = |root: &std::path::Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
         let stale = entries.filter(|entry| {
             !entry
                 .file_name()
                 .to_str()
-                .is_some_and(|name| running.contains(name))
+                .is_some_and(|name| kept.contains(name))
         });
         stale.map(|entry| entry.path()).collect()
     };

@@ -187,7 +187,6 @@ impl Pull {
             format!("Status: Downloaded newer image for {shown}")
         };
         progress.message(None, status).await;
-        self.images.drop_orphans().await;
         Ok(image)
     }
 

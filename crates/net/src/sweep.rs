@@ -52,10 +52,13 @@ impl Shared {
     }
 
     fn sweep_links(&self, desk: &mut Desk, keep: &HashSet<String>) -> Result<()> {
+        let endpoints = self.endpoints.load();
+        let taken_over = |link: &str| endpoints.values().any(|e| e.host_ifname == link);
         let stale = desk.host.links()?.into_iter().filter(|link| {
             let alias = link.alias.as_deref().unwrap_or_default();
+            // What was made just before a crash is no endpoint that anybody knows.
             self.marked(alias)
-                .is_some_and(|(container, _)| !keep.contains(container))
+                .is_some_and(|(container, _)| !keep.contains(container) || !taken_over(&link.name))
         });
         let names: Vec<String> = stale.map(|link| link.name).collect();
         reap::delete_together(&mut desk.host, names.iter().map(String::as_str))

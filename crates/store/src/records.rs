@@ -120,6 +120,25 @@ impl Records {
         }
     }
 
+    /// Replaces the record `file` of `id` unless its folder is gone: what is written while another
+    /// removes the folder never brings it back. False when it is gone.
+    ///
+    /// # Errors
+    /// [`Error::InvalidId`], [`Error::InvalidName`], and those of [`write_json`].
+    pub fn replace<T: Serialize + ?Sized>(
+        &self,
+        id: &str,
+        file: &str,
+        value: &T,
+        durability: Durability,
+    ) -> Result<bool> {
+        let path = self.folder(id)?.join(check_file(file)?);
+        match write_json(&path, value, durability) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
     /// Makes the folder of `id` (mode 0700) with its record `file`, and with whatever else `fill`
     /// puts into it, in one step: after a crash it is there whole, or not at all. Survives a power
     /// loss.

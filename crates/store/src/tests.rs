@@ -38,6 +38,24 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 #[test]
+fn replacing_never_brings_a_removed_folder_back() {
+    let (_dir, records) = records();
+    let replace =
+        |value: &str| records.replace(&id(1), "state.json", &record(value), Durability::Renamed);
+    assert!(!replace("none").expect("no error"));
+    assert!(!records.folder(&id(1)).expect("an id").exists());
+    records
+        .save(&id(1), "state.json", &record("old"), Durability::Renamed)
+        .expect("saved");
+    assert!(replace("new").expect("no error"));
+    let now: Record = records.load(&id(1), "state.json").expect("there");
+    assert_eq!(now, record("new"));
+    records.remove(&id(1)).expect("removed");
+    assert!(!replace("late").expect("no error"));
+    assert!(!records.folder(&id(1)).expect("an id").exists());
+}
+
+#[test]
 fn what_is_saved_is_loaded_by_file() {
     let (_dir, records) = records();
     for durability in [Durability::Synced, Durability::Renamed] {

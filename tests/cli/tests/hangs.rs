@@ -41,16 +41,15 @@ fn others_go_on(daemon: &Daemon, hung: &str) {
     daemon.docker(["inspect", hung]).ok();
     daemon.docker(["logs", hung]).ok();
     daemon.docker(["info"]).ok();
-    let args = [
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--filter",
-        "event=start",
-    ];
-    daemon.docker(args).ok().out_has("start");
+    // A time span of the CLI's is cut to whole seconds.
+    let now = std::time::UNIX_EPOCH
+        .elapsed()
+        .expect("it is later")
+        .as_secs_f64();
+    let until = format!("{now:.6}");
+    let args = ["events", "--since", "1h", "--until", &until];
+    let starts = daemon.cli(args).args(["--filter", "event=start"]);
+    starts.run().ok().out_has("start");
     daemon
         .docker(["exec", "other", "echo", "fine"])
         .ok()
@@ -74,14 +73,12 @@ fn a_shim_that_is_stopped_delays_only_what_concerns_it() {
     daemon.docker(["exec", "hung", "true"]).ok();
     let shim = shim(&daemon, "hung");
     signal(&daemon, "-STOP", &shim);
-    // They all want something from the shim.
+    // They all want something from the shim, and are told that they do not get it.
     let waiting: Vec<Running> = [
         &["exec", "hung", "true"][..],
         &["exec", "-d", "hung", "touch", "/tmp/late"],
-        &["kill", "hung"],
+        &["kill", "-s", "USR1", "hung"],
         &["pause", "hung"],
-        &["stop", "-t", "1", "hung"],
-        &["rm", "-f", "hung"],
     ]
     .into_iter()
     .map(|args| daemon.cli(args).spawn())

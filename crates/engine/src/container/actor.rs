@@ -7,6 +7,7 @@
 mod captures;
 mod effects;
 mod health;
+mod leftovers;
 mod rewire;
 mod update;
 
@@ -34,10 +35,12 @@ use super::start::{Failure, Started};
 use super::state::{Done, Generation, Input, Phase, SIGKILL, State, Ticket};
 use super::teardown::Run;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result, network, signals};
+use crate::{Error, Result, fault, network, signals};
 
 /// The exit code of a container whose end nobody saw.
 pub(crate) const UNKNOWN_EXIT: i64 = 255;
+/// The exit code of what SIGKILL ended.
+const KILLED_EXIT: i64 = 128 + 9;
 
 /// What has come to its end among the things that the actor let run.
 enum Outcome {
@@ -49,6 +52,9 @@ enum Outcome {
     Signalled(Option<Ticket>, u32, Result<(), berth_ctrd::Error>),
     Removed(Result<()>),
     Rewired(Box<rewire::Outcome>),
+    /// What an earlier daemon left has been cleared away, but for these errors.
+    Cleared(Vec<String>),
+    SaveAgain,
     Input(Input),
 }
 
@@ -60,7 +66,7 @@ pub(crate) struct Beginning {
     pub(crate) phase: Phase,
     /// What runs already, with the wait for its end.
     pub(crate) running: Option<Started>,
-    /// Something of an earlier daemon's run may be left in containerd.
+    /// Something of an earlier daemon's run may be left in containerd: it is cleared away.
     pub(crate) strays: bool,
     /// For what no request asks for: a restart by policy captures the configuration itself.
     pub(crate) config: Captures,
@@ -89,6 +95,8 @@ pub(crate) struct Actor {
     /// The run whose health is known.
     judged: Generation,
     strays: bool,
+    /// The disk has an older state than readers see.
+    unsaved: bool,
     failed_removals: (u64, Arc<str>),
     tickets: HashMap<Ticket, oneshot::Sender<Result<Done>>>,
     last_ticket: u64,
@@ -140,6 +148,7 @@ impl Actor {
             checks: None,
             judged: 0,
             strays,
+            unsaved: false,
             failed_removals: (0, "".into()),
             tickets: HashMap::new(),
             last_ticket: 0,
@@ -151,6 +160,9 @@ impl Actor {
             actor.keep(actor.state.generation(), started);
             actor.attend_health();
             actor.publish();
+        }
+        if strays {
+            actor.clear_leftovers();
         }
         tokio::spawn(actor.live());
     }
@@ -219,6 +231,8 @@ impl Actor {
     async fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Input(input) => self.apply(input).await,
+            Outcome::Cleared(errors) => self.cleared(errors).await,
+            Outcome::SaveAgain => self.save_again().await,
             Outcome::Probed(generation, probe) => self.probed(generation, probe).await,
             Outcome::Updated(update) => self.updated(update).await,
             Outcome::Started(generation, outcome) => {
@@ -316,7 +330,12 @@ impl Actor {
     async fn exited(&mut self, generation: Generation, exit: Option<ExitStatus>) {
         if generation == self.state.generation() && matches!(self.state.phase(), Phase::Running(_))
         {
-            self.run.exit_code = exit.map_or(UNKNOWN_EXIT, |exit| exit.code.into());
+            fault::point("exit:seen");
+            let unseen = match self.state.phase() {
+                Phase::Running(running) if running.is_killed() => KILLED_EXIT,
+                _ => UNKNOWN_EXIT,
+            };
+            self.run.exit_code = exit.map_or(unseen, |exit| exit.code.into());
             self.run.finished_at =
                 Some(exit.and_then(|exit| exit.at).unwrap_or_else(Timestamp::now));
             self.shared.execs.end_all(&self.record.id);
@@ -386,10 +405,11 @@ impl Actor {
         let mut record = Record::clone(&self.record);
         record.name = name.to_owned();
         let record = Arc::new(record);
-        if let Err(error) = save(&self.shared, &record).await {
+        if let Err(error) = rewrite(&self.shared, &record).await {
             self.shared.table.release(name, &self.record.id);
             return Err(error);
         }
+        fault::point("rename:saved");
         self.record = record;
         self.state.rename(name);
         self.rename_endpoints();
@@ -444,22 +464,16 @@ impl Actor {
     /// happening anyway: what could not be written is told, and made good with the next change.
     async fn commit(&mut self) {
         if !matches!(self.state.phase(), Phase::Gone) {
-            let (shared, run, id) = (
-                self.shared.clone(),
-                self.run.clone(),
-                self.record.id.clone(),
-            );
-            let saved = blocking(move || {
-                shared
-                    .records
-                    .save(&id, STATE, &run, Durability::Renamed)
-                    .map_err(Error::from_lower)
-            });
-            if let Err(error) = saved.await {
-                tracing::error!(id = %self.record.id, %error, "the container's state could not be saved");
-            }
+            let saved = self.save_state().await;
+            self.saved(saved);
         }
         self.publish();
+    }
+
+    /// Writes what the run is now.
+    fn save_state(&self) -> impl Future<Output = Result<()>> + use<> {
+        let (shared, record, run) = (self.shared.clone(), self.record.clone(), self.run.clone());
+        async move { save_state(&shared, &record.id, &run).await }
     }
 
     fn publish(&mut self) {
@@ -484,7 +498,21 @@ impl Actor {
     }
 }
 
-/// Writes what a container is to be.
+/// Writes what a container that there is is to be from now on.
+async fn rewrite(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
+    let (shared, record) = (shared.clone(), record.clone());
+    let saved = blocking(move || {
+        let (records, id) = (&shared.records, &record.id);
+        let saved = records.replace(id, CONFIG, &*record, Durability::Synced);
+        saved.map_err(Error::from_lower)
+    });
+    match saved.await? {
+        true => Ok(()),
+        false => Err(Error::conflict("the container's files are gone")),
+    }
+}
+
+/// Writes what a new container is to be.
 pub(crate) async fn save(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
     let (shared, record) = (shared.clone(), record.clone());
     blocking(move || {
@@ -492,6 +520,18 @@ pub(crate) async fn save(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<(
             .records
             .save(&record.id, CONFIG, &*record, Durability::Synced);
         saved.map_err(Error::from_lower)
+    })
+    .await
+}
+
+/// Writes what became of the container `id`, unless its files are being removed.
+pub(crate) async fn save_state(shared: &Arc<Shared>, id: &str, run: &RunState) -> Result<()> {
+    let (shared, id, run) = (shared.clone(), id.to_owned(), run.clone());
+    blocking(move || {
+        let saved = shared
+            .records
+            .replace(&id, STATE, &run, Durability::Renamed);
+        saved.map(drop).map_err(Error::from_lower)
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! One container: an actor that owns it, a snapshot that everybody reads.
 
 pub(crate) mod actor;
+pub(crate) mod force;
 pub(crate) mod handle;
 pub(crate) mod health;
 pub(crate) mod prepare;

@@ -9,7 +9,9 @@
 //!
 //! What was made is taken back when a later part fails; the answer comes after that.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_config::Live;
 use berth_ctrd::{Container, ExitStatus, FifoSet, NewContainer, Task};
@@ -19,12 +21,18 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::force;
 use super::prepare::{self, Prepared, Surroundings};
 use super::record::Record;
 use crate::network::{self, Plan, Wanted};
 use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
 use crate::{Error, Result, fault, files, runtimes, volumes};
+
+/// How long the runtime may go on with a start that is cancelled.
+const HASTE: Duration = Duration::from_secs(2);
+/// How long containerd may take to see that the runtime was killed.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What a start works with: everything is captured before it begins.
 #[derive(Debug)]
@@ -126,9 +134,9 @@ impl Starter {
         made.container = Some(shared.client.container(record.id.as_str()));
         let task = self.create_task(self.new_container(runtime, spec), &fifos);
         let connected = self.connect(&plan, &mut made.endpoints);
-        let (connected, task) = tokio::join!(connected, task);
+        let (connected, task) = tokio::join!(connected, self.unless_cancelled(task));
         connected?;
-        let task = task?;
+        let task = task??;
         made.session = Some(self.hub.begin(streams, (*task).clone(), logger));
         self.check_cancelled()?;
         self.write_hosts(&plan, &made.endpoints).await?;
@@ -139,7 +147,7 @@ impl Starter {
             async move { task.wait().await }
         });
         let at = Timestamp::now();
-        if let Err(error) = task.start().await {
+        if let Err(error) = self.unless_cancelled(task.start()).await? {
             exit.abort();
             return Err(runtime_failure(error, "failed to start task for container"));
         }
@@ -157,11 +165,28 @@ impl Starter {
     }
 
     fn check_cancelled(&self) -> Result<()> {
-        if self.cancel.is_cancelled() {
-            let message = "the start was cancelled: the container is being removed";
-            return Err(Error::new(berth_errdefs::Kind::Cancelled, message));
+        match self.cancel.is_cancelled() {
+            true => Err(cancelled()),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Waits for the runtime. When nobody wants the container any more, what hangs is killed: then
+    /// the runtime has failed.
+    async fn unless_cancelled<T>(&self, call: impl Future<Output = T>) -> Result<T> {
+        tokio::pin!(call);
+        tokio::select! {
+            outcome = &mut call => return Ok(outcome),
+            () = self.cancel.cancelled() => {}
+        }
+        // Most often it is done by now.
+        for pause in [HASTE, ENDING] {
+            if let Ok(outcome) = tokio::time::timeout(pause, &mut call).await {
+                return Ok(outcome);
+            }
+            force::end_processes(&self.record.id).await;
+        }
+        Err(cancelled())
     }
 
     /// Everything that reads and writes files: on a thread where blocking is allowed.
@@ -169,6 +194,7 @@ impl Starter {
         let (shared, record, live) = (self.shared.clone(), self.record.clone(), self.live.clone());
         let surroundings = Surroundings::of(plan, &shared, &record)?;
         volumes::attach(&shared, &record).await?;
+        fault::point("start:volumes");
         blocking(move || prepare::prepare(&shared, &record, &live, &surroundings)).await
     }
 
@@ -202,7 +228,9 @@ impl Starter {
             created = client.create_container(new).await;
         }
         let container = created.map_err(Error::from_lower)?;
+        fault::point("start:container");
         let task = container.create_task(&self.record.rootfs, fifos).await;
+        fault::point("start:task");
         task.map_err(|error| runtime_failure(error, "failed to create task for container"))
     }
 
@@ -230,6 +258,7 @@ impl Starter {
         {
             outcome = net.connect(request).await;
         }
+        fault::point("start:network");
         outcome.map_err(|error| {
             let publishing = matches!(
                 error,
@@ -258,7 +287,7 @@ impl Starter {
         if *teardowns.borrow() == 0 {
             return false;
         }
-        let limit = std::time::Duration::from_secs(5);
+        let limit = Duration::from_secs(5);
         let _ = tokio::time::timeout(limit, teardowns.wait_for(|running| *running == 0)).await;
         true
     }
@@ -290,6 +319,11 @@ impl Starter {
         }
         !errors.is_empty()
     }
+}
+
+fn cancelled() -> Error {
+    let message = "the start was cancelled: the container is being removed";
+    Error::new(berth_errdefs::Kind::Cancelled, message)
 }
 
 /// What the runtime said, and the exit code that a shell would give for it.

@@ -47,7 +47,7 @@ pub(crate) use super::step::{
 use crate::Error;
 
 /// The time between SIGKILL and giving up waiting for the exit.
-const GIVE_UP: Duration = Duration::from_secs(10);
+const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// A container's state: what the actor owns.
 #[derive(Clone, Debug)]
@@ -90,6 +90,12 @@ impl State {
             paused,
             ..Running::default()
         })
+    }
+
+    /// The phase of a container whose first start an earlier daemon did not finish, and which is
+    /// being taken back.
+    pub(crate) fn cut_off() -> Phase {
+        Phase::Starting(Starting::default())
     }
 
     /// The phase of a container whose run has ended; `settled` when nothing of it is left.

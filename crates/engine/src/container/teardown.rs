@@ -7,7 +7,9 @@ use std::time::Duration;
 use berth_ctrd::{Container, Task};
 use berth_net::Endpoint;
 use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
 
+use super::force;
 use super::record::Record;
 use super::state::SIGKILL;
 use crate::shared::{Shared, blocking};
@@ -18,8 +20,10 @@ use crate::{fault, shm, volumes};
 const AWAY: Duration = Duration::from_secs(30);
 /// The pause between two attempts to reach it: doubled each time up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How long a process may live on after SIGKILL.
-const KILLED: Duration = Duration::from_secs(10);
+/// How long a process may live on after SIGKILL: longer than its shim may.
+const KILLED: Duration = Duration::from_secs(15);
+/// How long the runtime may take to delete what has ended.
+const DELETED: Duration = Duration::from_secs(30);
 
 /// What a run holds.
 #[derive(Debug)]
@@ -187,11 +191,23 @@ where
 /// what went wrong.
 pub(crate) async fn discard(container: &Container) -> Vec<String> {
     let task = container.task(0);
+    let id = container.id().to_owned();
+    let over = CancellationToken::new();
+    let ended = over.clone().drop_guard();
+    tokio::spawn(force::see_dead(id.clone(), over));
     match insist(|| task.kill(SIGKILL, true)).await {
         Err(error) if error.is_unreachable() => return vec![error.to_string()],
-        // What is gone needs no signal, and what cannot be killed cannot be deleted below.
+        Err(error) if !error.is_not_found() => force::end_processes(&id).await,
         _ => {}
     }
+    let _ = tokio::time::timeout(KILLED, task.wait()).await;
+    drop(ended);
+    match tokio::time::timeout(DELETED, delete(&task)).await {
+        Ok(errors) if errors.is_empty() => return errors,
+        _ => {}
+    }
+    // Without its shim containerd clears away what there is of the task by itself.
+    force::end_shim(&id).await;
     let _ = tokio::time::timeout(KILLED, task.wait()).await;
     delete(&task).await
 }

@@ -14,7 +14,7 @@ use crate::attach::Attachment;
 use crate::container::handle::Handle;
 use crate::container::state::SIGKILL;
 use crate::shared::Shared;
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// How much a probe may say, in bytes.
 const OUTPUT: usize = 4096;
@@ -94,6 +94,7 @@ async fn see_through(
     let failed = |error| Error::internal(format!("a part of the daemon failed: {error}"));
     let (attachment, started) = begun.map_err(failed)??;
     started?;
+    fault::point("probe:started");
     let mut said = Said::default();
     tokio::select! {
         () = said.listen(attachment) => {}
@@ -111,6 +112,7 @@ async fn see_through(
             return Ok(None);
         }
     }
+    fault::point("probe:ended");
     match &**exec.stage.load() {
         Stage::Ended { code, .. } => Ok(Some(Found {
             code: *code,

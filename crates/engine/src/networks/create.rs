@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{FILE, Record, ipam, tell};
 use crate::create::random_id;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// What the bridge driver's options begin with.
 const DRIVER: &str = "com.docker.network.";
@@ -49,6 +49,7 @@ pub(crate) async fn create(
     let subnets = ipam::requests(&asked, ipv6)?;
     let made = shared.net.create_network(spec, subnets).await;
     let spec = made.map_err(Error::from_lower)?;
+    fault::point("network:made");
     let record = Arc::new(Record {
         id: spec.id.clone(),
         spec,
@@ -66,6 +67,7 @@ pub(crate) async fn create(
         }
         return Err(error);
     }
+    fault::point("network:saved");
     let published = record.clone();
     shared.networks.change(|networks| {
         networks.insert(published.name.clone(), published.clone());

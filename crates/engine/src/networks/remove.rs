@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Found, Record, find, tell};
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// Removes a network. To be run to its end, whoever asked for it.
 ///
@@ -86,8 +86,10 @@ async fn discard(shared: &Arc<Shared>, record: &Arc<Record>) -> Result<()> {
             return Err(Error::from_lower(error).context("error while removing network"));
         }
     }
+    fault::point("network:unmade");
     let (gone, id) = (shared.clone(), record.id.clone());
     blocking(move || gone.networks.records.remove(&id).map_err(Error::from_lower)).await?;
+    fault::point("network:removed");
     shared.networks.change(|networks| {
         networks.remove(&record.name);
     });

@@ -3,75 +3,60 @@
 //! The daemon dies between two steps: see `crates/engine/src/fault.rs`. A release cannot do that, so
 //! with one these tests end early, and say so.
 
+mod living;
 mod making;
 mod removal;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Daemon, Flavour, Options, PATIENCE, Request};
+use testkit::{Daemon, Mortal, Options};
 
-/// A daemon that can be told where to die.
-struct Mortal {
-    daemon: Daemon,
-    faults: PathBuf,
-    _dir: tempfile::TempDir,
+/// Where the tests are that walk the points of a change. The points themselves they get from the
+/// daemon: a new one is walked, or fails its test.
+const WALKERS: [&str; 4] = [
+    include_str!("living.rs"),
+    include_str!("making.rs"),
+    include_str!("removal.rs"),
+    include_str!("../volumes/cut_off.rs"),
+];
+
+#[test]
+fn every_point_is_walked() {
+    let Some(mortal) = mortal() else {
+        return;
+    };
+    for point in mortal.points() {
+        let change = point.split(':').next().unwrap_or_default();
+        let walk = format!("points_of({change:?})");
+        assert!(
+            WALKERS.iter().any(|test| test.contains(&walk)),
+            "no test has the daemon die at {point}"
+        );
+    }
 }
 
-impl Mortal {
-    /// `None` for a daemon that has no such points.
-    fn start() -> Option<Mortal> {
-        if testkit::flavour() == Flavour::Dockerd {
-            return None;
-        }
-        let dir = tempfile::tempdir().expect("a directory");
-        let faults = dir.path().join("faults");
-        let env = vec![("BERTH_FAULTS".to_owned(), faults.display().to_string())];
-        let daemon = Daemon::start(Options {
-            env,
-            ..Options::default()
-        });
-        let mortal = Mortal {
-            daemon,
-            faults,
-            _dir: dir,
-        };
-        mortal
-            .daemon
-            .docker(["run", "--rm", "busybox", "true"])
-            .ok();
-        let given = std::env::var("BERTHD").unwrap_or_default();
-        if !cfg!(debug_assertions) || given.contains("release") {
-            eprintln!("skipped: a release has no points to die at");
-            return None;
-        }
-        Some(mortal)
-    }
+/// `None` for a daemon that has no points to die at.
+fn mortal() -> Option<Mortal> {
+    Mortal::start(Options::default())
+}
 
-    /// Sends a request during which the daemon dies at `step`, and starts it again.
-    #[track_caller]
-    fn dies(&self, step: &str, method: &str, target: &str) {
-        self.dies_in(step, self.daemon.request(method, target));
-    }
+/// Serves a page on the published port 8080 as long as it runs.
+const HTTPD: [&str; 6] = [
+    "-p",
+    "8080:80",
+    "busybox",
+    "sh",
+    "-c",
+    "mkdir -p /w; echo page >/w/i; exec httpd -f -p 80 -h /w",
+];
 
-    #[track_caller]
-    fn dies_in(&self, step: &str, request: Request) {
-        std::fs::write(&self.faults, step).expect("written");
-        let answer = request.try_open();
-        if let Ok(mut answer) = answer {
-            let _ = answer.rest(PATIENCE);
-        }
-        self.is_reborn(step);
-    }
-
-    #[track_caller]
-    fn is_reborn(&self, step: &str) {
-        let status = self.daemon.ended(Duration::from_secs(20));
-        assert!(!status.success(), "{step}: {status}");
-        std::fs::remove_file(&self.faults).expect("there");
-        self.daemon.boot();
-    }
+#[track_caller]
+fn page_is_there(daemon: &Daemon) {
+    let page = testkit::eventually("the port answers", testkit::PATIENCE, || {
+        daemon.fetch(testkit::Place::Outside, "192.0.2.1:8080", "/i")
+    });
+    assert_eq!(page, "page\n");
 }
 
 /// Every way to look at it works, and in no time.

@@ -1,25 +1,22 @@
 //! The end of a run and the end of a container.
 
-use testkit::{Daemon, Flavour, Leaks, Options, PATIENCE, Place, eventually, run_command};
+use testkit::{Daemon, Flavour, Leaks, Options, PATIENCE, eventually, run_command};
 
 use super::*;
 
-/// The steps of a removal after which something is left.
-const REMOVAL: [&str; 4] = ["remove", "remove:run", "remove:snapshot", "remove:volumes"];
-/// The steps of the end of a run.
-const TEARDOWN: [&str; 7] = [
-    "teardown",
-    "teardown:task",
-    "teardown:container",
-    "teardown:streams",
-    "teardown:endpoint",
-    "teardown:netns",
-    "teardown:fifos",
-];
+/// The step of a removal after which nothing is left.
+const REMOVED: &str = "remove:record";
+
+/// The others.
+fn unfinished(mortal: &Mortal) -> Vec<String> {
+    let mut points = mortal.points_of("remove");
+    points.retain(|point| point != REMOVED);
+    points
+}
 
 #[test]
 fn a_removal_cut_off_at_any_step_leaves_a_dead_container() {
-    let Some(mortal) = Mortal::start() else {
+    let Some(mortal) = mortal() else {
         return;
     };
     let daemon = &mortal.daemon;
@@ -27,10 +24,11 @@ fn a_removal_cut_off_at_any_step_leaves_a_dead_container() {
     for ran in [true, false] {
         let verb = if ran { "run" } else { "create" };
         // The first removal, and the one of what that has left.
-        for (first, second) in REMOVAL
-            .into_iter()
-            .flat_map(|first| REMOVAL.map(|second| (first, second)))
-        {
+        let points = unfinished(&mortal);
+        let pairs = points
+            .iter()
+            .flat_map(|first| points.iter().map(move |second| (first, second)));
+        for (first, second) in pairs {
             eprintln!("-- {verb}, {first}, {second}");
             daemon
                 .docker([verb, "--name", "cut", "busybox", "true"])
@@ -53,7 +51,7 @@ fn a_removal_cut_off_at_any_step_leaves_a_dead_container() {
         daemon
             .docker([verb, "--name", "cut", "busybox", "true"])
             .ok();
-        mortal.dies("remove:record", "DELETE", "/containers/cut");
+        mortal.dies(REMOVED, "DELETE", "/containers/cut");
         is_gone(daemon, "cut");
     }
     before.settle(daemon, PATIENCE);
@@ -61,39 +59,33 @@ fn a_removal_cut_off_at_any_step_leaves_a_dead_container() {
 
 #[test]
 fn the_end_of_a_run_cut_off_at_any_step_is_made_good() {
-    let Some(mortal) = Mortal::start() else {
+    let Some(mortal) = mortal() else {
         return;
     };
     let daemon = &mortal.daemon;
     let before = Leaks::count(daemon);
-    for step in TEARDOWN {
+    for step in &mortal.points_of("teardown") {
         eprintln!("-- {step}");
-        let script = "mkdir /w; echo page >/w/i; exec httpd -f -p 80 -h /w";
-        daemon.run_d(
+        let run = daemon.cli([
+            "run",
+            "-d",
+            "--name",
             "cut",
-            [
-                "-p",
-                "8080:80",
-                "--ipc",
-                "shareable",
-                "busybox",
-                "sh",
-                "-c",
-                script,
-            ],
-        );
+            "--ipc",
+            "shareable",
+            "-v",
+            "/v",
+        ]);
+        run.args(HTTPD).run().ok();
         mortal.dies(step, "POST", "/containers/cut/kill");
         can_be_seen(daemon, "cut", "exited");
         assert_eq!(daemon.format("cut", "{{.State.ExitCode}}"), "137");
         // Nothing of the run is in the way of the next one.
         daemon.docker(["start", "cut"]).ok();
-        let page = eventually("the port answers", PATIENCE, || {
-            daemon.fetch(Place::Outside, "192.0.2.1:8080", "/i")
-        });
-        assert_eq!(page, "page\n");
+        page_is_there(daemon);
         mortal.dies(step, "DELETE", "/containers/cut?force=1");
         can_be_seen(daemon, "cut", "exited");
-        daemon.docker(["rm", "cut"]).ok();
+        daemon.docker(["rm", "-v", "cut"]).ok();
         is_gone(daemon, "cut");
         before.settle(daemon, PATIENCE);
     }
@@ -101,12 +93,14 @@ fn the_end_of_a_run_cut_off_at_any_step_is_made_good() {
 
 #[test]
 fn what_was_to_go_by_itself_goes_after_all() {
-    let Some(mortal) = Mortal::start() else {
+    let Some(mortal) = mortal() else {
         return;
     };
     let daemon = &mortal.daemon;
     let before = Leaks::count(daemon);
-    for step in TEARDOWN.into_iter().chain(REMOVAL).chain(["remove:record"]) {
+    let ends = ["exit", "teardown", "remove"];
+    for step in ends.iter().flat_map(|change| mortal.points_of(change)) {
+        let step = step.as_str();
         eprintln!("-- {step}");
         daemon.run_d("by-itself", ["--rm", "busybox", "sleep", "1000"]);
         mortal.dies(step, "POST", "/containers/by-itself/kill");

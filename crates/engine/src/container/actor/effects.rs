@@ -10,16 +10,19 @@ use tokio_util::sync::CancellationToken;
 use super::{Actor, Outcome, failed_part};
 use crate::container::start::{Failure, Starter};
 use crate::container::state::{
-    Announcement, Done, Effect, Generation, Input, Phase, Ticket, Timer,
+    Announcement, Done, Effect, Generation, Input, Phase, SIGKILL, Ticket, Timer,
 };
-use crate::container::{remove, teardown};
+use crate::container::{force, remove, teardown};
 use crate::network::BRIDGE;
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 impl Actor {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Capture => self.live = self.config.capture(),
+            Effect::Capture => {
+                fault::point("restart:due");
+                self.live = self.config.capture();
+            }
             Effect::Start(generation) => {
                 if !self.holds_start(generation) {
                     self.start(generation);
@@ -74,6 +77,11 @@ impl Actor {
             return self.signalled(ticket, signal, Ok(()));
         };
         let over = self.over.clone();
+        fault::point("signal:asked");
+        let id = self.record.id.clone();
+        if signal == SIGKILL {
+            tokio::spawn(force::see_dead(id.clone(), over.clone()));
+        }
         self.work.push(Box::pin(async move {
             let send = async {
                 teardown::insist(|| task.kill(signal, false)).await?;
@@ -88,6 +96,14 @@ impl Actor {
                 outcome = send => outcome,
                 () = over.cancelled() => Ok(()),
             };
+            fault::point("signal:sent");
+            if let Err(error) = &outcome
+                && signal == SIGKILL
+                && !error.is_not_found()
+            {
+                // Not for want of its runtime does it live on.
+                force::end_processes(&id).await;
+            }
             Outcome::Signalled(ticket, signal, outcome)
         }));
     }
@@ -101,6 +117,7 @@ impl Actor {
                 Some(task) => task.resume().await,
                 None => Ok(()),
             };
+            fault::point("freeze:done");
             let what = if pause { "pause" } else { "unpause" };
             let result = outcome.map_err(|error| {
                 Error::from_lower(error).context(format!("cannot {what} container {id}"))
@@ -114,6 +131,9 @@ impl Actor {
     }
 
     fn arm(&mut self, generation: Generation, timer: Timer, time: Duration) {
+        if timer == Timer::Restart {
+            fault::point("restart:waiting");
+        }
         self.work.push(Box::pin(async move {
             tokio::time::sleep(time).await;
             Outcome::Input(Input::Timer(generation, timer))
@@ -121,6 +141,7 @@ impl Actor {
     }
 
     pub(super) fn tear_down(&mut self, generation: Generation) {
+        fault::point("exit:saved");
         if self.rewiring.holds_up(generation) {
             return;
         }
@@ -170,6 +191,7 @@ impl Actor {
         };
         match what {
             Announcement::Start => {
+                fault::point("run:begun");
                 self.tell_networks("connect", &self.run.endpoints);
                 self.tell_volumes("mount");
                 tell("start", &[]);

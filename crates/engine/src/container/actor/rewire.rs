@@ -13,14 +13,14 @@ use berth_net::Endpoint;
 use berth_wire as wire;
 use tokio::sync::oneshot;
 
-use super::{Actor, failed_part, save};
+use super::{Actor, failed_part, rewrite};
 use crate::container::handle::Rewire;
 use crate::container::record::Record;
 use crate::container::state::{Done, Generation, Phase};
 use crate::network::{self, Wanted};
 use crate::networks::Found;
 use crate::shared::{Shared, blocking};
-use crate::{Error, Result, files};
+use crate::{Error, Result, fault, files};
 
 type Reply = oneshot::Sender<Result<Done>>;
 
@@ -171,7 +171,7 @@ impl Actor {
 
     async fn keep_record(&mut self, record: Record) -> Result<()> {
         let record = Arc::new(record);
-        save(&self.shared, &record).await?;
+        rewrite(&self.shared, &record).await?;
         self.record = record;
         Ok(())
     }
@@ -204,7 +204,10 @@ impl Actor {
         self.rewiring.under_way = false;
         let Outcome { result, reply } = outcome;
         let answer = match result {
-            Ok(changed) => self.enter(changed).await,
+            Ok(changed) => {
+                fault::point("rewire:done");
+                self.enter(changed).await
+            }
             Err(error) => Err(error),
         };
         let _ = reply.send(answer.map(|()| Done::Changed));
@@ -234,7 +237,14 @@ impl Actor {
         if let Some(run) = &mut self.current {
             run.endpoints.clone_from(&self.run.endpoints);
         }
+        // The record decides after a crash: what it names must be known, and may be known before.
+        if action == "connect" {
+            let saved = self.save_state().await;
+            self.saved(saved);
+            fault::point("rewire:noted");
+        }
         let kept = self.keep_record(record).await;
+        fault::point("rewire:saved");
         self.commit().await;
         self.tell_networks(action, endpoint.as_slice());
         kept

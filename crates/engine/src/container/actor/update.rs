@@ -10,12 +10,12 @@ use berth_spec::Devices;
 use berth_wire as wire;
 use tokio::sync::oneshot;
 
-use super::{Actor, Outcome, failed_part, save};
+use super::{Actor, Outcome, failed_part, rewrite};
 use crate::container::record::Record;
 use crate::container::restart::Policy;
 use crate::container::state::{Done, Generation, Phase};
 use crate::shared::blocking;
-use crate::{Error, Result};
+use crate::{Error, Result, fault};
 
 /// What is asked for, and who asks.
 type Asked = (Box<wire::HostConfig>, oneshot::Sender<Result<Done>>);
@@ -135,6 +135,7 @@ impl Actor {
             outcome,
         } = update;
         self.updates.under_way = false;
+        fault::point("update:told");
         match outcome {
             Ok(()) => self.adopt(record, reply, back).await,
             Err(error) => {
@@ -156,7 +157,7 @@ impl Actor {
         reply: oneshot::Sender<Result<Done>>,
         back: Option<Vec<u8>>,
     ) {
-        if let Err(error) = save(&self.shared, &record).await {
+        if let Err(error) = rewrite(&self.shared, &record).await {
             let task = self.current.as_ref().map(|run| run.task.clone());
             if let (Some(task), Some(back)) = (task, back)
                 && let Err(error) = tell_runtime(&task, back).await
@@ -168,6 +169,7 @@ impl Actor {
             let _ = reply.send(Err(error));
             return;
         }
+        fault::point("update:saved");
         self.state.follow(Policy::from(&record.host.restart_policy));
         self.record = record;
         self.publish();

@@ -89,6 +89,13 @@ pub(crate) struct Running {
     pub(super) ending: Ending,
 }
 
+impl Running {
+    /// Whether SIGKILL was sent to it.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.ending.killed
+    }
+}
+
 /// Who waits for the end of the run, and what shall follow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ending {
