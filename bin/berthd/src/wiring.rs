@@ -88,7 +88,11 @@ pub(crate) fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
         mirrors: registries.mirrors.clone(),
         insecure: registries.insecure.clone(),
         certificates: CERTIFICATES.into(),
-        proxies: Proxies::default(),
+        proxies: Proxies {
+            http: registries.proxies.http_proxy.clone(),
+            https: registries.proxies.https_proxy.clone(),
+            none: registries.proxies.no_proxy.clone(),
+        },
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proxies::Proxies;
 use crate::values::{Size, deserialize_size};
 
 /// The options as the user gave them, defaults filled in: flags and `daemon.json` merged.
@@ -77,6 +78,14 @@ pub struct Config {
     pub max_concurrent_uploads: i64,
     /// How often a layer's download is tried.
     pub max_download_attempts: i64,
+    /// The proxy for plain HTTP; empty for the environment's.
+    pub http_proxy: String,
+    /// The proxy for HTTPS; empty for the environment's.
+    pub https_proxy: String,
+    /// What is asked without a proxy; empty for the environment's.
+    pub no_proxy: String,
+    /// The same three in one; a flag, or a key named like it, counts before.
+    pub proxies: Proxies,
 
     /// Containers live on while the daemon is away.
     pub live_restore: bool,
@@ -162,6 +171,10 @@ impl Default for Config {
             max_concurrent_downloads: 3,
             max_concurrent_uploads: 5,
             max_download_attempts: 5,
+            http_proxy: String::new(),
+            https_proxy: String::new(),
+            no_proxy: String::new(),
+            proxies: Proxies::default(),
             live_restore: false,
             shutdown_timeout: 15,
             default_stop_timeout: None,

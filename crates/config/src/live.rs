@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::proxies::Proxies;
 use crate::tls::{self, Tls};
 use crate::values::{check_domain, check_label, check_ulimit};
 use crate::{Bridge, Config, Error, Host, Result, Runtimes, seccomp};
@@ -85,6 +86,8 @@ pub struct Registries {
     pub mirrors: Vec<String>,
     /// Hosts (with port, where given) or CIDRs that may speak HTTP or have an unknown certificate.
     pub insecure: Vec<String>,
+    /// The proxies on the way.
+    pub proxies: Proxies,
 }
 
 /// Limits of pulls and pushes.
@@ -380,6 +383,7 @@ fn registries(user: &Config) -> Result<Registries> {
     Ok(Registries {
         mirrors: mirrors.collect::<Result<_>>()?,
         insecure: insecure.collect::<Result<_>>()?,
+        proxies: Proxies::derive(user)?,
     })
 }
 

@@ -159,7 +159,7 @@ fn same_content(opt: &Opt, before: &Live, then: &Live) -> bool {
 
 /// Values as they may be shown: proxies and log drivers' options may hold secrets.
 fn shown(opt: &Opt, before: Value, then: Value) -> (Value, Value) {
-    if opt.key.ends_with("-proxy") || opt.key == "log-opts" {
+    if opt.key.ends_with("-proxy") || opt.key == "proxies" || opt.key == "log-opts" {
         return (Value::from("(hidden)"), Value::from("(hidden)"));
     }
     (before, then)

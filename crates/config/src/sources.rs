@@ -88,7 +88,10 @@ impl Sources {
         let both = OPTIONS.iter().filter(|opt| opt.shape != Shape::Runtimes);
         let mut both: Vec<_> = both
             .filter_map(|opt| {
-                let (flag, file) = (self.flags.get(opt.key)?, file.get(opt.key)?);
+                let flag = self.flags.get(opt.key)?;
+                // Proxies may be given in a structure of their own.
+                let inner = || file.get("proxies")?.get(opt.key);
+                let file = file.get(opt.key).or_else(inner)?;
                 let name = opt.flag.map_or(opt.key, |flag| flag.long);
                 Some((name, show_conflict(opt.key, flag, file)))
             })

@@ -115,6 +115,8 @@ impl Engine {
             closing: false.into(),
         });
         shared.images.refresh().await.map_err(Error::from_lower)?;
+        let adopted = shared.images.adopt_leases().await;
+        adopted.map_err(Error::from_lower)?;
         recover::recover(&shared, &Captures::new(config.clone()), &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());

@@ -139,9 +139,9 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         ncpu: facts.ncpu.into(),
         mem_total: facts.mem_total,
         docker_root_dir: live.user.data_root.to_string_lossy().into_owned(),
-        http_proxy: std::env::var("HTTP_PROXY").map(masked).unwrap_or_default(),
-        https_proxy: std::env::var("HTTPS_PROXY").map(masked).unwrap_or_default(),
-        no_proxy: std::env::var("NO_PROXY").unwrap_or_default(),
+        http_proxy: masked(either(&live.registries.proxies.http_proxy, "HTTP_PROXY")),
+        https_proxy: masked(either(&live.registries.proxies.https_proxy, "HTTPS_PROXY")),
+        no_proxy: either(&live.registries.proxies.no_proxy, "NO_PROXY"),
         name: rustix::system::uname()
             .nodename()
             .to_string_lossy()
@@ -252,6 +252,14 @@ fn registries(live: &Live) -> wire::RegistryServiceConfig {
         insecure_registry_cidrs,
         index_configs,
         mirrors: live.registries.mirrors.clone(),
+    }
+}
+
+/// What is configured or, where nothing is, what stands in the environment.
+fn either(configured: &str, variable: &str) -> String {
+    match configured.is_empty() {
+        true => std::env::var(variable).unwrap_or_default(),
+        false => configured.to_owned(),
     }
 }
 

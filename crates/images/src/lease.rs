@@ -1,6 +1,6 @@
 //! The lease that every write of images is made under.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_ctrd::{Client, Labels};
@@ -22,10 +22,62 @@ struct Held {
     id: String,
 }
 
+/// How every lease of ours is called.
+const PREFIX: &str = "berth";
+/// How long after a start what a killed daemon was at work on is kept for the next pull.
+const KEPT: Duration = Duration::from_secs(15 * 60);
+
 impl Images {
+    /// Takes over the leases that an earlier daemon left because it was killed: they go with the
+    /// next pull that is done, which may have gone on with what they protect, or after a quarter
+    /// of an hour. For the daemon's start. 1 RPC, and 1 for each lease later.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn adopt_leases(&self) -> Result<()> {
+        let prefix = format!("{PREFIX}-");
+        let left = self.inner.client.leases().list().await?;
+        let left: Vec<String> = left
+            .into_iter()
+            .map(|(id, _)| id)
+            .filter(|id| id.starts_with(&prefix))
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(leases = left.len(), "an earlier daemon was killed at work");
+        *self.orphans() = left;
+        let images = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT).await;
+            images.drop_orphans().await;
+        });
+        Ok(())
+    }
+
+    /// Lets go what an earlier daemon had left, if it still is there.
+    pub(crate) async fn drop_orphans(&self) {
+        let left = std::mem::take(&mut *self.orphans());
+        for id in left {
+            match self.inner.client.leases().delete(&id, false).await {
+                Err(error) if !error.is_not_found() => {
+                    tracing::warn!(%error, lease = id, "could not delete a lease");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, Vec<String>> {
+        self.inner
+            .orphans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes a lease. 1 RPC, and 1 when it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease> {
-        let id = unique("berth");
+        let id = unique(PREFIX);
         let plain = self.inner.client.clone();
         let leased = plain.with_lease(&id);
         // Made first: when we are dropped while containerd answers, the lease goes all the same.

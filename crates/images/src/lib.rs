@@ -127,6 +127,8 @@ struct Inner {
     /// Replaced whole when a limit changes; what holds the former one's permits runs on.
     lanes: ArcSwap<Lanes>,
     flights: fetch::Flights,
+    /// Leases that an earlier daemon left.
+    orphans: std::sync::Mutex<Vec<String>>,
 }
 
 impl std::fmt::Debug for Images {
@@ -170,6 +172,7 @@ impl Images {
                 writing: tokio::sync::Mutex::default(),
                 lanes: ArcSwap::from_pointee(Lanes::new(options.limits)),
                 flights: fetch::Flights::default(),
+                orphans: std::sync::Mutex::default(),
             }),
         }
     }

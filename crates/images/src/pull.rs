@@ -187,6 +187,7 @@ impl Pull {
             format!("Status: Downloaded newer image for {shown}")
         };
         progress.message(None, status).await;
+        self.images.drop_orphans().await;
         Ok(image)
     }
 

@@ -56,7 +56,8 @@ impl Compression {
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// The SHA-256 of `bytes`, in hex.
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
@@ -81,7 +82,7 @@ struct Layer {
 
 impl Layer {
     fn new(bytes: Arc<Vec<u8>>) -> Layer {
-        let digest = digest(&bytes);
+        let digest = sha256(&bytes);
         Layer { bytes, digest }
     }
 
@@ -221,6 +222,12 @@ impl Image {
         self
     }
 
+    /// Adds a layer of any bytes; a tar, if it is to be unpacked.
+    pub fn raw_layer(mut self, bytes: Vec<u8>) -> Image {
+        self.layers.push(Layer::new(Arc::new(bytes)));
+        self
+    }
+
     /// The image configuration's bytes.
     pub fn config_json(&self) -> Vec<u8> {
         let diff_ids: Vec<_> = self
@@ -246,7 +253,7 @@ impl Image {
 
     /// The digest of the configuration, `sha256:…`: the image's ID in dockerd's graph drivers.
     pub fn config_digest(&self) -> String {
-        format!("sha256:{}", digest(&self.config_json()))
+        format!("sha256:{}", sha256(&self.config_json()))
     }
 
     /// A `docker save` archive of the old shape (`manifest.json`, `<id>.json`, `<id>/layer.tar`),
@@ -254,7 +261,7 @@ impl Image {
     pub fn docker_archive(&self, compression: Compression) -> Vec<u8> {
         let mut tar = Builder::new(Vec::new());
         let config = self.config_json();
-        let name = format!("{}.json", digest(&config));
+        let name = format!("{}.json", sha256(&config));
         entry(&mut tar, &name, EntryType::Regular, 0o644, &config);
         let mut paths = Vec::new();
         for layer in &self.layers {
@@ -289,11 +296,11 @@ impl Image {
     /// The manifest (OCI) and the blobs it names, layers compressed with `compression`.
     pub fn blobs(&self, compression: Compression) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
         let config = self.config_json();
-        let mut blobs = vec![(format!("sha256:{}", digest(&config)), config.clone())];
+        let mut blobs = vec![(format!("sha256:{}", sha256(&config)), config.clone())];
         let mut layers = Vec::new();
         for layer in &self.layers {
             let packed = compression.pack(&layer.bytes);
-            let name = format!("sha256:{}", digest(&packed));
+            let name = format!("sha256:{}", sha256(&packed));
             layers.push(json!({
                 "mediaType": compression.layer_type(), "digest": name, "size": packed.len(),
             }));
@@ -318,7 +325,7 @@ impl Image {
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
         entry(&mut tar, "oci-layout", EntryType::Regular, 0o644, layout);
         let (manifest, mut blobs) = self.blobs(compression);
-        let name = format!("sha256:{}", digest(&manifest));
+        let name = format!("sha256:{}", sha256(&manifest));
         let descriptor = |annotations: Value| {
             json!({
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",

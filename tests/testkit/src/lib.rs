@@ -75,7 +75,7 @@ pub use cgroup::is_unified as has_unified_cgroups;
 pub use command::{Cli, Output, Running, run_command};
 pub use daemon::{Containerd, Daemon, Options, shared};
 pub use http::{Exchange, Request, Response, demux};
-pub use image::{Compression, Image, rootfs_tar};
+pub use image::{Compression, Image, rootfs_tar, sha256};
 pub use leaks::Leaks;
 pub use mortal::Mortal;
 pub use pty::Pty;

@@ -9,14 +9,16 @@ use crate::{
     Compression, Daemon, Image, PATIENCE, Place, Request, Tokens, USER, eventually, run_command,
 };
 
-/// A certificate authority of the test's own and a server certificate for `localhost` and
-/// `127.0.0.1`, as PEM files.
+/// A certificate authority of the test's own and a certificate for `localhost`, `registry.test` and
+/// `127.0.0.1`, good for servers and clients, as PEM files.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// The certificate that clients must trust.
     pub ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 impl Tls {
@@ -53,7 +55,7 @@ impl Tls {
             &[("-keyout", &key), ("-out", &request)],
         );
         let names = at("names.cnf");
-        let text = "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n";
+        let text = "subjectAltName=DNS:localhost,DNS:registry.test,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n";
         std::fs::write(&names, text).expect("write");
         openssl(
             &["x509", "-req", "-days", "2", "-CAcreateserial"],
@@ -83,6 +85,8 @@ pub enum Guard<'a> {
     Password,
     /// Who brings a token of this server.
     Token(&'a Tokens),
+    /// Who has a certificate of this authority; over HTTPS.
+    Certificate(&'a Tls),
 }
 
 /// A running registry. It ends with the sandbox, or when dropped.
@@ -124,6 +128,13 @@ impl<'a> Registry<'a> {
                 format!("auth:\n  htpasswd:\n    realm: testkit\n    path: {path}\n")
             }
             Guard::Token(tokens) => tokens.section(),
+            Guard::Certificate(tls) => {
+                let (certificate, key) = (tls.certificate.display(), tls.key.display());
+                let ca = tls.ca.display();
+                format!(
+                    "  tls:\n    certificate: {certificate}\n    key: {key}\n    clientcas:\n      - {ca}\n"
+                )
+            }
         };
         Registry::launch(daemon, port, Some(section))
     }

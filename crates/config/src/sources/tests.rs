@@ -84,14 +84,16 @@ fn a_key_given_both_ways_is_named_with_both_values() {
          log-opts: (from flag: map[a:b], from file: map[c:d])"
     );
     // A password in a proxy's address is not repeated.
-    let message = refused(
-        json!({"http-proxy": "http://u:secret@p"}),
+    for file in [
         json!({"http-proxy": "http://v:secret@p"}),
-    );
-    assert!(
-        message.ends_with("file: http-proxy") && !message.contains("secret"),
-        "{message}"
-    );
+        json!({"proxies": {"http-proxy": "http://v:secret@p"}}),
+    ] {
+        let message = refused(json!({"http-proxy": "http://u:secret@p"}), file);
+        assert!(
+            message.ends_with("file: http-proxy") && !message.contains("secret"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
