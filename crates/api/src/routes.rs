@@ -116,6 +116,7 @@ fn served(routes: &mut Vec<Route>) {
         GET "/images/{name:.*}/get" => images::save;
         GET "/images/{name:.*}/json" => images::inspect;
         GET "/images/{name:.*}/history" => images::history;
+        GET "/images/{name:.*}/attestations" => images::attestations;
         GET "/images/search" => images::search;
         POST "/images/{name:.*}/push" => images::push;
         GET "/distribution/{name:.*}/json" => distribution::inspect;
@@ -158,7 +159,6 @@ fn not_yet(routes: &mut Vec<Route>) {
         POST "/containers/{id:.*}/checkpoints": "checkpointing";
         DELETE "/containers/{id}/checkpoints/{name}": "checkpointing";
 
-        GET "/images/{name:.*}/attestations": "listing an image's attestations";
 
         POST "/build": "building images";
         POST "/build/prune": "pruning the build cache";

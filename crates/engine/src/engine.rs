@@ -1,5 +1,6 @@
 //! [`Engine`]: the face of everything, for the API.
 
+mod images;
 mod networks;
 mod update;
 

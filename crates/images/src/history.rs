@@ -2,15 +2,12 @@
 
 use berth_wire as wire;
 
-use crate::{Images, Result};
+use crate::image::Image;
 
-impl Images {
-    /// How the image came about, newest step first. No RPC.
-    ///
-    /// # Errors
-    /// As [`Images::resolve`].
-    pub fn history(&self, name: &str) -> Result<Vec<wire::ImageHistoryItem>> {
-        let image = self.resolve(name)?;
+impl Image {
+    /// How it came about, newest step first.
+    pub fn steps(&self) -> Vec<wire::ImageHistoryItem> {
+        let image = self;
         let mut sizes = image.metadata.layer_sizes.iter();
         let mut items: Vec<wire::ImageHistoryItem> = image
             .history()
@@ -37,6 +34,6 @@ impl Images {
             newest.id = image.id().to_string();
             newest.tags = image.tags().to_vec();
         }
-        Ok(items)
+        items
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_ctrd::{Labels, Opened};
 use berth_reference::{Digest, Reference};
 use bytes::Bytes;
+use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 use tokio::sync::mpsc;
@@ -102,6 +103,32 @@ impl Images {
         };
         let image = self.name(&lease, &names, Arc::new(metadata), told).await?;
         Ok(image.id().clone())
+    }
+
+    /// Makes an image of one layer from what a URL names, and reports it. Its ID is told last.
+    ///
+    /// # Errors
+    /// As [`Images::import`]; when the download breaks off.
+    pub async fn import_download(
+        &self,
+        address: &str,
+        download: berth_registry::Download,
+        import: Import,
+        progress: &Progress,
+    ) -> Result<()> {
+        let from = format!("Downloading from {address}");
+        progress.message(None, from).await;
+        let (told, size) = (progress.clone(), download.size.unwrap_or(0));
+        let mut got = 0;
+        let input = download.stream.map(move |part| {
+            let part = part.map_err(std::io::Error::other)?;
+            got += part.len() as u64;
+            told.count("", "Importing", got, size);
+            Ok(part)
+        });
+        let id = self.import(Box::pin(input), import).await?;
+        progress.message(None, id.to_string()).await;
+        Ok(())
     }
 
     fn config_file(&self, import: &Import, config: Map<String, Value>, diff_id: &Digest) -> Value {

@@ -2,18 +2,15 @@
 
 use berth_wire as wire;
 
-use crate::{Images, Result};
+use crate::image::Image;
 
-impl Images {
-    /// What `docker image inspect` shows. No RPC.
-    ///
-    /// # Errors
-    /// As [`Images::resolve`].
-    pub fn inspect(&self, name: &str) -> Result<wire::ImageInspect> {
-        let image = self.resolve(name)?;
+impl Image {
+    /// What `docker image inspect` shows, without its manifests.
+    pub fn inspect(&self) -> wire::ImageInspect {
+        let image = self;
         let metadata = &image.metadata;
         let layers = image.diff_ids().iter().map(ToString::to_string).collect();
-        Ok(wire::ImageInspect {
+        wire::ImageInspect {
             id: image.id().to_string(),
             repo_tags: image.tags().to_vec(),
             repo_digests: image.digests().to_vec(),
@@ -41,6 +38,6 @@ impl Images {
             },
             descriptor: Some(image.target().to_wire()),
             manifests: Vec::new(),
-        })
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! emit (the event), reply.
 
 mod archive;
+mod attestations;
 mod changes;
 mod commit;
 mod distribution;
@@ -28,6 +29,7 @@ mod manifest;
 mod metadata;
 mod names;
 mod platform;
+mod platforms;
 mod progress;
 mod pull;
 mod push;

@@ -69,7 +69,12 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::Archive`] for what is no image archive, or a hostile one.
-    pub async fn load(&self, input: Input, progress: &Progress) -> Result<Vec<Arc<Image>>> {
+    pub async fn load(
+        &self,
+        input: Input,
+        platforms: &[Platform],
+        progress: &Progress,
+    ) -> Result<Vec<Arc<Image>>> {
         let lease = &self.lease().await?;
         let client = lease.client();
         let (_, nodes) = bridge(
@@ -89,6 +94,7 @@ impl Images {
             lease,
             client,
             nodes,
+            platforms,
             progress,
         };
         let found = load.images_in().await?;
@@ -208,6 +214,8 @@ struct Load<'a> {
     lease: &'a Lease,
     client: &'a Client,
     nodes: HashMap<String, Node>,
+    /// Those that are wanted; whatever there is where empty.
+    platforms: &'a [Platform],
     progress: &'a Progress,
 }
 
@@ -310,11 +318,7 @@ impl Load<'_> {
         let document = document.map_err(|e| missing(e, &target.digest))?;
         target.media_type = document.media_type().to_owned();
         self.label(&target, document.clone()).await?;
-        let host = Platform::host();
-        let found = self
-            .images
-            .find_manifest(self.client, &target, &host, true)
-            .await?;
+        let found = self.wanted(&target).await?;
         if let Some(found) = &found {
             self.unpack(found).await?;
         } else if let Document::Manifest(manifest) = &document {
@@ -350,6 +354,26 @@ impl Load<'_> {
                 .await;
         }
         Ok(image)
+    }
+
+    /// The manifest to unpack: that for this host or, where platforms are wanted, for the first of
+    /// them; the others are unpacked here.
+    async fn wanted(&self, target: &Descriptor) -> Result<Option<Found>> {
+        let (images, client) = (self.images, self.client);
+        let Some((first, others)) = self.platforms.split_first() else {
+            let host = Platform::host();
+            return images.find_manifest(client, target, &host, true).await;
+        };
+        let missing = |platform: &Platform| Error::OtherPlatform {
+            name: target.digest.to_string(),
+            platform: platform.to_string(),
+        };
+        for other in others {
+            let found = images.find_manifest(client, target, other, false).await?;
+            self.unpack(&found.ok_or_else(|| missing(other))?).await?;
+        }
+        let found = images.find_manifest(client, target, first, false).await?;
+        found.ok_or_else(|| missing(first)).map(Some)
     }
 
     async fn unpack(&self, found: &Found) -> Result<()> {

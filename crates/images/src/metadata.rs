@@ -177,7 +177,11 @@ impl Images {
         Ok(if any { other } else { None })
     }
 
-    async fn read_config(&self, client: &Client, manifest: &Manifest) -> Result<ConfigFile> {
+    pub(crate) async fn read_config(
+        &self,
+        client: &Client,
+        manifest: &Manifest,
+    ) -> Result<ConfigFile> {
         let digest = &manifest.config.digest;
         let data = client.content().read_all(digest.as_str(), MAX_JSON).await?;
         ConfigFile::parse(digest, &data)

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::archive;
 use crate::image::{DANGLING, Image};
 use crate::manifest::{Descriptor, Document, Index, MAX_JSON, OCI_INDEX};
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Platform, Result};
 
 /// How many chunks wait for a slow client.
 const DEPTH: usize = 4;
@@ -32,13 +32,20 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::NotFound`] for any of them, before the first byte.
-    pub fn save(
+    pub async fn save(
         &self,
         names: &[String],
+        platforms: &[Platform],
     ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
-        let mut wanted: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
+        let mut wanted: Vec<Wanted> = Vec::new();
         for name in names {
-            let image = self.resolve(name)?;
+            let mut image = self.resolve(name)?;
+            let mut chosen = BTreeSet::new();
+            for platform in platforms {
+                let one = self.for_platform(name, platform).await?;
+                chosen.extend(one.manifest().map(|m| m.digest.clone()));
+                image = one;
+            }
             let named = match Reference::parse(name).map(Reference::tagged) {
                 Ok(r) if image.records.contains(&r.to_string()) => vec![r],
                 // A repository alone saves all its tags.
@@ -46,10 +53,14 @@ impl Images {
             };
             match wanted
                 .iter_mut()
-                .find(|(known, _)| known.id() == image.id())
+                .find(|known| known.image.id() == image.id())
             {
-                Some((_, names)) => names.extend(named),
-                None => wanted.push((image, named)),
+                Some(known) => known.names.extend(named),
+                None => wanted.push(Wanted {
+                    image,
+                    names: named,
+                    chosen,
+                }),
             }
         }
         let (tx, rx) = mpsc::channel(DEPTH);
@@ -70,6 +81,14 @@ impl Images {
     }
 }
 
+/// One image to save.
+struct Wanted {
+    image: Arc<Image>,
+    names: Vec<Reference>,
+    /// The manifests to save; all where empty.
+    chosen: BTreeSet<Digest>,
+}
+
 struct Archive<'a> {
     images: &'a Images,
     output: &'a mpsc::Sender<Result<Bytes>>,
@@ -77,16 +96,21 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    async fn write(&mut self, wanted: &[(Arc<Image>, Vec<Reference>)]) -> Result<()> {
+    async fn write(&mut self, wanted: &[Wanted]) -> Result<()> {
         // What is being sent must not be collected meanwhile.
         let lease = self.images.lease().await?;
-        for (image, _) in wanted {
-            lease.protect(image.id()).await?;
+        for each in wanted {
+            lease.protect(each.image.id()).await?;
         }
         let mut index = Vec::new();
         let mut saved = Vec::new();
-        for (image, names) in wanted {
-            self.tree(image.target().clone()).await?;
+        for Wanted {
+            image,
+            names,
+            chosen,
+        } in wanted
+        {
+            self.tree(image.target().clone(), chosen).await?;
             saved.extend(saved_image(image, names));
             index.extend(index_entries(image, names));
             let id = image.id().to_string();
@@ -104,8 +128,9 @@ impl Archive<'_> {
         self.send(Bytes::from(vec![0; 1024])).await
     }
 
-    /// A target and everything below it that is in the content store.
-    async fn tree(&mut self, target: Descriptor) -> Result<()> {
+    /// A target and everything below it that is in the content store; of its manifests only the
+    /// `chosen` ones, if there are any.
+    async fn tree(&mut self, target: Descriptor, chosen: &BTreeSet<Digest>) -> Result<()> {
         let mut waiting = vec![target.clone()];
         let mut seen = BTreeSet::new();
         while let Some(descriptor) = waiting.pop() {
@@ -125,6 +150,11 @@ impl Archive<'_> {
             };
             match document {
                 Document::Index(list) => waiting.extend(list.manifests),
+                Document::Manifest(_)
+                    if !chosen.is_empty() && !chosen.contains(&descriptor.digest) =>
+                {
+                    continue;
+                }
                 Document::Manifest(manifest) => {
                     let complete = self.has(&manifest.layers).await?;
                     if !complete && descriptor.digest != target.digest {

@@ -30,12 +30,12 @@ fn operations_are_send(
     let progress = Progress::none();
     send(images.pull(request));
     send(pull.run(&progress));
-    send(images.load(input, &progress));
+    send(images.load(input, &[], &progress));
     send(images.import(more, Import::default()));
     send(images.refresh());
     send(images.remove("x", false, Arc::new(|_| crate::Usage::default())));
     send(images.tag("x", &request_reference));
-    send(images.save(&[]));
+    send(images.save(&[], &[]));
     send(images.ensure_unpacked(image));
 }
 

@@ -10,6 +10,7 @@
 
 mod auth;
 mod conversation;
+mod download;
 mod error;
 mod hosts;
 mod insecure;
@@ -24,6 +25,7 @@ mod trust;
 mod upload;
 
 pub use auth::Credentials;
+pub use download::Download;
 pub use error::{Error, Result};
 pub use proxy::Proxies;
 pub use repository::{Blob, Manifest, Repository};

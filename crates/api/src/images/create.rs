@@ -80,16 +80,12 @@ async fn import(ctx: Ctx) -> Result<Response> {
     struct Status {
         status: String,
     }
-    let source = ctx.query.get("fromSrc");
-    if source != "-" {
-        return Err(Error::unsupported("importing from a URL"));
-    }
+    let source = ctx.query.get("fromSrc").to_owned();
     let (repo, tag) = (ctx.query.get("repo"), ctx.query.get("tag"));
     let message = ctx
         .query
         .given("message")
-        .unwrap_or("Imported from -")
-        .to_owned();
+        .map_or_else(|| format!("Imported from {source}"), str::to_owned);
     let import = Import {
         reference: if repo.is_empty() {
             None
@@ -100,8 +96,23 @@ async fn import(ctx: Ctx) -> Result<Response> {
         message,
         platform: platform(&ctx)?,
     };
+    let images = ctx.engine.images().clone();
+    if source != "-" {
+        // What the server refuses outright is a plain error, not a stream.
+        let download = images.registry().download(&source).await?;
+        let work = |progress| async move {
+            images
+                .import_download(&source, download, import, &progress)
+                .await?;
+            Ok(())
+        };
+        return Ok(reply::stream(
+            reply::JSON,
+            progress::stream(progress::all, work),
+        ));
+    }
     let input = Box::pin(body::upload(ctx.body));
-    let id = ctx.engine.images().import(input, import).await?;
+    let id = images.import(input, import).await?;
     reply::json(
         StatusCode::OK,
         &Status {

@@ -2,20 +2,16 @@
 
 use http::StatusCode;
 
-use super::refuse;
+use super::chosen_platform;
 use crate::Result;
 use crate::context::Ctx;
 use crate::reply::{self, Response};
 
 pub(crate) async fn history(ctx: Ctx) -> Result<Response> {
-    refuse(
-        &ctx,
-        48,
-        "platform",
-        "the history of one platform of an image",
-    )?;
-    reply::json(
-        StatusCode::OK,
-        &ctx.engine.images().history(ctx.param("name"))?,
-    )
+    let (images, name) = (ctx.engine.images(), ctx.param("name"));
+    let image = match chosen_platform(&ctx, 48)? {
+        Some(platform) => images.for_platform(name, &platform).await?,
+        None => images.resolve(name)?,
+    };
+    reply::json(StatusCode::OK, &image.steps())
 }

@@ -1,15 +1,20 @@
 //! `GET /images/{name}/json`
 
-use super::refuse;
+use super::chosen_platform;
 use crate::context::Ctx;
 use crate::reply::Response;
 use crate::{Error, Result};
 
 pub(crate) async fn inspect(ctx: Ctx) -> Result<Response> {
-    refuse(&ctx, 49, "platform", "inspecting one platform of an image")?;
-    if ctx.since(48) && ctx.query.flag("manifests") {
-        return Err(Error::unsupported("listing the manifests of an image"));
+    let platform = chosen_platform(&ctx, 49)?;
+    let manifests = ctx.since(48) && ctx.query.flag("manifests");
+    if platform.is_some() && manifests {
+        let message = "conflicting options: manifests and platform options cannot both be set";
+        return Err(Error::invalid(message));
     }
-    let image = ctx.engine.images().inspect(ctx.param("name"))?;
+    let image = ctx
+        .engine
+        .image_inspect(ctx.param("name"), platform.as_ref(), manifests)
+        .await?;
     ctx.gated(&image, berth_wire::gates::image_inspect)
 }

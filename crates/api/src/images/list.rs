@@ -14,8 +14,9 @@ pub(crate) async fn list(ctx: Ctx) -> Result<Response> {
             .or_default()
             .push(name.to_owned());
     }
-    // `manifests` only asks for more than there is: what is not told is not there.
     let shared_size = ctx.since(42) && ctx.query.flag("shared-size");
-    let images = ctx.engine.images().list(&filters, shared_size)?;
+    let manifests = ctx.since(47) && ctx.query.flag("manifests");
+    let images = ctx.engine.image_list(&filters, shared_size, manifests);
+    let images = images.await?;
     ctx.gated(&images, berth_wire::gates::image_list)
 }

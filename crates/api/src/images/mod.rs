@@ -1,5 +1,6 @@
 //! `/images/…`
 
+mod attestations;
 mod commit;
 mod create;
 pub(crate) mod credentials;
@@ -15,6 +16,7 @@ mod save;
 mod search;
 mod tag;
 
+pub(crate) use attestations::attestations;
 pub(crate) use commit::commit;
 pub(crate) use create::create;
 pub(crate) use history::history;
@@ -68,6 +70,15 @@ fn chosen_platform(ctx: &Ctx, minor: u16) -> Result<Option<Platform>> {
         Some(text) if ctx.since(minor) => Ok(Some(Platform::from_json(text)?)),
         _ => Ok(None),
     }
+}
+
+/// As [`chosen_platform`], where there may be several.
+fn chosen_platforms(ctx: &Ctx, minor: u16) -> Result<Vec<Platform>> {
+    if !ctx.since(minor) {
+        return Ok(Vec::new());
+    }
+    let given = ctx.query.all("platform").filter(|text| !text.is_empty());
+    given.map(|text| Ok(Platform::from_json(text)?)).collect()
 }
 
 /// Refuses a parameter that API `1.minor` brought and Berth does not honour. Older clients may

@@ -185,7 +185,7 @@ async fn of_several_platforms_the_hosts_counts_whatever_else_is_pulled() {
     let pull = host.images.pull(request(&name("both"))).await.unwrap();
     let image = pull.run(&quiet).await.unwrap();
     assert_eq!((image.id(), image.architecture()), (&id, here.as_str()));
-    let shown = host.images.inspect(&name("both")).unwrap();
+    let shown = host.images.resolve(&name("both")).unwrap().inspect();
     assert_eq!(
         shown.repo_digests,
         [format!("{}/app@{id}", registry.address)]

@@ -14,7 +14,7 @@ async fn load(host: &Host, data: Vec<u8>) -> (Result<usize, Error>, Vec<String>)
     let (progress, messages) = Messages::new();
     let loaded = host
         .images
-        .load(body(data), &progress)
+        .load(body(data), &[], &progress)
         .await
         .map(|images| images.len());
     drop(progress);
@@ -48,8 +48,9 @@ async fn archives_load_and_images_go_without_a_trace() {
     assert_eq!(host.images.count(), 2, "both Docker archives are one image");
     let sizes: Vec<i64> = host
         .images
-        .history("test/app:1")
+        .resolve("test/app:1")
         .unwrap()
+        .steps()
         .iter()
         .map(|h| h.size)
         .collect();
@@ -62,7 +63,7 @@ async fn archives_load_and_images_go_without_a_trace() {
 
     let before = host.calls();
     host.images.list(&Filters::new(), true).unwrap();
-    host.images.inspect("test/app:1").unwrap();
+    host.images.resolve("test/app:1").unwrap().inspect();
     assert_eq!(
         host.calls_since(&before).values().sum::<u64>(),
         0,
@@ -267,10 +268,11 @@ async fn saved_images_load_as_they_were() {
         .await
         .unwrap();
     let names = ["s:1".to_owned(), "s:2".to_owned()];
-    assert!(host.images.save(&["nosuch".to_owned()]).is_err());
+    assert!(host.images.save(&["nosuch".to_owned()], &[]).await.is_err());
     let parts: Vec<_> = host
         .images
-        .save(&names)
+        .save(&names, &[])
+        .await
         .unwrap()
         .map(|p| p.unwrap())
         .collect()
@@ -335,7 +337,7 @@ async fn a_snapshot_that_is_gone_is_made_again() {
         .stat(image.chain_id().unwrap().as_str())
         .await
         .unwrap();
-    let sizes = reopened.history("s:1").unwrap();
+    let sizes = reopened.resolve("s:1").unwrap().steps();
     assert!(sizes[2].size > 300_000, "{sizes:?}");
     host.assert_settled().await;
     snapshots
@@ -358,7 +360,7 @@ async fn a_client_that_hangs_up_leaves_nothing() {
     });
     let quiet = Progress::none();
     tokio::select! {
-        _ = host.images.load(Box::pin(half.chain(end)), &quiet) => panic!("it has no end"),
+        _ = host.images.load(Box::pin(half.chain(end)), &[], &quiet) => panic!("it has no end"),
         _ = on_its_way => {}
     }
     host.assert_settled().await;
@@ -376,9 +378,9 @@ async fn what_is_shown_is_what_docker_shows() {
     .0
     .unwrap();
     let image = host.images.resolve("s:1").unwrap();
-    let shown = host.images.inspect("s").unwrap_err();
+    let shown = host.images.resolve("s").unwrap_err();
     assert_eq!(shown.to_string(), "No such image: s:latest");
-    let shown = serde_json::to_value(host.images.inspect("s:1").unwrap()).unwrap();
+    let shown = serde_json::to_value(host.images.resolve("s:1").unwrap().inspect()).unwrap();
     assert_eq!(shown["Id"], image.id().as_str());
     assert_eq!(shown["RepoTags"], serde_json::json!(["s:1"]));
     assert_eq!(
@@ -455,7 +457,11 @@ async fn a_load_keeps_what_another_left_and_containerd_collects() {
         Ok(bytes::Bytes::from(end))
     });
     let input = Box::pin(body(archive).chain(end));
-    let loaded = host.images.load(input, &Progress::none()).await.unwrap();
+    let loaded = host
+        .images
+        .load(input, &[], &Progress::none())
+        .await
+        .unwrap();
     assert_eq!(loaded.len(), 1);
     host.assert_settled().await;
     for blob in [&image.layers[0], &image.layers[1], &image.config] {

@@ -80,6 +80,16 @@ object! {
         about: String = "For";
     }
 
+    /// One statement about an image: `GET /images/{name}/attestations`.
+    pub struct AttestationStatement {
+        /// Where it lies.
+        descriptor: OciDescriptor = "Descriptor";
+        /// What kind of statement it is: in-toto's predicate type.
+        predicate_type: String = "PredicateType";
+        /// The statement, if asked for.
+        statement: Option<serde_json::Value> = "Statement" omit;
+    }
+
     /// One thing that went when an image was removed.
     pub struct ImageDeleteItem {
         /// A name that was taken off.

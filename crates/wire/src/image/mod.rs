@@ -9,6 +9,6 @@ pub use config::ImageConfig;
 pub use descriptor::{DistributionInspect, OciDescriptor, OciPlatform};
 pub use inspect::{ImageInspect, ImageMetadata, RootFs};
 pub use list::{
-    AttestationData, ImageData, ImageDataSize, ImageDeleteItem, ImageHistoryItem, ImageSummary,
-    ImagesPruned, ManifestSize, ManifestSummary,
+    AttestationData, AttestationStatement, ImageData, ImageDataSize, ImageDeleteItem,
+    ImageHistoryItem, ImageSummary, ImagesPruned, ManifestSize, ManifestSummary,
 };
