@@ -258,7 +258,10 @@ impl Content {
                 Opened::Writer(mut writer) => {
                     // What an interrupted try left behind is not worth resuming.
                     writer.restart();
-                    writer.write(data.clone()).await?;
+                    match writer.write(data.clone()).await {
+                        Err(e) if e.is_already_exists() => continue,
+                        other => other?,
+                    }
                     // Where somebody else was faster, our lease does not protect it yet.
                     if writer.commit(labels).await? == Committed::New {
                         return Ok(Committed::New);

@@ -138,6 +138,8 @@ impl Fetch<'_> {
                 let moved = at > start;
                 return Ok(Attempt::Broke { error, moved });
             }
+            // Somebody else has written it meanwhile.
+            Err(Error::Containerd(e)) if e.is_already_exists() => return Ok(Attempt::Overtaken),
             Err(e) => return Err(e),
         }
         self.progress.update(id, "Verifying Checksum").await;

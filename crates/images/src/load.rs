@@ -150,13 +150,21 @@ impl Spool<'_> {
         };
         let mut sum = sha2::Sha256::new();
         let mut head = Vec::new();
+        let mut overtaken = false;
         while let Some(data) = data(parts).await? {
             sum.update(&data);
             if head.len() < 6 {
                 head.extend_from_slice(&data[..data.len().min(6 - head.len())]);
             }
-            if let Some(writer) = &mut writer {
-                writer.write(data).await?;
+            if let Some(open) = &mut writer {
+                match open.write(data).await {
+                    // Somebody else has written it meanwhile.
+                    Err(e) if e.is_already_exists() => {
+                        writer = None;
+                        overtaken = true;
+                    }
+                    other => other?,
+                }
             }
         }
         let digest = Digest::from_sha256(sum.finalize().into());
@@ -164,6 +172,12 @@ impl Spool<'_> {
             return Err(Error::Archive(format!(
                 "invalid archive: {path} has the digest {digest}, not {expected}"
             )));
+        }
+        if overtaken {
+            // First, as whoever has written it may let it go.
+            self.lease.protect(&digest).await?;
+            let found = content.info(digest.as_str()).await;
+            found.map_err(|e| missing(e.into(), &digest))?;
         }
         if let Some(mut writer) = writer {
             writer.expect(digest.as_str());
