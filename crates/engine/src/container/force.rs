@@ -80,12 +80,14 @@ fn is_shim_of(pid: i32, id: &str) -> bool {
     names_shim(&line, id)
 }
 
-/// Whether this is the command line of a shim of the container `id`: `…/containerd-shim-… -id ID`.
+/// Whether this is the command line of a shim of the container `id`: `…/containerd-shim-… -id ID`,
+/// and not one that containerd has clear up after another (`… delete`).
 fn names_shim(line: &[u8], id: &str) -> bool {
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     let program = words.first().copied().unwrap_or_default();
     let name = program.rsplit(|byte| *byte == b'/').next();
     name.is_some_and(|name| name.starts_with(SHIM_NAME.as_bytes()))
+        && !words.contains(&b"delete".as_slice())
         && words
             .windows(2)
             .any(|pair| matches!(pair, [b"-id" | b"--id", of] if *of == id.as_bytes()))
@@ -147,6 +149,8 @@ mod tests {
         assert!(!names_shim(line, "moby"));
         assert!(!names_shim(b"/bin/grep\0-id\0abc\0", "abc"));
         assert!(!names_shim(b"", "abc"));
+        let clearing = b"/usr/bin/containerd-shim-runc-v2\0-id\0abc\0-bundle\0/x\0delete\0";
+        assert!(!names_shim(clearing, "abc"));
     }
 
     #[test]

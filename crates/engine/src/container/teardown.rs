@@ -24,6 +24,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 const KILLED: Duration = Duration::from_secs(15);
 /// How long the runtime may take to delete what has ended.
 const DELETED: Duration = Duration::from_secs(30);
+/// How long its shim may take to see that the runtime was killed.
+const ENDED: Duration = Duration::from_secs(5);
 
 /// What a run holds.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
         // The shim copies what is left of the output before it answers.
         let mut errors = match lost {
             true => discard(task.container()).await,
-            false => delete(&task).await,
+            false => delete_or_force(&task).await,
         };
         if let Some(session) = session {
             errors.extend(session.finish().await);
@@ -159,6 +161,24 @@ async fn delete(task: &Task) -> Vec<String> {
     errors
 }
 
+/// [`delete`] in limited time. A runtime that does not come to an end is killed: then it has failed,
+/// and can be asked again. Where the shim is what hangs it goes: without one containerd clears away
+/// by itself what there is of the task.
+async fn delete_or_force(task: &Task) -> Vec<String> {
+    let id = task.container().id();
+    let deletion = delete(task);
+    tokio::pin!(deletion);
+    for limit in [DELETED, ENDED] {
+        if let Ok(errors) = tokio::time::timeout(limit, &mut deletion).await {
+            return errors;
+        }
+        force::end_processes(id).await;
+    }
+    force::end_shim(id).await;
+    let _ = tokio::time::timeout(KILLED, task.wait()).await;
+    delete(task).await
+}
+
 /// Deleting what is gone already is no error.
 fn gone(what: &str, outcome: berth_ctrd::Result<()>) -> Result<(), String> {
     match outcome {
@@ -202,12 +222,5 @@ pub(crate) async fn discard(container: &Container) -> Vec<String> {
     }
     let _ = tokio::time::timeout(KILLED, task.wait()).await;
     drop(ended);
-    match tokio::time::timeout(DELETED, delete(&task)).await {
-        Ok(errors) if errors.is_empty() => return errors,
-        _ => {}
-    }
-    // Without its shim containerd clears away what there is of the task by itself.
-    force::end_shim(&id).await;
-    let _ = tokio::time::timeout(KILLED, task.wait()).await;
-    delete(&task).await
+    delete_or_force(&task).await
 }
