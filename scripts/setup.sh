@@ -17,6 +17,7 @@ static_busybox() {
   path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
 }
 
+docker_py() { /usr/bin/python3 -c 'import docker' 2>/dev/null; }
 docker_init() { have docker-init || have tini-static; }
 
 # Debian 13 has the CLI by itself; before that it comes with the daemon.
@@ -52,6 +53,7 @@ for_test() {
   want openssl have openssl
   want xz-utils have xz
   want zstd have zstd
+  want python3-docker docker_py
 }
 
 for_bench() {

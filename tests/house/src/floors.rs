@@ -50,6 +50,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("house-tests", Floor::Tests),
     ("cli-tests", Floor::Tests),
     ("containerd-tests", Floor::Tests),
+    ("sdk-tests", Floor::Tests),
 ];
 
 /// Arrows within one floor: (from, to). All others on one floor are wrong.
@@ -61,6 +62,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("berth-engine", "berth-images"),
     ("cli-tests", "testkit"),
     ("containerd-tests", "testkit"),
+    ("sdk-tests", "testkit"),
 ];
 
 /// Outside libraries that only some crates may use: (library, or the beginning of its name and
