@@ -429,6 +429,8 @@ fn human(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::health::Health;
+    use crate::container::record::{Record, RunState};
 
     #[test]
     fn durations_in_dockers_words() {
@@ -452,6 +454,45 @@ mod tests {
         ];
         for (seconds, words) in cases {
             assert_eq!(human(seconds), words, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn statuses_in_dockers_words() {
+        let now = Timestamp::from_second(10_000).expect("a time");
+        let ago = |seconds: i64| Timestamp::from_second(10_000 - seconds).ok();
+        let told = |run: RunState| {
+            let record = Arc::new(Record::default());
+            status(&View::new(record, run, None), now)
+        };
+        let of = |status| RunState {
+            status,
+            exit_code: 137,
+            started_at: ago(180),
+            finished_at: ago(5),
+            ..RunState::default()
+        };
+        assert_eq!(told(of(Status::Running)), "Up 3 minutes");
+        assert_eq!(told(of(Status::Paused)), "Up 3 minutes (Paused)");
+        assert_eq!(
+            told(of(Status::Restarting)),
+            "Restarting (137) 5 seconds ago"
+        );
+        assert_eq!(told(of(Status::Exited)), "Exited (137) 5 seconds ago");
+        assert_eq!(told(of(Status::Removing)), "Removal In Progress");
+        assert_eq!(told(of(Status::Dead)), "Dead");
+        assert_eq!(told(RunState::default()), "Created");
+        for (verdict, words) in [
+            (Verdict::Starting, "Up 3 minutes (health: starting)"),
+            (Verdict::Healthy, "Up 3 minutes (healthy)"),
+            (Verdict::Unhealthy, "Up 3 minutes (unhealthy)"),
+        ] {
+            let health = Some(Health {
+                status: verdict,
+                ..Health::default()
+            });
+            let run = of(Status::Running);
+            assert_eq!(told(RunState { health, ..run }), words);
         }
     }
 

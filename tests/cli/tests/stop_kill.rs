@@ -61,6 +61,24 @@ fn stop_signal() {
 }
 
 #[test]
+fn signals_of_real_time_by_their_names() {
+    let name = unique("realtime");
+    // busybox' sh knows them by their numbers only.
+    let script =
+        "trap 'echo seven' 41; trap 'exit 6' 37; echo ready; while :; do usleep 20000; done";
+    let args = ["--stop-signal", "SIGRTMIN+3", "busybox", "sh", "-c", script];
+    shared().run_d(&name, args);
+    shared().wait_log(&name, "ready");
+    for signal in ["RTMIN+7", "sigrtmax-23", "41"] {
+        shared().docker(["kill", "-s", signal, &name]).ok();
+    }
+    shared().wait_log(&name, "seven");
+    shared().docker(["stop", &name]).ok();
+    assert_eq!(state(&name), "exited 6");
+    shared().remove(&[&name]);
+}
+
+#[test]
 fn stop_timeout_of_the_container() {
     let name = unique("timeout");
     shared().run_d(&name, ["--stop-timeout", "1", "busybox", "sleep", "1000"]);
