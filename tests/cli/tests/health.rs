@@ -201,9 +201,14 @@ fn what_is_frozen_is_not_probed() {
         now.expect("after 1970").as_secs() + 1
     };
     shared().docker(["pause", &name]).ok();
+    let log = health(shared(), &name)["Log"].clone();
     // Each count waits for the second to end: time enough for some probes.
     let before = probed(now());
     assert_eq!(probed(now()), before);
+    let frozen = health(shared(), &name);
+    assert_eq!(frozen["Log"], log);
+    // Nobody looks, which Docker calls that.
+    assert_eq!(frozen["Status"], "unhealthy");
     let filter = format!("name={name}");
     let ps = ["ps", "-f", &filter, "--format", "{{.Status}}"];
     assert!(shared().docker(ps).ok().out().ends_with("(Paused)"));
