@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use berth_logs::{LogConfig, ReadOptions, Reader};
+use berth_wire::stdcopy::Stream;
 use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
 
 use crate::backlog;
 use crate::container::handle::Handle;
@@ -23,26 +25,23 @@ const DEFAULT_KEYS: [u8; 2] = [16, 17];
 pub struct Output {
     /// What was written before, from the log.
     past: Option<Reader>,
-    /// A last word in place of a stream.
-    just: Option<Chunk>,
     present: Option<backlog::Reader>,
+    /// How the start went of what writes: a failure is the last thing to be read.
+    started: Option<oneshot::Receiver<Result<()>>>,
 }
 
 impl Output {
     pub(crate) fn live(present: backlog::Reader) -> Output {
         Output {
             past: None,
-            just: None,
             present: Some(present),
+            started: None,
         }
     }
 
-    pub(crate) fn just(chunk: Chunk) -> Output {
-        Output {
-            past: None,
-            just: Some(chunk),
-            present: None,
-        }
+    /// What writes is only being started: a failure is to be read here.
+    pub(crate) fn tells(&mut self, started: oneshot::Receiver<Result<()>>) {
+        self.started = Some(started);
     }
 
     /// The next piece; `None` at the end. Dropping the future loses nothing.
@@ -60,10 +59,21 @@ impl Output {
             }
             self.past = None;
         }
-        if let Some(chunk) = self.just.take() {
+        if let Some(present) = &mut self.present
+            && let Some(chunk) = present.recv().await
+        {
             return Some(chunk);
         }
-        self.present.as_mut()?.recv().await
+        let error = match self.started.as_mut()?.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(Error::internal("the exec's task failed")),
+        };
+        self.started = None;
+        error.map(|error| Chunk {
+            stream: Stream::Stdout,
+            bytes: format!("{error}\r\n").into(),
+        })
     }
 }
 
@@ -202,8 +212,8 @@ pub(crate) fn attach(
         tty,
         output: Output {
             past,
-            just: None,
             present,
+            started: None,
         },
         input,
     })

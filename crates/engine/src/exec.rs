@@ -15,7 +15,6 @@ use berth_config::Live;
 use berth_ctrd::{FifoSet, Process, Task};
 use berth_errdefs::{Classify, Kind};
 use berth_wire as wire;
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use crate::attach::{Attachment, Detach, DetachKeys, Input, Output};
@@ -25,7 +24,7 @@ use crate::container::record::Status;
 use crate::container::state::SIGKILL;
 use crate::container::teardown;
 use crate::shared::{Shared, blocking};
-use crate::stdio::{Chunk, Hub, Session};
+use crate::stdio::{Hub, Session};
 use crate::{Error, Result, fault};
 
 /// How long an ended exec is remembered, for who asks for its exit code.
@@ -207,7 +206,9 @@ pub(crate) fn create(
     Ok(id)
 }
 
-/// Starts an exec. A client that does not detach gets the streams, and a failed start told there.
+/// Starts an exec. A client that does not detach gets the streams at once, so that it has left HTTP
+/// before the process writes: some clients lose what comes together with the answer's head. A start
+/// that fails is told in the stream.
 pub(crate) async fn start(
     shared: &Arc<Shared>,
     live: Arc<Live>,
@@ -215,33 +216,29 @@ pub(crate) async fn start(
     request: &wire::ExecStart,
 ) -> Result<Option<Attachment>> {
     let exec = shared.execs.find(id)?;
-    let tty = exec.request.tty;
-    let (attachment, outcome) = begin(shared, live, &exec, request).await?;
-    match (attachment, outcome) {
-        (attachment, Ok(())) => Ok(attachment),
-        (None, Err(error)) => Err(error),
-        // The client has asked for a stream: it reads there what went wrong.
-        (Some(_), Err(error)) => {
-            let chunk = Chunk {
-                stream: wire::stdcopy::Stream::Stdout,
-                bytes: Bytes::from(format!("{error}\r\n")),
-            };
-            Ok(Some(Attachment {
-                tty,
-                output: Output::just(chunk),
-                input: None,
-            }))
+    let (attachment, started) = begin(shared, live, &exec, request)?;
+    match attachment {
+        Some(mut attachment) => {
+            attachment.output.tells(started);
+            Ok(Some(attachment))
         }
+        None => outcome(started).await.map(|()| None),
     }
 }
 
-/// Starts an exec: the streams, unless the client detaches, and how that went.
-async fn begin(
+/// How a start went.
+async fn outcome(started: oneshot::Receiver<Result<()>>) -> Result<()> {
+    let failed = |_| Err(Error::internal("the exec's task failed"));
+    started.await.unwrap_or_else(failed)
+}
+
+/// Begins to start an exec: the streams, unless the client detaches, and how that will have gone.
+fn begin(
     shared: &Arc<Shared>,
     live: Arc<Live>,
     exec: &Arc<Exec>,
     request: &wire::ExecStart,
-) -> Result<(Option<Attachment>, Result<()>)> {
+) -> Result<(Option<Attachment>, oneshot::Receiver<Result<()>>)> {
     let view = exec.container.view();
     let task = check(&view)?;
     exec.claim()?;
@@ -279,10 +276,7 @@ async fn begin(
         size,
     };
     tokio::spawn(run.see_through(told));
-    let outcome = started
-        .await
-        .unwrap_or_else(|_| Err(Error::internal("the exec's task failed")));
-    Ok((attachment, outcome))
+    Ok((attachment, started))
 }
 
 /// What `GET /exec/{id}/json` answers.
@@ -447,7 +441,7 @@ impl Run {
             }
         };
         fault::point("exec:added");
-        let session = exec.hub.begin(streams, process.clone(), None);
+        let mut session = exec.hub.begin(streams, process.clone(), None);
         match process.start().await {
             Ok(pid) => {
                 let running = Stage::Running {
@@ -456,6 +450,7 @@ impl Run {
                 };
                 exec.enter(running);
                 fault::point("exec:started");
+                session.listen();
                 Ok((process, session))
             }
             Err(error) => {

@@ -300,7 +300,8 @@ async fn adopt(
     let endpoints = adopt_endpoints(shared, record, &run.endpoints).await;
     run.endpoints.clone_from(&endpoints);
     let task = shared.client.container(record.id.as_str()).task(run.pid);
-    let session = hub.begin(streams, (*task).clone(), logger);
+    let mut session = hub.begin(streams, (*task).clone(), logger);
+    session.listen();
     strays::see_out(shared, &record.id, &task).await;
     let exit = tokio::spawn({
         let task = task.clone();

@@ -23,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::backlog::{Reader, Spool, Taken, Writer};
@@ -156,7 +156,7 @@ impl Hub {
         self.logger.load_full()
     }
 
-    /// Starts copying for a run whose process has been made.
+    /// Starts copying for a run whose process has been made; see also [`Session::listen`].
     pub(crate) fn begin(
         self: &Arc<Hub>,
         streams: Streams,
@@ -181,14 +181,20 @@ impl Hub {
         let mut pumps = vec![pump(streams.stdout, Stream::Stdout)];
         pumps.extend(streams.stderr.map(|stderr| pump(stderr, Stream::Stderr)));
         let typed = audience.typed.clone();
-        let feed = streams
-            .stdin
-            .map(|stdin| tokio::spawn(feed(stdin, typed, process)));
+        let (listen, listens) = oneshot::channel();
+        let feed = streams.stdin.map(|stdin| {
+            tokio::spawn(async move {
+                if listens.await.is_ok() {
+                    feed(stdin, typed, process).await;
+                }
+            })
+        });
         Session {
             hub: self.clone(),
             epoch: audience.epoch,
             pumps,
             feed,
+            listen: Some(listen),
             logger,
         }
     }
@@ -286,10 +292,19 @@ pub(crate) struct Session {
     epoch: u64,
     pumps: Vec<JoinHandle<()>>,
     feed: Option<JoinHandle<()>>,
+    listen: Option<oneshot::Sender<()>>,
     logger: Option<Arc<Logger>>,
 }
 
 impl Session {
+    /// The process runs: from now on it gets what is typed. Not before: the shim opens the input of
+    /// an exec when it starts it, and would not know of an end that it was told of earlier.
+    pub(crate) fn listen(&mut self) {
+        if let Some(listen) = self.listen.take() {
+            let _ = listen.send(());
+        }
+    }
+
     /// Sees the run out, once its process and shim have ended: the rest of the output is copied,
     /// the log closed, and everybody attached reads the end of the stream.
     pub(crate) async fn finish(mut self) -> Vec<String> {

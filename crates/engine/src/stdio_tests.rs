@@ -37,7 +37,9 @@ fn begin(hub: &Arc<Hub>, directory: &std::path::Path, stdin: bool) -> (Session, 
     let shim = pipe::OpenOptions::new()
         .open_sender(directory.join("init-stdout"))
         .expect("shim");
-    (hub.begin(streams, process(), None), shim)
+    let mut session = hub.begin(streams, process(), None);
+    session.listen();
+    (session, shim)
 }
 
 #[tokio::test]

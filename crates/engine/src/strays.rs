@@ -67,7 +67,8 @@ async fn see_through(task: Task, stray: Stray, fifos: FifoSet) {
             Ok(streams) => {
                 let hub = Hub::new();
                 let keyboard = hub.keyboard();
-                let session = hub.begin(streams, process.clone(), None);
+                let mut session = hub.begin(streams, process.clone(), None);
+                session.listen();
                 // Who typed is gone.
                 keyboard.close().await;
                 let _ = process.wait().await;

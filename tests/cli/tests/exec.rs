@@ -265,6 +265,11 @@ fn attached(daemon: &Daemon, container: &str, command: &[&str]) -> (String, test
     let start = daemon.request("POST", &format!("/exec/{id}/start"));
     let stream = start.json(&json!({"Detach": false})).upgrade().open();
     assert_eq!(stream.status, 101);
+    // The answer's head comes before the process runs.
+    eventually("the exec runs", PATIENCE, || {
+        let found = daemon.api("GET", &format!("/exec/{id}/json"), None);
+        (found.is(200).json()["Pid"] != 0).then_some(())
+    });
     (id, stream)
 }
 

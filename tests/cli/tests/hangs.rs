@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::{Daemon, Leaks, Options, PATIENCE, Running, eventually};
+use testkit::{Daemon, Leaks, Options, PATIENCE, Running, demux, eventually};
 
 /// How long a call into a shim that hangs may take: the daemon gives up after a minute.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -165,4 +165,29 @@ fn a_container_that_does_not_read_its_input_delays_nobody() {
     }
     daemon.docker(["rm", "-f", "other"]).ok();
     before.settle(&daemon, PATIENCE);
+}
+
+/// Clients that read the answer's head in large pieces lose what comes with it: docker-py does.
+#[test]
+fn an_exec_leaves_http_before_its_process_runs() {
+    let daemon = Daemon::start(Options::default());
+    daemon.run_d("slow", ["busybox", "sleep", "1000"]);
+    let shim = shim(&daemon, "slow");
+    let body = json!({"Cmd": ["wc", "-c"], "AttachStdin": true, "AttachStdout": true});
+    let created = daemon.api("POST", "/containers/slow/exec", Some(&body));
+    let id = created.is(201).json()["Id"].clone();
+    signal(&daemon, "-STOP", &shim);
+    let start = daemon.request(
+        "POST",
+        &format!("/exec/{}/start", id.as_str().expect("an id")),
+    );
+    let mut stream = start.json(&json!({"Detach": false})).upgrade().open();
+    assert_eq!(stream.status, 101);
+    // What is typed before it runs, and the end of it, are not lost.
+    stream.write("12345");
+    stream.half_close();
+    signal(&daemon, "-CONT", &shim);
+    let output = stream.rest(PATIENCE).expect("the end of the stream");
+    assert_eq!(demux(&output), [(1, b"5\n".to_vec())]);
+    daemon.docker(["rm", "-f", "slow"]).ok();
 }

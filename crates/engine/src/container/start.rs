@@ -153,7 +153,8 @@ impl Starter {
         }
         fault::point("start:started");
         let session = made.session.take();
-        let session = session.ok_or_else(|| Error::internal("the streams are gone"))?;
+        let mut session = session.ok_or_else(|| Error::internal("the streams are gone"))?;
+        session.listen();
         Ok(Started {
             task,
             binary,

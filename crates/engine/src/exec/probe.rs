@@ -67,7 +67,9 @@ async fn see_through(
     let mut starting = {
         let (shared, exec) = (shared.clone(), exec.clone());
         tokio::spawn(async move {
-            super::begin(&shared, live, &exec, &wire::ExecStart::default()).await
+            let (attachment, started) =
+                super::begin(&shared, live, &exec, &wire::ExecStart::default())?;
+            super::outcome(started).await.map(|()| attachment)
         })
     };
     let begun = tokio::select! {
@@ -92,8 +94,7 @@ async fn see_through(
         )));
     };
     let failed = |error| Error::internal(format!("a part of the daemon failed: {error}"));
-    let (attachment, started) = begun.map_err(failed)??;
-    started?;
+    let attachment = begun.map_err(failed)??;
     fault::point("probe:started");
     let mut said = Said::default();
     tokio::select! {
