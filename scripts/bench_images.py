@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Times images side by side on several daemons, in the form of api_bench.py:
+
+  bench_images.py NAME=SOCKET NAME=SOCKET [--layers 10] [--megabytes 10] [--rounds 3]
+                  [--images 100] [--json FILE]
+      load, save and, where a registry answers at 127.0.0.1:5000 of each daemon's network, push and
+      pull of an image of that many layers of that size; and a list of that many images
+
+Layers are half random and half zeros. Needs api_bench.py's folder in PYTHONPATH.
+"""
+import argparse, hashlib, http.client, io, json, os, random, socket, statistics, sys, tarfile, tempfile
+
+from api_bench import timed
+from bench_lifecycle import pairs, row
+
+REGISTRY = "127.0.0.1:5000/bench"
+# Seconds. The slowest step takes a small part of it.
+PATIENCE = 600
+
+
+class Client(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+
+
+def call(path, method, target, body=None, fine=(200, 201)):
+    """Reads the answer to its end and returns its tail; a stream that ends in an error fails."""
+    client = Client(path)
+    headers = {"X-Registry-Auth": "e30="}
+    client.request(method, "/v1.41" + target, body=body, headers=headers)
+    answer = client.getresponse()
+    tail = b""
+    while chunk := answer.read(1 << 20):
+        tail = (tail + chunk)[-4096:] if len(chunk) < 4096 else chunk[-4096:]
+    client.close()
+    if answer.status not in fine or b'"errorDetail"' in tail:
+        sys.exit(f"{method} {target}: {answer.status} {tail[-500:]!r}")
+    return answer.status
+
+
+def add(archive, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def layer(number, size):
+    noise = random.Random(number).randbytes(size // 2)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        add(tar, f"data/{number}", noise + bytes(size - len(noise)))
+    return content.getvalue()
+
+
+def pack(file, tags, layers, comment):
+    """A `docker save` archive with one image for each tag; they share the layers."""
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        names = []
+        for content in layers:
+            digest = hashlib.sha256(content).hexdigest()
+            names.append((digest, f"{digest}/layer.tar"))
+            add(archive, names[-1][1], content)
+        manifest = []
+        for tag in tags:
+            config = json.dumps({
+                "architecture": "amd64", "os": "linux", "config": {"Labels": {"tag": tag}}, "comment": comment,
+                "created": "2024-01-01T00:00:00Z", "history": [{"created": "2024-01-01T00:00:00Z"} for _ in names],
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest, _ in names]},
+            }).encode()
+            name = hashlib.sha256(config).hexdigest() + ".json"
+            add(archive, name, config)
+            manifest.append({"Config": name, "RepoTags": [tag], "Layers": [path for _, path in names]})
+        add(archive, "manifest.json", json.dumps(manifest).encode())
+    file.flush()
+
+
+def load(path, file):
+    with open(file, "rb") as body:
+        call(path, "POST", "/images/load?quiet=1", body)
+
+
+def remove(path, name):
+    call(path, "DELETE", f"/images/{name}?force=1", fine=(200, 404))
+
+
+def images(path, file, rounds, registry):
+    """The times of each operation, in milliseconds."""
+    times = {"load": [], "save": [], "pull": []}
+    for _ in range(rounds):
+        remove(path, f"{REGISTRY}:1")
+        times["load"].append(timed(load, path, file)[0])
+        times["save"].append(timed(call, path, "GET", f"/images/{REGISTRY}:1/get")[0])
+    if registry:
+        ms, _ = timed(call, path, "POST", f"/images/{REGISTRY}/push?tag=1")
+        times["push"] = [ms]
+        for _ in range(rounds):
+            remove(path, f"{REGISTRY}:1")
+            ms, _ = timed(call, path, "POST", f"/images/create?fromImage={REGISTRY}&tag=1")
+            times["pull"].append(ms)
+    remove(path, f"{REGISTRY}:1")
+    return {operation: statistics.median(ms) for operation, ms in times.items() if ms}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("daemons", nargs="+")
+    for name, default in (("layers", 10), ("megabytes", 10), ("rounds", 3), ("images", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--without-registry", action="store_true")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    daemons = pairs(options.daemons)
+    size = f"{options.layers}x{options.megabytes}MB"
+    with tempfile.NamedTemporaryFile(dir="/var/tmp") as large, tempfile.NamedTemporaryFile(dir="/var/tmp") as many:
+        pack(large, [f"{REGISTRY}:1"], [layer(n, options.megabytes << 20) for n in range(options.layers)], "bench")
+        tags = [f"many:{n}" for n in range(options.images)]
+        pack(many, tags, [layer(-1, 4096)], "many")
+        times = {name: images(path, large.name, options.rounds, not options.without_registry)
+                 for name, path in daemons.items()}
+        for operation in next(iter(times.values())):
+            row(options.json, f"image-{operation}/{size}", {name: of[operation] for name, of in times.items()})
+        lists = {}
+        for name, path in daemons.items():
+            load(path, many.name)
+            lists[name] = statistics.median(timed(call, path, "GET", "/images/json")[0] for _ in range(20))
+            for tag in tags:
+                remove(path, tag)
+        row(options.json, f"image-list/{options.images}", lists)
+
+
+main()
