@@ -55,8 +55,9 @@ pub(crate) async fn stat(
 ) -> Result<wire::ContainerPathStat> {
     let missing = not_found(name, path);
     let path = PathBuf::from(path);
+    let lent = tree::lend(&shared, &handle).await?;
     blocking(move || {
-        let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read)?;
+        let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read, lent)?;
         look(&view, &path).map_err(missing)
     })
     .await
@@ -71,10 +72,11 @@ pub(crate) async fn get(
 ) -> Result<(wire::ContainerPathStat, ByteStream)> {
     let missing = not_found(name, path);
     let path = absolute(path);
+    let lent = tree::lend(&shared, &handle).await?;
     let (stat, walk, base, view) = {
         let (shared, handle) = (shared.clone(), handle.clone());
         blocking(move || {
-            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read)?;
+            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Read, lent)?;
             let stat = look(&view, &path).map_err(&missing)?;
             let walk = walk(&view, &path, &stat).map_err(&missing)?;
             Ok((stat, walk, base(&path), view))
@@ -105,10 +107,11 @@ pub(crate) async fn put(
     let record = handle.view().record.clone();
     let (chunks, body) = mpsc::channel(DEPTH);
     let (done, outcome) = oneshot::channel();
+    let lent = tree::lend(&shared, &handle).await?;
     let work = {
         let (shared, record) = (shared.clone(), record.clone());
         move || {
-            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Write)?;
+            let view = tree::open(&shared, &handle, Shown::Mounts, Access::Write, lent)?;
             let at = destination(&view, &record, &path).map_err(missing)?;
             let how = Unpacking {
                 keep_kinds: options.no_overwrite_dir_non_dir,

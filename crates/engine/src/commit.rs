@@ -54,7 +54,7 @@ pub(crate) async fn export(
     let (view, walk) = {
         let (shared, handle) = (shared.clone(), handle.clone());
         let opened = blocking(move || {
-            let view = tree::open(&shared, &handle, Shown::RootOnly, Access::Read)?;
+            let view = tree::open(&shared, &handle, Shown::RootOnly, Access::Read, None)?;
             let root = view.open_at(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY);
             Ok((view, Walk::new(root.map_err(Error::from_lower)?)))
         });

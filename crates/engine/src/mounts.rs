@@ -201,15 +201,15 @@ pub(crate) fn forget(shared: &Shared, id: &str) {
     }
 }
 
-/// The binds and volumes of a container, as they are to be bound now. A `--tmpfs` in the same place
-/// wins.
-pub(crate) fn bound(shared: &Shared, record: &Record) -> Vec<BindMount> {
+/// The binds and volumes of a container, as they are to be bound now, the volumes as `holder` has
+/// them. A `--tmpfs` in the same place wins.
+pub(crate) fn bound(shared: &Shared, record: &Record, holder: &str) -> Vec<BindMount> {
     let covered: BTreeSet<PathBuf> = record.host.tmpfs.keys().map(|path| clean(path)).collect();
     let points = record.mounts.iter().enumerate();
     points
         .filter(|(_, point)| point.kind != Kind::Tmpfs && !covered.contains(&point.destination))
         .map(|(index, point)| BindMount {
-            source: volumes::source(shared, &record.id, index, point),
+            source: volumes::source(shared, holder, index, point),
             destination: point.destination.clone(),
             readonly: point.read_only,
             readonly_recursive: point.read_only_force_recursive,

@@ -1,6 +1,7 @@
 //! Containers' trees: where each one is, and what of the host's is part of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use berth_rootfs::{Base, Bind, Layer, View};
 use berth_spec::modes::Mode;
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use crate::container::handle::Handle;
 use crate::container::record::{Record, Status};
 use crate::shared::Shared;
+use crate::volumes::Loan;
 use crate::{Error, Result, mounts};
 
 /// What of a container's mounts a view of it shows.
@@ -30,47 +32,61 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A view of the container's tree as it is now, running or not. No RPC; blocks.
+/// What a view needs that takes its time: the volumes of a container that does not run. They stay in
+/// the view when this is dropped.
+///
+/// # Errors
+/// A volume cannot be had.
+pub(crate) async fn lend(shared: &Arc<Shared>, handle: &Handle) -> Result<Option<Loan>> {
+    let view = handle.view();
+    match view.run.status.is_running() {
+        true => Ok(None),
+        false => Loan::take(shared, &view.record).await.map(Some),
+    }
+}
+
+/// A view of the container's tree as it is now, running or not, with the volumes that are `lent`
+/// to it. No RPC; blocks.
 ///
 /// # Errors
 /// Its root file system is gone, or cannot be mounted.
-pub(crate) fn open(shared: &Shared, handle: &Handle, shown: Shown, access: Access) -> Result<View> {
-    match open_for(shared, handle, shown, access) {
-        // A mount point is missing, since the container has never run.
-        Err(error) if access == Access::Read && error.errno() == Some(Errno::ROFS) => {
-            open_for(shared, handle, shown, Access::Write)
-        }
-        other => other,
-    }
-    .map_err(Error::from_lower)
-}
-
-fn open_for(
+pub(crate) fn open(
     shared: &Shared,
     handle: &Handle,
     shown: Shown,
     access: Access,
-) -> berth_rootfs::Result<View> {
+    lent: Option<Loan>,
+) -> Result<View> {
     let view = handle.view();
     let record = &view.record;
-    let binds = match shown {
-        Shown::Mounts => binds(shared, record),
+    let binds = |holder: &str| match shown {
+        Shown::Mounts => binds(shared, record, holder),
         Shown::RootOnly => Vec::new(),
     };
-    let mut snapshot = layers(record);
-    if access == Access::Read {
-        snapshot.iter_mut().for_each(berth_rootfs::Layer::seal);
+    if view.run.status.is_running() {
+        let base = Base::Process(view.run.pid);
+        match View::open(&base, &binds(&record.id), &shared.io_root) {
+            // It has ended meanwhile, which its actor is about to learn.
+            Err(berth_rootfs::Error::Ended) => {}
+            other => return other.map_err(Error::from_lower),
+        }
     }
-    let snapshot = Base::Snapshot(snapshot);
-    let opened = match view.run.status.is_running() {
-        true => View::open(&Base::Process(view.run.pid), &binds, &shared.io_root),
-        false => View::open(&snapshot, &binds, &shared.io_root),
+    let binds = binds(lent.as_ref().map_or(&record.id, Loan::holder));
+    let open = |access: Access| {
+        let mut snapshot = layers(record);
+        if access == Access::Read {
+            snapshot.iter_mut().for_each(berth_rootfs::Layer::seal);
+        }
+        View::open(&Base::Snapshot(snapshot), &binds, &shared.io_root)
     };
-    match opened {
-        // It has ended meanwhile, which its actor is about to learn.
-        Err(berth_rootfs::Error::Ended) => View::open(&snapshot, &binds, &shared.io_root),
+    match open(access) {
+        // A mount point is missing, since the container has never run.
+        Err(error) if access == Access::Read && error.errno() == Some(Errno::ROFS) => {
+            open(Access::Write)
+        }
         other => other,
     }
+    .map_err(Error::from_lower)
 }
 
 /// The image that the container was made of, as one tree; `None` when it was made of nothing.
@@ -142,8 +158,8 @@ fn layers(record: &Record) -> Vec<Layer> {
 
 /// What of the host's is part of the tree. A source that is not there is left out: only a start
 /// makes it.
-fn binds(shared: &Shared, record: &Record) -> Vec<Bind> {
-    let mut binds: Vec<Bind> = mounts::bound(shared, record)
+fn binds(shared: &Shared, record: &Record, holder: &str) -> Vec<Bind> {
+    let mut binds: Vec<Bind> = mounts::bound(shared, record, holder)
         .into_iter()
         .map(|bind| Bind {
             recursive: !bind.non_recursive,

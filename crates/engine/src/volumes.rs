@@ -28,7 +28,7 @@ mod list;
 mod prune;
 
 pub(crate) use active::Active;
-pub(crate) use attach::{attach, detach, source};
+pub(crate) use attach::{Loan, attach, detach, source};
 pub(crate) use fill::{Filling, fill};
 pub(crate) use list::{inspect, list};
 pub(crate) use prune::prune;

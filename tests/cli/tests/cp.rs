@@ -229,6 +229,48 @@ fn binds_and_the_daemons_files_are_part_of_the_tree_but_the_hosts_are_not() {
 }
 
 /// A container that swaps a directory for a link to what it wants of the host.
+/// A volume that is a mount of its own, and a part of one, are there without a run as in one.
+#[test]
+fn volumes_of_a_stopped_container_are_part_of_its_tree() {
+    let daemon = &Daemon::start(Options::default());
+    if daemon.is_old_dockerd() {
+        return; // It has no subpaths.
+    }
+    let before = Leaks::count(daemon);
+    let dir = dir(daemon);
+    fs::create_dir(dir.join("part")).unwrap();
+    let (volume, device) = (unique("cpv"), format!("device={}", dir.display()));
+    let options = ["-o", "type=none", "-o", "o=bind", "-o", &device];
+    let create = daemon.cli(["volume", "create"]).args(options);
+    create.arg(&volume).run().ok();
+    let whole = format!("type=volume,source={volume},target=/whole");
+    let part = format!("type=volume,source={volume},target=/part,volume-subpath=part");
+    let name = "stopped";
+    daemon
+        .docker([
+            "create", "--name", name, "--mount", &whole, "--mount", &part, "busybox",
+        ])
+        .ok();
+    let from = dir.join("file").display().to_string();
+    fs::write(&from, "copied").unwrap();
+    for place in ["whole/a", "part/b"] {
+        let to = format!("{name}:/{place}");
+        daemon.docker(["cp", &from, &to]).ok();
+    }
+    // Each is where a run would have put it.
+    for place in ["a", "part/b"] {
+        let text = fs::read_to_string(dir.join(place));
+        assert_eq!(text.expect(place), "copied");
+    }
+    let back = dir.join("back");
+    let from = format!("{name}:/whole/part/b");
+    daemon.docker(["cp", &from, back.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(&back).unwrap(), "copied");
+    daemon.docker(["rm", name]).ok();
+    daemon.docker(["volume", "rm", &volume]).ok();
+    before.settle(daemon, PATIENCE);
+}
+
 #[test]
 fn a_container_that_swaps_directories_for_links_gets_nothing_of_the_host() {
     let daemon = shared();

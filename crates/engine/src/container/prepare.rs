@@ -183,7 +183,7 @@ fn all_mounts(
     sources: &FileSources,
 ) -> Result<Vec<BindMount>> {
     mounts::ensure_sources(&record.mounts)?;
-    let mut all = mounts::bound(shared, record);
+    let mut all = mounts::bound(shared, record, &record.id);
     let files = match sources {
         FileSources::Own(_) => own,
         FileSources::Of(others) => others,
