@@ -101,6 +101,15 @@ impl FifoSet {
         })
     }
 
+    /// Has whoever reads the output come to its end although nobody has written since it was opened.
+    /// Who still writes is not disturbed, and what is there is read first.
+    pub fn hang_up(&self) {
+        for stream in self.streams().filter(|name| *name != "stdin") {
+            // Not open for reading, it needs no end.
+            let _ = pipe::OpenOptions::new().open_sender(self.path(stream));
+        }
+    }
+
     /// Removes the FIFOs; what is missing is no error.
     ///
     /// # Errors
@@ -205,6 +214,26 @@ mod tests {
         assert!(streams.stdin.is_none() && streams.stderr.is_none());
         assert_eq!(std::fs::read_dir(dir.path())?.count(), 1);
         assert!(fifos.stdin_path().is_empty() && fifos.stderr_path().is_empty());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_after_the_last_writer_is_told_of_the_end()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let fifos = FifoSet::new(dir.path(), "init", false, false);
+        let mut streams = fifos.create()?;
+        let reading = tokio::spawn(async move {
+            let mut got = Vec::new();
+            streams.stdout.read_to_end(&mut got).await.map(|_| got)
+        });
+        // It may not have begun to wait yet.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        fifos.hang_up();
+        let limit = std::time::Duration::from_secs(30);
+        assert!(tokio::time::timeout(limit, reading).await???.is_empty());
         Ok(())
     }
 

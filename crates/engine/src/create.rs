@@ -402,6 +402,7 @@ async fn make(
         phase: Phase::Created,
         running: None,
         strays: false,
+        rest: None,
         config,
     };
     Actor::begin(shared.clone(), handle, mailbox, beginning);

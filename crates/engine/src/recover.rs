@@ -16,7 +16,7 @@ use berth_errdefs::{Classify, Kind};
 use berth_logs::Logger;
 use jiff::Timestamp;
 
-use crate::container::actor::{Actor, Beginning, Captures, UNKNOWN_EXIT, save_state};
+use crate::container::actor::{Actor, Beginning, Captures, Rest, UNKNOWN_EXIT, save_state};
 use crate::container::handle::{Handle, View, Wish};
 use crate::container::prepare::open_log;
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
@@ -236,6 +236,10 @@ async fn bring_back(
         Status::Restarting | Status::Exited => State::exited(!strays),
         Status::Removing | Status::Dead => Phase::Dead,
     };
+    let rest = match task.filter(|task| expected && task.status == TaskStatus::Stopped) {
+        Some(_) if running.is_none() => rest_of(shared, &record, &hub).await,
+        _ => None,
+    };
     let task = running
         .as_ref()
         .map(|started: &Started| started.task.clone());
@@ -249,6 +253,7 @@ async fn bring_back(
         phase,
         running,
         strays,
+        rest,
         config: config.clone(),
     };
     Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
@@ -316,6 +321,32 @@ async fn adopt(
         exit,
         session,
     })
+}
+
+/// The streams of what has ended: its shim still has what nobody has read.
+async fn rest_of(shared: &Arc<Shared>, record: &Arc<Record>, hub: &Arc<Hub>) -> Option<Rest> {
+    let opened = {
+        let (shared, record) = (shared.clone(), record.clone());
+        blocking(move || {
+            let directory = shared.io_dir(&record.id);
+            let config = &record.config;
+            let fifos = FifoSet::new(&directory, "init", config.open_stdin, config.tty);
+            let streams = fifos.open().map_err(Error::from_lower)?;
+            let logger = open_log(&shared.files(&record.id)?, &record)?;
+            Ok((fifos, streams, logger))
+        })
+    };
+    match opened.await {
+        Ok((fifos, streams, logger)) => {
+            let task = shared.client.container(record.id.as_str()).task(0);
+            let session = hub.begin(streams, (*task).clone(), logger);
+            Some(Rest { fifos, session })
+        }
+        Err(error) => {
+            tracing::warn!(id = %record.id, %error, "the last output of a container is lost");
+            None
+        }
+    }
 }
 
 /// Takes over its places in networks. One that fails keeps the container from nothing else.

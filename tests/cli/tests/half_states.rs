@@ -185,6 +185,50 @@ fn records_that_make_no_sense() {
 }
 
 #[test]
+fn records_of_what_runs_are_damaged() {
+    let daemon = Daemon::start(Options::default());
+    if daemon.is_old_dockerd() {
+        return;
+    }
+    daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    let before = Leaks::count(&daemon);
+    for name in ["record", "state", "whole"] {
+        daemon.run_d(name, ["-p", "80", "busybox", "sleep", "1000"]);
+    }
+    let id = |name: &str| daemon.format(name, "{{.Id}}");
+    let [record, state, whole] = ["record", "state", "whole"].map(id);
+    let pid = daemon.format("whole", "{{.State.Pid}}");
+    daemon.kill9();
+    let containers = daemon.data_root().join("containers");
+    for (id, file) in [(&record, "config.json"), (&state, "state.json")] {
+        let path = containers.join(id).join(file);
+        let text = std::fs::read(&path).expect("readable");
+        std::fs::write(&path, &text[..text.len() / 3]).expect("writable");
+    }
+    daemon.boot();
+    assert_eq!(daemon.format("whole", "{{.State.Pid}}"), pid);
+    daemon.docker(["exec", "whole", "true"]).ok();
+    // Reported and moved aside; nothing of it runs.
+    let damaged = daemon.inspect(&record)["State"].clone();
+    assert_eq!(damaged["Status"], "dead");
+    let error = damaged["Error"].as_str().expect("a word on it");
+    assert!(error.contains("cannot be read"), "{error}");
+    let aside = containers.join(&record).join("config.json.corrupt-1");
+    assert!(aside.exists(), "the damaged record is kept");
+    assert!(daemon.log().contains(&record), "the log names it");
+    assert_eq!(
+        daemon.format("state", "{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 255"
+    );
+    daemon.docker(["start", "state"]).ok();
+    daemon.docker(["exec", "state", "true"]).ok();
+    for id in [&record, &state, &whole] {
+        can_be_dealt_with(&daemon, &daemon.format(id, "{{.Name}}")[1..]);
+    }
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
 fn files_of_a_container_are_gone() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);

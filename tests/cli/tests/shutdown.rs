@@ -121,6 +121,65 @@ fn live_restore_leaves_them_running() {
 }
 
 #[test]
+fn what_ends_under_live_restore_is_known_exactly() {
+    let daemon = Daemon::start(Options {
+        config: json!({"live-restore": true}),
+        ..Options::default()
+    });
+    let before = Leaks::count(&daemon);
+    let script =
+        "while [ ! -e /go ]; do usleep 20000; done; yes x | head -c 100000; echo last; exit 6";
+    let restarted = ["--restart", "always", "busybox", "sh", "-c"];
+    let restarted = restarted
+        .into_iter()
+        .chain(["[ -e /go ] && exec sleep 1000; while [ ! -e /go ]; do usleep 20000; done"]);
+    daemon.run_d("ends", ["busybox", "sh", "-c", script]);
+    daemon.run_d("restarted", restarted);
+    daemon.run_d("stays", ["busybox", "sleep", "1000"]);
+    let pid = |name: &str| {
+        daemon
+            .sandbox()
+            .proc()
+            .join(daemon.format(name, "{{.State.Pid}}"))
+    };
+    let processes = [pid("ends"), pid("restarted")];
+    let stays = daemon.format("stays", "{{.State.Pid}} {{.State.StartedAt}}");
+    daemon.stop();
+    let stopped = jiff::Timestamp::now();
+    for process in &processes {
+        std::fs::write(process.join("root/go"), "").expect("its root is there");
+    }
+    for process in &processes {
+        eventually("it has ended", PATIENCE, || {
+            (!process.exists()).then_some(())
+        });
+    }
+    let ended = jiff::Timestamp::now();
+    daemon.boot();
+    assert_eq!(
+        daemon.format("stays", "{{.State.Pid}} {{.State.StartedAt}}"),
+        stays
+    );
+    daemon.wait_status("ends", "exited");
+    assert_eq!(daemon.format("ends", "{{.State.ExitCode}}"), "6");
+    if !daemon.is_old_dockerd() {
+        let finished: jiff::Timestamp = daemon
+            .format("ends", "{{.State.FinishedAt}}")
+            .parse()
+            .expect("a time");
+        assert!(
+            stopped <= finished && finished <= ended,
+            "{stopped} {finished} {ended}"
+        );
+        // More than a FIFO holds, written while nobody read.
+        daemon.wait_log("ends", "last");
+    }
+    daemon.wait_status("restarted", "running");
+    daemon.remove(&["ends", "restarted", "stays"]);
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
 fn sigint_is_as_good_as_sigterm_and_sighup_reloads() {
     let daemon = Daemon::start(Options::default());
     signal(&daemon, Signal::HUP);

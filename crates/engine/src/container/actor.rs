@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use captures::Captures;
+pub(crate) use leftovers::Rest;
 
 use super::handle::{Handle, Message, View, Wish};
 use super::health::Probe;
@@ -68,6 +69,8 @@ pub(crate) struct Beginning {
     pub(crate) running: Option<Started>,
     /// Something of an earlier daemon's run may be left in containerd: it is cleared away.
     pub(crate) strays: bool,
+    /// What is left to be read of a run that has ended meanwhile.
+    pub(crate) rest: Option<Rest>,
     /// For what no request asks for: a restart by policy captures the configuration itself.
     pub(crate) config: Captures,
 }
@@ -120,6 +123,7 @@ impl Actor {
             phase,
             running,
             strays,
+            rest,
             config,
         } = beginning;
         let policy = Policy::from(&record.host.restart_policy);
@@ -162,7 +166,7 @@ impl Actor {
             actor.publish();
         }
         if strays {
-            actor.clear_leftovers();
+            actor.clear_leftovers(rest);
         }
         tokio::spawn(actor.live());
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use berth_config::Live;
 use berth_ctrd::{Container, ExitStatus, FifoSet, NewContainer, Task};
-use berth_errdefs::Classify;
+use berth_errdefs::{Classify, Kind};
 use berth_net::{Endpoint, Upstream};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -29,6 +29,8 @@ use crate::shared::{Shared, blocking};
 use crate::stdio::{Hub, Session};
 use crate::{Error, Result, fault, files, runtimes, volumes};
 
+/// How often a start is begun that containerd's end cuts off.
+const ATTEMPTS: u32 = 3;
 /// How long the runtime may go on with a start that is cancelled.
 const HASTE: Duration = Duration::from_secs(2);
 /// How long containerd may take to see that the runtime was killed.
@@ -90,14 +92,28 @@ struct Made {
 impl Starter {
     /// Starts the container; afterwards it runs, or nothing of the attempt is left.
     pub(crate) async fn run(self) -> Result<Started, Failure> {
-        let mut made = Made::default();
-        match self.attempt(&mut made).await {
-            Ok(started) => Ok(started),
-            Err(failure) => {
-                let strays = self.undo(made).await;
-                Err(Failure { strays, ..failure })
+        let mut attempts = 0;
+        loop {
+            let mut made = Made::default();
+            let failure = match self.attempt(&mut made).await {
+                Ok(started) => return Ok(started),
+                Err(failure) => failure,
+            };
+            // Waits for containerd, as far as there is something to take back.
+            let strays = self.undo(made).await;
+            attempts += 1;
+            if strays || attempts == ATTEMPTS || !self.is_cut_off(&failure) {
+                return Err(Failure { strays, ..failure });
             }
+            tracing::info!(id = %self.record.id, "containerd went away during a start: it is begun again");
         }
+    }
+
+    /// Whether the start failed because containerd went away, which it does not do for long.
+    fn is_cut_off(&self, failure: &Failure) -> bool {
+        failure.error.kind() == Kind::Unavailable
+            && self.shared.open_for_change().is_ok()
+            && !self.cancel.is_cancelled()
     }
 
     async fn attempt(&self, made: &mut Made) -> Result<Started, Failure> {
@@ -324,7 +340,7 @@ impl Starter {
 
 fn cancelled() -> Error {
     let message = "the start was cancelled: the container is being removed";
-    Error::new(berth_errdefs::Kind::Cancelled, message)
+    Error::new(Kind::Cancelled, message)
 }
 
 /// What the runtime said, and the exit code that a shell would give for it.

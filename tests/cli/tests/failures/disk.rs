@@ -65,7 +65,8 @@ impl Small {
     }
 }
 
-const TALKS: &str = "while :; do echo x; usleep 20000; done";
+/// Writes a line when it is told to, always with the same two processes.
+const TALKS: &str = "trap 'echo x' USR1; sleep 1000 & echo x; while :; do wait; done";
 
 /// All that must hold while `part` of the data root is full.
 #[track_caller]
@@ -81,6 +82,7 @@ fn is_survived(part: &str, size: &str) {
         .ok();
     for name in ["stopped", "removed", "stays"] {
         daemon.run_d(name, ["busybox", "sh", "-c", TALKS]);
+        daemon.wait_log(name, "x");
     }
     let filled = Leaks::count(daemon);
     small.fill();
@@ -93,6 +95,7 @@ fn is_survived(part: &str, size: &str) {
         assert_eq!(daemon.format(name, "{{.State.Status}}"), "running");
         let exec = daemon.docker(["exec", name, "echo", "on"]).ok();
         exec.out_is("on");
+        daemon.docker(["kill", "-s", "USR1", name]).ok();
         daemon
             .docker(["logs", "--tail", "1", name])
             .ok()

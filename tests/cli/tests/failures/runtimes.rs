@@ -159,7 +159,7 @@ fn a_runtime_that_fails_is_told_in_its_words_and_leaves_nothing() {
 fn before_but_other(before: &Leaks, daemon: &Daemon) {
     daemon.docker(["rm", "-f", "other"]).ok();
     before.settle(daemon, PATIENCE);
-    daemon.run_d("other", ["busybox", "sleep", "1000"]);
+    run_other(daemon);
 }
 
 #[test]

@@ -3,22 +3,37 @@
 
 use std::time::Duration;
 
+use berth_ctrd::FifoSet;
+
 use super::{Actor, Outcome, failed_part};
 use crate::container::state::{Input, Phase};
 use crate::container::teardown;
+use crate::stdio::Session;
 use crate::{Error, Result};
 
 /// The pause before a state that could not be written is written again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// The output of a run that ended while there was no daemon, still to be read to its end.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) fifos: FifoSet,
+    pub(crate) session: Session,
+}
+
 impl Actor {
-    /// Ends what containerd has of the container, and gives back what it held.
-    pub(super) fn clear_leftovers(&mut self) {
+    /// Ends what containerd has of the container, reads the rest of its output, and gives back what it
+    /// held.
+    pub(super) fn clear_leftovers(&mut self, rest: Option<Rest>) {
         let (shared, record) = (self.shared.clone(), self.record.clone());
         let counted = teardown::Counted::begin(shared.clone());
         let task = tokio::spawn(async move {
             let _counted = counted;
             let mut errors = teardown::discard(&shared.client.container(record.id.as_str())).await;
+            if let Some(Rest { fifos, session }) = rest {
+                fifos.hang_up();
+                errors.extend(session.finish().await);
+            }
             let netns = teardown::has_netns(&record);
             errors.extend(teardown::release(&shared, &record, Vec::new(), netns, true).await);
             errors
