@@ -2,7 +2,11 @@
 
 mod images;
 mod networks;
+mod observe;
+mod streams;
+mod tree;
 mod update;
+mod volumes;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -12,13 +16,12 @@ use std::time::Duration;
 
 use berth_config::{ConfigStore, Live};
 use berth_ctrd::Client;
-use berth_images::{Images, InUse, Usage};
+use berth_images::Images;
 use berth_net::Net;
 use berth_store::Records;
 use berth_wire as wire;
 use futures::future::join_all;
 
-use crate::attach::{self, Attachment};
 use crate::backlog::Spool;
 use crate::container::actor::Captures;
 use crate::container::handle::{Handle, Wish};
@@ -26,21 +29,12 @@ use crate::container::state::{Done, SIGKILL, StopHow};
 use crate::events::{EventStream, Events};
 use crate::features::Features;
 use crate::info::About;
-use crate::logs::{self, LogStream};
 use crate::networks::Networks;
-use crate::options::{
-    AttachOptions, Changed, CreateOptions, ListOptions, LogOptions, RemoveOptions, StopOptions,
-    WaitCondition,
-};
+use crate::options::{Changed, CreateOptions, ListOptions, RemoveOptions, StopOptions};
 use crate::shared::{Shared, blocking};
 use crate::stats::Sampler;
 use crate::volumes::Volumes;
-use crate::wait::Waiter;
 use crate::{Error, Result, create, exec, info, inspect, list, names, recover, signals};
-
-mod observe;
-mod tree;
-mod volumes;
 
 /// Seconds between the first signal and SIGKILL where nobody says.
 const STOP_TIMEOUT: u64 = 10;
@@ -322,89 +316,6 @@ impl Engine {
             .map(drop)
     }
 
-    /// Sets the size of a container's terminal, in characters.
-    ///
-    /// # Errors
-    /// There is no such container, or it does not run.
-    pub async fn resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
-        let view = self.shared.table.find(id)?.view();
-        let not_running =
-            || Error::conflict(format!("container {} is not running", view.record.id));
-        let task = view.task.as_ref().ok_or_else(not_running)?;
-        task.resize(width, height)
-            .await
-            .map_err(|error| match error.is_not_found() {
-                true => not_running(),
-                false => Error::from_lower(error),
-            })?;
-        let size = [("height", height.to_string()), ("width", width.to_string())];
-        self.shared.events.container(&view.record, "resize", &size);
-        Ok(())
-    }
-
-    /// Waits for a container; what happens after this call is not missed.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn wait(&self, id: &str, condition: WaitCondition) -> Result<Waiter> {
-        Ok(Waiter::new(self.shared.table.find(id)?, condition))
-    }
-
-    /// Attaches to a container's standard streams.
-    ///
-    /// # Errors
-    /// There is none, it is paused, or the detach keys are none.
-    pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attachment> {
-        let handle = self.shared.table.find(id)?;
-        let shared = self.shared.clone();
-        blocking(move || attach::attach(&shared, &handle, &options)).await
-    }
-
-    /// Reads a container's log.
-    ///
-    /// # Errors
-    /// There is none, its log driver does not keep anything, or no stream is asked for.
-    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {
-        let handle = self.shared.table.find(id)?;
-        logs::read(&self.shared, &handle, options).await
-    }
-
-    /// Makes an exec; its id.
-    ///
-    /// # Errors
-    /// The container does not run, or the command is empty.
-    pub fn exec_create(&self, container: &str, request: wire::ExecCreate) -> Result<String> {
-        exec::create(&self.shared, self.shared.table.find(container)?, request)
-    }
-
-    /// Starts an exec; `Some` unless detached.
-    ///
-    /// # Errors
-    /// There is none, its container does not run, or it was started before.
-    pub async fn exec_start(
-        &self,
-        exec: &str,
-        request: wire::ExecStart,
-    ) -> Result<Option<Attachment>> {
-        exec::start(&self.shared, self.config.capture(), exec, &request).await
-    }
-
-    /// An exec in full.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn exec_inspect(&self, exec: &str) -> Result<wire::ExecInspect> {
-        exec::inspect(&self.shared, exec)
-    }
-
-    /// Sets the size of an exec's terminal, in characters.
-    ///
-    /// # Errors
-    /// There is none, or it does not run.
-    pub async fn exec_resize(&self, exec: &str, height: u16, width: u16) -> Result<()> {
-        exec::resize(&self.shared, exec, height, width).await
-    }
-
     /// What happened since, and what happens.
     ///
     /// # Errors
@@ -444,46 +355,6 @@ impl Engine {
     pub fn images(&self) -> &Images {
         &self.shared.images
     }
-
-    /// Removes an image, or a name of one.
-    ///
-    /// # Errors
-    /// There is none, or it is in use.
-    pub async fn image_remove(
-        &self,
-        name: &str,
-        force: bool,
-        prune: bool,
-    ) -> Result<Vec<wire::ImageDeleteItem>> {
-        // Parents that only this image keeps do not exist apart in containerd's store.
-        let _ = prune;
-        let shared = self.shared.clone();
-        let in_use: InUse = Arc::new(move |image| usage(&shared, image));
-        self.shared
-            .images
-            .remove(name, force, in_use)
-            .await
-            .map_err(Error::from_lower)
-    }
-}
-
-/// Which containers use an image.
-fn usage(shared: &Shared, image: &berth_reference::Digest) -> Usage {
-    let mut usage = Usage::default();
-    let image = image.to_string();
-    for handle in shared.table.load().all() {
-        let view = handle.view();
-        if view.record.image != image {
-            continue;
-        }
-        let place = if view.run.status.is_up() {
-            &mut usage.running
-        } else {
-            &mut usage.stopped
-        };
-        *place = Some(view.record.id.clone());
-    }
-    usage
 }
 
 fn changed(done: Result<Done>) -> Result<Changed> {

@@ -1,11 +1,13 @@
 //! Images together with the containers that use them, for the API.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use berth_images::{Filters, Platform};
+use berth_images::{Filters, InUse, Platform, Usage};
 use berth_wire as wire;
 
 use super::Engine;
+use crate::shared::Shared;
 use crate::{Error, Result};
 
 impl Engine {
@@ -65,6 +67,27 @@ impl Engine {
         Ok(shown)
     }
 
+    /// Removes an image, or a name of one.
+    ///
+    /// # Errors
+    /// There is none, or it is in use.
+    pub async fn image_remove(
+        &self,
+        name: &str,
+        force: bool,
+        prune: bool,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
+        // Parents that only this image keeps do not exist apart in containerd's store.
+        let _ = prune;
+        let shared = self.shared.clone();
+        let in_use: InUse = Arc::new(move |image| usage(&shared, image));
+        self.shared
+            .images
+            .remove(name, force, in_use)
+            .await
+            .map_err(Error::from_lower)
+    }
+
     /// The containers of each image, by their ids.
     fn image_users(&self) -> HashMap<String, Vec<String>> {
         let mut users: HashMap<String, Vec<String>> = HashMap::new();
@@ -75,4 +98,23 @@ impl Engine {
         }
         users
     }
+}
+
+/// Which containers use an image.
+pub(super) fn usage(shared: &Shared, image: &berth_reference::Digest) -> Usage {
+    let mut usage = Usage::default();
+    let image = image.to_string();
+    for handle in shared.table.load().all() {
+        let view = handle.view();
+        if view.record.image != image {
+            continue;
+        }
+        let place = if view.run.status.is_up() {
+            &mut usage.running
+        } else {
+            &mut usage.stopped
+        };
+        *place = Some(view.record.id.clone());
+    }
+    usage
 }

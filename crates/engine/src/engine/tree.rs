@@ -5,7 +5,8 @@ use std::sync::Arc;
 use berth_images::InUse;
 use berth_wire as wire;
 
-use super::{Engine, usage};
+use super::Engine;
+use super::images::usage;
 use crate::archive::{self, ByteStream, ExtractOptions};
 use crate::commit::{self, CommitOptions};
 use crate::{Error, Result};
