@@ -98,3 +98,21 @@ fn documents_name_commands_and_files_that_exist() {
     }
     none(&found);
 }
+
+#[test]
+fn every_point_to_die_at_is_in_the_table_once() {
+    let table = read(root().join("crates/engine/src/fault.rs"));
+    let mut found = Vec::new();
+    for (path, file) in files(&root()).expect("the repository can be read") {
+        if !path.starts_with("crates/engine/src/") || !path.ends_with(".rs") {
+            continue;
+        }
+        for call in read(file).split("fault::point(\"").skip(1) {
+            let step = call.split('"').next().unwrap_or_default();
+            if table.matches(&format!("    \"{step}\",\n")).count() != 1 {
+                found.push(format!("{path}: {step} is not once in fault::POINTS"));
+            }
+        }
+    }
+    none(&found);
+}
