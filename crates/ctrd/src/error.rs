@@ -62,12 +62,17 @@ impl Error {
             Code::Unimplemented => Kind::NotImplemented,
             Code::PermissionDenied => Kind::Forbidden,
             Code::Unauthenticated => Kind::Unauthorized,
-            Code::Cancelled => Kind::Cancelled,
-            Code::DeadlineExceeded => Kind::DeadlineExceeded,
-            // tonic reports a connection that broke under a call as Unknown with a transport source.
-            Code::Unknown if std::error::Error::source(&status).is_some() => {
+            // tonic reports a connection that broke under a call as Unknown or Cancelled with a transport
+            // source; hyper, one that broke before the call was sent, in these words. containerd's own
+            // are "context canceled".
+            Code::Unknown | Code::Cancelled
+                if std::error::Error::source(&status).is_some()
+                    || status.message() == "operation was canceled" =>
+            {
                 return Error::Unreachable(status.message().to_owned());
             }
+            Code::Cancelled => Kind::Cancelled,
+            Code::DeadlineExceeded => Kind::DeadlineExceeded,
             _ => Kind::Internal,
         };
         Error::Rpc {

@@ -223,6 +223,8 @@ fn one_that_is_restarted_again_and_again_outlives_containerd() {
         });
         for (name, before) in names.iter().zip(counts) {
             eventually("it is started again", PATIENCE, || {
+                let state = daemon.inspect(name)["State"].clone();
+                assert_ne!(state["Status"], "exited", "given up: {state}");
                 (count(name) > before).then_some(())
             });
         }
