@@ -8,6 +8,7 @@ use berth_wire::{BlkioStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Thr
 use crate::files::Files;
 use crate::group::{Group, Place};
 use crate::hierarchies::Hierarchies;
+use crate::parse::table;
 use crate::proc::{SystemCpu, interfaces, system_cpu};
 use crate::{Error, Result, v1, v2};
 
@@ -117,6 +118,19 @@ impl Host {
     /// The group is gone.
     pub fn processes(&self, group: &Group) -> Result<Vec<u32>> {
         group.processes(&self.files)
+    }
+
+    /// Whether the kernel has killed a process of the group for want of memory. One file; false
+    /// where the kernel does not count that, or the group is gone.
+    #[must_use]
+    pub fn ran_out_of_memory(&self, group: &Group) -> bool {
+        let path = match &group.memory {
+            Some(Place::V1(path)) => path.join("memory.oom_control"),
+            Some(Place::V2(path)) => path.join("memory.events"),
+            None => return false,
+        };
+        let text = self.files.read_or_empty(&path);
+        table(&text).get("oom_kill").is_some_and(|&kills| kills > 0)
     }
 
     /// The time of all processors. One file.

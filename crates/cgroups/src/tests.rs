@@ -205,6 +205,7 @@ fn version_2() {
         .collect();
     assert_eq!(told, [("read", 4096), ("write", 10)]);
     assert_eq!(sample.blkio.io_serviced_recursive, None);
+    assert!(host.ran_out_of_memory(&group));
 }
 
 /// On a hybrid host what version 1 has not is in the unified hierarchy.
@@ -233,6 +234,22 @@ fn hybrid() {
 }
 
 /// A daemon in a container sees a part of the hierarchy only.
+#[test]
+fn the_kernel_counts_whom_it_kills_for_want_of_memory() {
+    let world = World::new(V1_MOUNTS, &v1_membership("/docker"));
+    let file = format!("/sys/fs/cgroup/memory/docker/{ID}/memory.oom_control");
+    let host = world.host();
+    let group = host.group(7, ID).unwrap();
+    assert!(!host.ran_out_of_memory(&group), "no file");
+    for (kills, told) in [(0, false), (2, true)] {
+        world.write(
+            &file,
+            &format!("oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n"),
+        );
+        assert_eq!(host.ran_out_of_memory(&group), told);
+    }
+}
+
 #[test]
 fn a_part_of_a_hierarchy_is_mounted() {
     let mounts = V1_MOUNTS.replace(" / /sys/fs/cgroup/", " /docker/outer /sys/fs/cgroup/");

@@ -90,6 +90,8 @@ impl Engine {
             blocking(move || Opened::open(data_root, exec_root, events)).await?
         };
         let snapshotter = images.snapshotter().to_owned();
+        let facts = berth_spec::HostFacts::detect();
+        let memory = u64::try_from(facts.mem_total).unwrap_or(0);
         let shared = Arc::new(Shared {
             snapshots: client.snapshots(&snapshotter),
             client: client.clone(),
@@ -101,7 +103,8 @@ impl Engine {
             volumes: opened.volumes,
             execs: exec::Execs::default(),
             events,
-            facts: berth_spec::HostFacts::detect(),
+            facts,
+            cgroups: Arc::new(berth_cgroups::Host::detect(memory)),
             io_root: opened.io_root,
             shm_root: opened.shm_root,
             subpath_root: opened.subpath_root,
@@ -115,8 +118,7 @@ impl Engine {
         recover::recover(&shared, &Captures::new(config.clone()), &live).await?;
         let about = About::look(&client, &live).await;
         follow_containerd(shared.clone());
-        let memory = u64::try_from(shared.facts.mem_total).unwrap_or(0);
-        let sampler = Sampler::new(berth_cgroups::Host::detect(memory));
+        let sampler = Sampler::new(shared.cgroups.clone());
         let features = Arc::new(Features::default());
         features.look(&live);
         let engine = Engine {

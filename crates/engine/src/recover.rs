@@ -20,7 +20,7 @@ use crate::container::actor::{Actor, Beginning, Captures, Rest, UNKNOWN_EXIT, sa
 use crate::container::handle::{Handle, View, Wish};
 use crate::container::prepare::open_log;
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
-use crate::container::start::Started;
+use crate::container::start::{Started, limited};
 use crate::container::state::{Phase, State};
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
@@ -320,6 +320,7 @@ async fn adopt(
         at: run.started_at.unwrap_or_else(Timestamp::now),
         exit,
         session,
+        limited: limited(shared, record, run.pid),
     })
 }
 

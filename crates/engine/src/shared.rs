@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) execs: Execs,
     pub(crate) events: Events,
     pub(crate) facts: HostFacts,
+    /// The control groups of what runs.
+    pub(crate) cgroups: Arc<berth_cgroups::Host>,
     /// FIFOs of running containers: `<io_root>/<id>/`.
     pub(crate) io_root: PathBuf,
     /// Shared memory of running containers that share it: `<shm_root>/<id>`.

@@ -92,6 +92,8 @@ pub(crate) struct Actor {
     cancel: CancellationToken,
     /// The present run has ended: what is still to be sent to it comes too late.
     over: CancellationToken,
+    /// The present run's, where it has a limit of memory.
+    limited: Option<berth_cgroups::Group>,
     updates: update::Updates,
     /// The health checks that go on.
     checks: Option<health::Checks>,
@@ -148,6 +150,7 @@ impl Actor {
             current: None,
             cancel: CancellationToken::new(),
             over: CancellationToken::new(),
+            limited: None,
             updates: update::Updates::default(),
             checks: None,
             judged: 0,
@@ -309,6 +312,7 @@ impl Actor {
             endpoints,
             exit,
             session,
+            limited,
             ..
         } = started;
         self.current = Some(Run {
@@ -318,6 +322,7 @@ impl Actor {
             lost: false,
         });
         self.over = CancellationToken::new();
+        self.limited = limited;
         self.work.push(Box::pin(async move {
             let exit = match exit.await {
                 Ok(Ok(exit)) => Some(exit),
@@ -335,6 +340,12 @@ impl Actor {
         if generation == self.state.generation() && matches!(self.state.phase(), Phase::Running(_))
         {
             fault::point("exit:seen");
+            // containerd's word of it may come after that of the end.
+            if let Some(group) = self.limited.take()
+                && self.shared.cgroups.ran_out_of_memory(&group)
+            {
+                self.out_of_memory().await;
+            }
             let unseen = match self.state.phase() {
                 Phase::Running(running) if running.is_killed() => KILLED_EXIT,
                 _ => UNKNOWN_EXIT,

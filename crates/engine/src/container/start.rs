@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_cgroups::Group;
 use berth_config::Live;
 use berth_ctrd::{Container, ExitStatus, FifoSet, NewContainer, Task};
 use berth_errdefs::{Classify, Kind};
@@ -57,6 +58,17 @@ pub(crate) struct Started {
     pub(crate) at: Timestamp,
     pub(crate) exit: JoinHandle<berth_ctrd::Result<ExitStatus>>,
     pub(crate) session: Session,
+    /// Its control group, where it has a limit of memory.
+    pub(crate) limited: Option<Group>,
+}
+
+/// The control group of a container that may run out of memory, by its init, which must be there
+/// still. Reads a file of `/proc`.
+pub(crate) fn limited(shared: &Shared, record: &Record, pid: u32) -> Option<Group> {
+    if record.host.memory <= 0 {
+        return None;
+    }
+    shared.cgroups.group(pid, &record.id).ok()
 }
 
 /// Why a container does not run.
@@ -162,6 +174,8 @@ impl Starter {
             let task = task.clone();
             async move { task.wait().await }
         });
+        // Once it runs it may be gone at once.
+        let limited = limited(shared, record, task.pid());
         let at = Timestamp::now();
         if let Err(error) = self.unless_cancelled(task.start()).await? {
             exit.abort();
@@ -178,6 +192,7 @@ impl Starter {
             endpoints: std::mem::take(&mut made.endpoints),
             exit,
             session,
+            limited,
         })
     }
 

@@ -38,9 +38,9 @@ struct Followed {
 }
 
 impl Sampler {
-    pub(crate) fn new(host: Host) -> Arc<Sampler> {
+    pub(crate) fn new(host: Arc<Host>) -> Arc<Sampler> {
         Arc::new(Sampler {
-            host: Arc::new(host),
+            host,
             rounds: watch::Sender::new(Arc::default()),
             followed: Mutex::default(),
         })

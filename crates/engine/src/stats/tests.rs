@@ -104,7 +104,7 @@ fn what_does_not_run_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn many_who_follow_share_one_pass() {
     let (_root, host) = host(1);
-    let sampler = Sampler::new(host);
+    let sampler = Sampler::new(Arc::new(host));
     let handle = handle(1, Status::Running);
     let mut all = Vec::new();
     for _ in 0..50 {
@@ -134,7 +134,7 @@ async fn many_who_follow_share_one_pass() {
 #[tokio::test(start_paused = true)]
 async fn each_is_compared_with_the_one_before() {
     let (_root, host) = host(1);
-    let sampler = Sampler::new(host);
+    let sampler = Sampler::new(Arc::new(host));
     let handle = handle(1, Status::Running);
     let mut stream = stats(&sampler, handle.clone(), STREAM).await.unwrap();
     let first = stream.next().await.unwrap();
@@ -182,7 +182,7 @@ async fn each_is_compared_with_the_one_before() {
 #[tokio::test(start_paused = true)]
 async fn what_ended_is_nothing_and_what_is_gone_ends_the_stream() {
     let (_root, host) = host(1);
-    let sampler = Sampler::new(host);
+    let sampler = Sampler::new(Arc::new(host));
     let handle = handle(1, Status::Running);
     let mut stream = stats(&sampler, handle.clone(), STREAM).await.unwrap();
     assert!(stream.next().await.unwrap().cpu_stats.system_cpu_usage > 0);
