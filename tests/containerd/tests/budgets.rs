@@ -118,7 +118,8 @@ fn create_costs_one() {
 #[test]
 fn start_costs_four() {
     let Some(daemon) = daemon() else { return };
-    for network in ["none", "bridge"] {
+    daemon.docker(["network", "create", "budget"]).ok();
+    for network in ["none", "bridge", "budget"] {
         create(&daemon, "started", &["sleep", "1000"], network);
         let budget = calls(&daemon, || post(&daemon, "/containers/started/start"));
         budget.at_most(4, "start");
@@ -133,6 +134,7 @@ fn start_costs_four() {
         );
         daemon.remove(&["started"]);
     }
+    daemon.docker(["network", "rm", "budget"]).ok();
 }
 
 #[test]
