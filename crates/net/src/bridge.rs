@@ -45,6 +45,20 @@ pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Res
     Ok(found)
 }
 
+/// Refuses a default bridge of another name than Docker's that is not there: only somebody else can
+/// make it, and a name that is mistyped must not become a bridge.
+///
+/// Errors: [`Error::Invalid`] where it is missing, [`Error::Netlink`].
+pub(crate) fn check_there(config: &BridgeConfig, host: &mut Rtnl) -> Result<()> {
+    if config.name == BridgeConfig::default().name || host.index(&config.name)?.is_some() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "bridge device with non default name {} must be created manually",
+        config.name
+    )))
+}
+
 /// Finds or makes the bridge. `made` is what an earlier run
 /// made: its subnet is preferred.
 ///

@@ -25,7 +25,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct BridgeConfig {
     /// Device name (`--bridge`). A device that exists and was not made by us is used with its own
-    /// address and never deleted; else it is created.
+    /// address and never deleted; else `docker0` is created and another name is refused.
     pub name: String,
     /// The bridge's own address and subnet (`--bip`); `None`: a free subnet of Docker's pools.
     pub address: Option<Ipv4Net>,

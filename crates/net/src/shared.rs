@@ -182,6 +182,7 @@ fn open_bridge(config: &Config, pools: &[AddressPool], record: &mut Record) -> R
     let settings = &config.bridge;
     rules::check_names(&settings.table, &settings.name)?;
     let mut host = Rtnl::open()?;
+    bridge::check_there(settings, &mut host)?;
     let bridge = bridge::set_up(settings, record.made.as_ref(), pools, &mut host)?;
     let (name, fresh) = (bridge.name.clone(), bridge.fresh);
     let opened = default_network(config, record, bridge);

@@ -42,6 +42,26 @@ fn somebody_elses_bridge_keeps_its_address_and_stays() {
 }
 
 #[test]
+fn a_bridge_of_another_name_is_not_made() {
+    alone(|world| async move {
+        let before = world.inventory();
+        let missing = Config {
+            bridge: BridgeConfig {
+                name: "br7".into(),
+                ..BridgeConfig::default()
+            },
+            ..world.config()
+        };
+        let refused = Net::open(missing).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "bridge device with non default name br7 must be created manually"
+        );
+        assert_eq!(world.inventory(), before);
+    });
+}
+
+#[test]
 fn the_subnet_avoids_what_the_host_routes() {
     alone(|world| async move {
         run("ip link add other type bridge");
