@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make test`: installs what the tests need, builds, and runs them all. cargo counts for each test
 # binary; the last line here counts for all.
-#   TEST_MINUTES=20   when the tests, once built, are ended as hanging
+#   TEST_MINUTES=40   when the tests, once built, are ended as hanging
 #   TEST_THREADS=N    how many of a binary's tests run at once; see below
 set -eu
 . "$(dirname "$0")/env.sh"
@@ -24,7 +24,7 @@ exec {count}> >(trap '' INT; exec awk '
   /^test result: / { passed += $4; failed += $6; skipped += $8 }
   END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }')
 counter=$!
-timeout --kill-after=30 "${TEST_MINUTES:-20}m" cargo test --locked --workspace --no-fail-fast >&"$count" 2>&1 {count}>&- &
+timeout --kill-after=30 "${TEST_MINUTES:-40}m" cargo test --locked --workspace --no-fail-fast >&"$count" 2>&1 {count}>&- &
 tests=$!
 exec {count}>&-
 trap 'kill "$tests"' HUP INT TERM
@@ -32,5 +32,5 @@ status=0
 wait "$tests" || status=$?
 trap - HUP INT TERM
 wait "$counter" || true
-[ "$status" != 124 ] || say "the tests were still running after ${TEST_MINUTES:-20} minutes and were ended"
+[ "$status" != 124 ] || say "the tests were still running after ${TEST_MINUTES:-40} minutes and were ended"
 exit "$status"
