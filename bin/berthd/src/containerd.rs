@@ -10,6 +10,7 @@
 //! Containers live in shims, which no containerd's end touches. So the daemon's own containerd
 //! may be restarted at any time, and outlives a daemon that was killed: the next one adopts it.
 
+mod bundles;
 mod log;
 mod process;
 mod toml;
@@ -82,6 +83,11 @@ impl Settings {
 
     fn pidfile(&self) -> PathBuf {
         self.dir.join("containerd.pid")
+    }
+
+    /// Its state: what it has of running tasks.
+    fn state(&self) -> PathBuf {
+        self.dir.join("daemon")
     }
 
     fn log(&self) -> PathBuf {
@@ -231,6 +237,7 @@ fn start(settings: &Settings) -> Result<Process, Error> {
         .open(settings.log())
         .map_err(failed)?;
     log.set_len(0).map_err(failed)?;
+    bundles::sweep(&settings.state(), &settings.namespace);
     let process =
         Process::spawn(&binary, &settings.config(), settings.open_files, log).map_err(failed)?;
     write(&settings.pidfile(), &process.pid().to_string()).map_err(failed)?;

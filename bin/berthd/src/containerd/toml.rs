@@ -52,7 +52,7 @@ pub(super) fn render(settings: &Settings) -> io::Result<String> {
         } else {
             ""
         },
-        state = quote(&settings.dir.join("daemon"))?,
+        state = quote(&settings.state())?,
         disabled = disabled.concat(),
         socket = quote(&socket)?,
         ttrpc = quote(&ttrpc)?,
