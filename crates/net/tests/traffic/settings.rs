@@ -132,7 +132,7 @@ fn settings_reach_the_kernel() {
             },
             ..config.clone()
         };
-        let net = Net::open(with("berth7", "10.50.0.1/24")).await.unwrap();
+        let net = Net::open(with("docker0", "10.50.0.1/24")).await.unwrap();
         let publish = vec![publish(8080, 80, Proto::Tcp)];
         let (pin, endpoint) = container(&net, "c1", publish).await;
         assert_eq!(
@@ -145,7 +145,7 @@ fn settings_reach_the_kernel() {
             pin.display()
         ));
         assert!(link.contains("mtu 1400"), "{link}");
-        assert!(run("ip link show berth7").contains("mtu 1400"));
+        assert!(run("ip link show docker0").contains("mtu 1400"));
         assert!(run("nft list tables").contains("table inet private"));
         let bridge = &net.networks()[0];
         assert_eq!(bridge.ip_range, with("", "10.50.0.1/24").bridge.fixed_cidr);
@@ -156,7 +156,7 @@ fn settings_reach_the_kernel() {
         net.close(true).await.unwrap();
 
         // Our own bridge follows a changed subnet.
-        let mut moved = with("berth7", "10.51.0.1/24");
+        let mut moved = with("docker0", "10.51.0.1/24");
         moved.bridge.fixed_cidr = None;
         let net = Net::open(moved).await.unwrap();
         let (_, endpoint) = container(&net, "c2", vec![]).await;
@@ -167,7 +167,7 @@ fn settings_reach_the_kernel() {
                 Err(Error::Invalid(_))
             ));
         }
-        let range = Net::open(with("berth8", "10.53.0.1/24")).await;
+        let range = Net::open(with("docker0", "10.53.0.1/24")).await;
         assert!(
             matches!(range, Err(Error::Invalid(_))),
             "fixed-cidr lies outside"
