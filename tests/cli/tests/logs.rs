@@ -361,7 +361,9 @@ fn the_file_is_docker_s() {
 #[test]
 fn the_local_driver_keeps_what_json_file_does() {
     let (daemon, name) = (shared(), unique("local"));
-    let script = "for i in 1 2 3; do echo o$i; echo e$i >&2; usleep 20000; done; printf open";
+    // The two streams are read apart, so what comes close together may come in either order.
+    let script = "echo o1; usleep 300000; for i in 1 2 3; do echo e$i >&2; done; echo o2; echo o3; \
+                  usleep 300000; printf open";
     let run = [
         "run",
         "--name",
