@@ -273,6 +273,8 @@ fn value_name(shape: Shape) -> &'static str {
         Shape::Switches => "set",
         Shape::Ulimits => "ulimit",
         Shape::Runtimes => "runtime",
+        Shape::Pools => "pool-options",
+        Shape::NetworkOptions => "mapmap",
         Shape::Structure => "options",
     }
 }

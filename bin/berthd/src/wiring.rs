@@ -124,8 +124,22 @@ fn net_config(live: &Live) -> berth_net::Config {
             table: table(live),
             disabled: !bridge.enabled,
         },
-        pools: berth_net::AddressPool::defaults(),
+        pools: pools(live),
     }
+}
+
+/// The configured address pools, else Docker's.
+fn pools(live: &Live) -> Vec<berth_net::AddressPool> {
+    if live.address_pools.is_empty() {
+        return berth_net::AddressPool::defaults();
+    }
+    let pools = live.address_pools.iter();
+    pools
+        .map(|pool| berth_net::AddressPool {
+            base: pool.base,
+            size: pool.size,
+        })
+        .collect()
 }
 
 /// Our table's name: another one for each bridge, so that two daemons on one host do not undo

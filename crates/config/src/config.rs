@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pools::AddressPoolConfig;
 use crate::proxies::Proxies;
 use crate::values::{Size, deserialize_size};
 
@@ -61,6 +62,10 @@ pub struct Config {
     pub dns_opts: Vec<String>,
     /// DNS search domains of containers that name none.
     pub dns_search: Vec<String>,
+    /// Where networks get their subnets from unless they say; empty for Docker's own.
+    pub default_address_pools: Vec<AddressPoolConfig>,
+    /// Options of new networks that do not give them, by driver.
+    pub default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
 
     /// The storage driver asked for; empty for the default.
     pub storage_driver: String,
@@ -163,6 +168,8 @@ impl Default for Config {
             dns: Vec::new(),
             dns_opts: Vec::new(),
             dns_search: Vec::new(),
+            default_address_pools: Vec::new(),
+            default_network_opts: BTreeMap::new(),
             storage_driver: String::new(),
             features: BTreeMap::new(),
             labels: Vec::new(),

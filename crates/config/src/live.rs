@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::proxies::Proxies;
 use crate::tls::{self, Tls};
 use crate::values::{check_domain, check_label, check_ulimit};
-use crate::{Bridge, Config, Error, Host, Result, Runtimes, seccomp};
+use crate::{AddressPool, Bridge, Config, Error, Host, Result, Runtimes, pools, seccomp};
 
 /// What the host is like, as far as defaults depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub struct Live {
     pub cgroup_driver: CgroupDriver,
     /// The default network.
     pub bridge: Bridge,
+    /// Where networks get their subnets from, in the order given; empty: Docker's own pools.
+    pub address_pools: Vec<AddressPool>,
     /// Default name resolution.
     pub dns: Dns,
     /// What `host-gateway` means; empty: the default bridge's address.
@@ -156,6 +158,7 @@ impl Live {
             runtimes: Runtimes::derive(&user, cgroup_driver == CgroupDriver::Systemd)?,
             cgroup_driver,
             bridge: Bridge::derive(&user)?,
+            address_pools: pools::derive(&user)?,
             dns: dns(&user)?,
             host_gateway_ips: addresses(&user.host_gateway_ips)?,
             logs: logs(&user)?,

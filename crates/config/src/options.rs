@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::{Error, Map, Result, values};
+use crate::{Error, Map, Result, pools, values};
 
 mod table;
 
@@ -58,6 +58,10 @@ pub enum Shape {
     Ulimits,
     /// Runtimes by name; the flag is repeated with `name=path`. Flags and file add up.
     Runtimes,
+    /// Address pools; the flag is repeated with `base=10.10.0.0/16,size=24`.
+    Pools,
+    /// Texts by key, by driver; the flag is repeated with `driver=key=value`.
+    NetworkOptions,
     /// A structure of its own.
     Structure,
 }
@@ -111,19 +115,24 @@ impl Opt {
             Shape::Number => Value::from(parse_number(text)?),
             Shape::Size => Value::from(values::parse_size(text)?),
             Shape::Text => Value::from(text),
-            Shape::List => {
-                let list = flags
-                    .entry(self.key)
-                    .or_insert_with(|| Value::Array(Vec::new()));
-                if let Value::Array(list) = list {
-                    list.push(Value::from(text));
+            Shape::List => return self.append(Value::from(text), flags),
+            Shape::Pools => {
+                let pool = pools::parse_flag(text)?;
+                let pool = serde_json::json!({"base": pool.base, "size": pool.size});
+                return self.append(pool, flags);
+            }
+            Shape::NetworkOptions => {
+                let (driver, key, value) = parse_network_option(text)?;
+                let entry = flags.entry(self.key).or_insert_with(empty);
+                if let Value::Object(drivers) = entry
+                    && let Value::Object(options) = drivers.entry(driver).or_insert_with(empty)
+                {
+                    options.insert(key.to_owned(), Value::from(value));
                 }
                 return Ok(());
             }
             Shape::Pairs | Shape::Switches | Shape::Ulimits | Shape::Runtimes => {
-                let map = flags
-                    .entry(self.key)
-                    .or_insert_with(|| Value::Object(Map::new()));
+                let map = flags.entry(self.key).or_insert_with(empty);
                 if let Value::Object(map) = map {
                     let (key, value) = self.shape.parse_entry(text, map)?;
                     map.insert(key, value);
@@ -137,6 +146,20 @@ impl Opt {
         flags.insert(self.key.to_owned(), value);
         Ok(())
     }
+
+    fn append(&self, item: Value, flags: &mut Map) -> Result<()> {
+        let list = flags
+            .entry(self.key)
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(list) = list {
+            list.push(item);
+        }
+        Ok(())
+    }
+}
+
+fn empty() -> Value {
+    Value::Object(Map::new())
 }
 
 impl Shape {
@@ -186,6 +209,8 @@ impl Shape {
                 .as_array()
                 .is_some_and(|list| list.iter().all(Value::is_string)),
             Shape::Pairs | Shape::Switches | Shape::Ulimits | Shape::Runtimes => value.is_object(),
+            Shape::NetworkOptions => value.is_object(),
+            Shape::Pools => value.is_array(),
             Shape::Structure => value.is_object() || value.is_array(),
         }
     }
@@ -198,9 +223,24 @@ impl Shape {
             Shape::Text => "text",
             Shape::List => "a list of texts",
             Shape::Pairs | Shape::Switches | Shape::Ulimits | Shape::Runtimes => "an object",
+            Shape::NetworkOptions => "an object of objects",
+            Shape::Pools => "a list of objects",
             Shape::Structure => "an object or a list",
         }
     }
+}
+
+/// `driver=key=value` of `--default-network-opt`.
+fn parse_network_option(text: &str) -> Result<(&str, &str, &str)> {
+    let split = text.split_once('=').and_then(|(driver, option)| {
+        let (key, value) = option.split_once('=')?;
+        Some((driver, key, value))
+    });
+    split.ok_or_else(|| {
+        Error::invalid(format!(
+            "invalid value {text:?} for map option, should be root-key=key=value"
+        ))
+    })
 }
 
 fn says_nothing(value: &Value) -> bool {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::options::{self, OPTIONS, Shape};
-use crate::{Config, Error, Facts, Live, Result, file};
+use crate::options::{self, OPTIONS, Opt, Shape};
+use crate::{Config, Error, Facts, Live, Result, file, pools};
 
 /// Options by their keys in `daemon.json`.
 pub type Map = serde_json::Map<String, Value>;
@@ -93,7 +93,7 @@ impl Sources {
                 let inner = || file.get("proxies")?.get(opt.key);
                 let file = file.get(opt.key).or_else(inner)?;
                 let name = opt.flag.map_or(opt.key, |flag| flag.long);
-                Some((name, show_conflict(opt.key, flag, file)))
+                Some((name, show_conflict(opt, flag, file)))
             })
             .collect();
         if both.is_empty() {
@@ -171,16 +171,17 @@ fn locate(merged: &Map, error: &serde_json::Error) -> Error {
     Error::invalid(error.to_string())
 }
 
-fn show_conflict(key: &str, flag: &Value, file: &Value) -> String {
+fn show_conflict(opt: &Opt, flag: &Value, file: &Value) -> String {
+    let key = opt.key;
     // Proxy URLs may hold passwords.
     if key.ends_with("-proxy") {
         return key.to_owned();
     }
-    format!(
-        "{key}: (from flag: {}, from file: {})",
-        show(flag),
-        show(file)
-    )
+    let flag = match opt.shape {
+        Shape::Pools => pools::show(flag),
+        _ => show(flag),
+    };
+    format!("{key}: (from flag: {flag}, from file: {})", show(file))
 }
 
 /// A value as Go prints it: `[a b]`, `map[k:v]`.

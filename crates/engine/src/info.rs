@@ -165,6 +165,7 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         runc_commit: commit(about.versions.runc()),
         init_commit: commit(about.versions.init()),
         security_options: security_options(facts, live),
+        default_address_pools: address_pools(live),
         firewall_backend: Some(wire::FirewallInfo {
             driver: "nftables".to_owned(),
             ..Default::default()
@@ -179,6 +180,17 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         warnings: warnings(facts, live),
         ..Default::default()
     }
+}
+
+/// The pools that are configured; Docker's own are not shown.
+fn address_pools(live: &Live) -> Vec<wire::NetworkAddressPool> {
+    let pools = live.address_pools.iter();
+    pools
+        .map(|pool| wire::NetworkAddressPool {
+            base: pool.base.to_string(),
+            size: pool.size.into(),
+        })
+        .collect()
 }
 
 fn counts(shared: &Shared) -> (i64, i64, i64) {

@@ -240,7 +240,8 @@ fn create(
     }
 }
 
-/// The configured address, else the one of last time if it is still free, else a free one.
+/// The configured address, else the one of last time if it is still free and of the pools, else a
+/// free one.
 fn choose(
     config: &BridgeConfig,
     made: Option<&Made>,
@@ -251,17 +252,18 @@ fn choose(
         return Ok(net);
     }
     let taken = on_host(host)?;
-    let free = |net: Ipv4Net| {
+    let good = |net: Ipv4Net| {
         let net = IpNet::V4(net.trunc());
-        !taken.iter().any(|other| subnets::overlap(&net, other))
+        pools.iter().any(|pool| pool.has(&net))
+            && !taken.iter().any(|other| subnets::overlap(&net, other))
     };
-    if let Some(made) = made.filter(|made| free(made.address)) {
+    if let Some(made) = made.filter(|made| good(made.address)) {
         return Ok(made.address);
     }
     let subnet = subnets::settle(&SubnetRequest::default(), false, pools, &[], &taken)?;
     match subnet.address()? {
         IpNet::V4(net) => Ok(net),
-        IpNet::V6(_) => Err(Error::NoSubnet { v6: false }),
+        IpNet::V6(_) => Err(Error::NoSubnet),
     }
 }
 

@@ -31,14 +31,9 @@ pub enum Error {
         /// The network's name, e.g. `bridge`.
         network: String,
     },
-    /// No free private subnet is left for the bridge.
-    #[error(
-        "could not find an available, non-overlapping IPv{} address pool among the defaults to assign to the network", if *.v6 { 6 } else { 4 }
-    )]
-    NoSubnet {
-        /// Which family has run out.
-        v6: bool,
-    },
+    /// No free subnet is left in the address pools.
+    #[error("all predefined address pools have been fully subnetted")]
+    NoSubnet,
     /// The subnet that is asked for overlaps another network's.
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
     PoolOverlap,
@@ -156,7 +151,7 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::Invalid(_) => Kind::InvalidArgument,
+            Error::Invalid(_) | Error::NoSubnet => Kind::InvalidArgument,
             Error::Unsupported(_) => Kind::NotImplemented,
             Error::AddressInUse
             | Error::PoolOverlap
@@ -166,7 +161,6 @@ impl Classify for Error {
             Error::Timeout { .. } => Kind::DeadlineExceeded,
             Error::Closed => Kind::Unavailable,
             Error::PoolExhausted { .. }
-            | Error::NoSubnet { .. }
             | Error::PortAllocated { .. }
             | Error::PortsExhausted
             | Error::PortBind { .. }

@@ -109,11 +109,7 @@ impl Pool {
     }
 
     fn address(&self, number: u128) -> IpAddr {
-        match self.subnet {
-            // What comes from an IPv4 subnet fits.
-            IpNet::V4(_) => Ipv4Addr::from(number as u32).into(),
-            IpNet::V6(_) => Ipv6Addr::from(number).into(),
-        }
+        address(number, matches!(self.subnet, IpNet::V6(_)))
     }
 
     fn free_between(&self, from: u128, to: u128) -> Option<u128> {
@@ -129,10 +125,19 @@ impl Pool {
     }
 }
 
-fn number(ip: IpAddr) -> u128 {
+/// An address as a number.
+pub(crate) fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u32::from(ip).into(),
         IpAddr::V6(ip) => ip.into(),
+    }
+}
+
+/// The address of a number that came from one of the same family.
+pub(crate) fn address(number: u128, v6: bool) -> IpAddr {
+    match v6 {
+        false => Ipv4Addr::from(number as u32).into(),
+        true => Ipv6Addr::from(number).into(),
     }
 }
 

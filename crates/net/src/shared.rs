@@ -33,7 +33,7 @@ pub(crate) type Up = BTreeMap<String, Arc<Bridged>>;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// The configured pools, and one for IPv6 where they have none.
+    /// The configured pools in order, and one for IPv6 where they have none.
     pub(crate) pools: Vec<AddressPool>,
     pub(crate) pins: PathBuf,
     pub(crate) predefined: Vec<Network>,
@@ -61,6 +61,7 @@ impl Shared {
         if !pools.iter().any(|pool| matches!(pool.base, IpNet::V6(_))) {
             pools.push(subnets::unique_local(record.unique));
         }
+        let pools = subnets::in_order(pools);
         let mut handles = Vec::new();
         let default = match config.bridge.disabled {
             true => None,

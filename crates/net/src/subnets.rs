@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::ipam::{address, number};
 use crate::{Error, Result, Subnet, SubnetRequest};
 
 /// Addresses that subnets are cut from (`default-address-pools`).
@@ -29,19 +30,38 @@ impl AddressPool {
         sixteens.chain(pool([192, 168, 0, 0], 16, 20)).collect()
     }
 
-    /// Its subnets in order.
-    fn subnets(self) -> Box<dyn Iterator<Item = IpNet>> {
-        match self.base {
-            IpNet::V4(base) => match base.trunc().subnets(self.size) {
-                Ok(subnets) => Box::new(subnets.map(IpNet::V4)),
-                Err(_) => Box::new(std::iter::empty()),
-            },
-            IpNet::V6(base) => match base.trunc().subnets(self.size) {
-                Ok(subnets) => Box::new(subnets.map(IpNet::V6)),
-                Err(_) => Box::new(std::iter::empty()),
-            },
+    /// Whether a subnet is one of this pool's.
+    pub(crate) fn has(self, net: &IpNet) -> bool {
+        self.base.contains(net) && net.prefix_len() == self.size
+    }
+
+    /// Its first subnet that overlaps nothing of `taken`, which is of its family. It steps over
+    /// what is taken as a whole: a pool may have more subnets than can be counted.
+    fn free(self, taken: &[&IpNet]) -> Option<IpNet> {
+        let base = self.base.trunc();
+        let last = number(base.broadcast());
+        let mut start = base.network();
+        loop {
+            let net = IpNet::new(start, self.size).ok()?;
+            let Some(other) = taken.iter().find(|other| overlap(&net, other)) else {
+                return Some(net);
+            };
+            // One of the two contains the other, so what follows the greater begins a subnet.
+            let end = number(net.broadcast()).max(number(other.broadcast()));
+            if end >= last {
+                return None;
+            }
+            start = address(end + 1, start.is_ipv6());
         }
     }
+}
+
+/// Pools in the order in which dockerd takes from them: by their addresses, the wider before the
+/// narrower. A pool within another one adds nothing.
+pub(crate) fn in_order(mut pools: Vec<AddressPool>) -> Vec<AddressPool> {
+    pools.sort_by_key(|pool| (pool.base.network(), pool.base.prefix_len()));
+    pools.dedup_by(|later, kept| overlap(&kept.base, &later.base));
+    pools
 }
 
 /// The pool of unique local addresses (RFC 4193) that belongs to a host, from 40 random bits.
@@ -60,19 +80,12 @@ pub(crate) fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
-/// The first subnet of the pools that overlaps nothing of `taken`. One that is taken is passed
-/// over as a whole, so that large pools cost no more than small ones.
+/// The first subnet of the pools that overlaps nothing of `taken`.
 pub(crate) fn free(pools: &[AddressPool], v6: bool, taken: &[IpNet]) -> Option<IpNet> {
     let family = |net: &IpNet| matches!(net, IpNet::V6(_)) == v6;
-    pools
-        .iter()
-        .filter(|pool| family(&pool.base))
-        .flat_map(|pool| pool.subnets())
-        .find(|net| {
-            !taken
-                .iter()
-                .any(|other| family(other) && overlap(net, other))
-        })
+    let taken: Vec<&IpNet> = taken.iter().filter(|net| family(net)).collect();
+    let mut pools = pools.iter().filter(|pool| family(&pool.base));
+    pools.find_map(|pool| pool.free(&taken))
 }
 
 /// Settles what is asked for. `networks`: the subnets of other networks; `host`: what the host
@@ -93,7 +106,7 @@ pub(crate) fn settle(
         Some(net) => net,
         None => {
             let taken: Vec<IpNet> = networks.iter().chain(host).copied().collect();
-            free(pools, v6, &taken).ok_or(Error::NoSubnet { v6 })?
+            free(pools, v6, &taken).ok_or(Error::NoSubnet)?
         }
     };
     let net = net.trunc();
@@ -129,10 +142,7 @@ fn first(range: IpNet, subnet: IpNet) -> IpAddr {
     if start != subnet.network() || !has_network {
         return start;
     }
-    match start {
-        IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip).saturating_add(1)).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip).saturating_add(1)).into(),
-    }
+    address(number(start).saturating_add(1), start.is_ipv6())
 }
 
 #[cfg(test)]
@@ -195,6 +205,60 @@ mod tests {
         let taken = nets(&["fd01:203:405::/64"]);
         let net = free(&[pool], true, &taken).unwrap();
         assert_eq!(net.to_string(), "fd01:203:405:1::/64");
+    }
+
+    #[test]
+    fn pools_are_taken_from_by_their_addresses() {
+        let pool = |base: &str, size| AddressPool {
+            base: base.parse().unwrap(),
+            size,
+        };
+        let pools = in_order(vec![
+            pool("192.168.0.0/16", 24),
+            pool("fd00:8::/48", 64),
+            pool("10.5.0.0/24", 28),
+            pool("10.5.0.0/16", 25),
+            pool("10.4.0.0/16", 24),
+        ]);
+        let bases: Vec<_> = pools.iter().map(|pool| pool.base.to_string()).collect();
+        assert_eq!(
+            bases,
+            [
+                "10.4.0.0/16",
+                "10.5.0.0/16",
+                "192.168.0.0/16",
+                "fd00:8::/48"
+            ]
+        );
+        let taken = nets(&["10.4.0.0/15"]);
+        let net = free(&pools, false, &taken).unwrap();
+        assert_eq!(net.to_string(), "192.168.0.0/24");
+        assert!(pools[1].has(&nets(&["10.5.3.128/25"])[0]));
+        assert!(!pools[1].has(&nets(&["10.5.3.0/24"])[0]));
+        assert!(!pools[1].has(&nets(&["10.6.3.0/25"])[0]));
+    }
+
+    #[test]
+    fn a_pool_of_countless_subnets_is_stepped_through_at_once() {
+        let pool = AddressPool {
+            base: "fd00::/8".parse().unwrap(),
+            size: 64,
+        };
+        let taken = nets(&[
+            "fd00::/9",
+            "fd80::/64",
+            "fd80:0:0:2::/63",
+            "fd80:0:0:1::/64",
+        ]);
+        let net = free(&[pool], true, &taken).unwrap();
+        assert_eq!(net.to_string(), "fd80:0:0:4::/64");
+        let whole = nets(&["fd00::/8"]);
+        assert_eq!(free(&[pool], true, &whole), None);
+        let all = AddressPool {
+            base: "::/0".parse().unwrap(),
+            size: 1,
+        };
+        assert_eq!(free(&[all], true, &nets(&["::/1", "8000::/1"])), None);
     }
 
     proptest! {

@@ -70,6 +70,16 @@ fn flags_become_what_the_file_would_say() {
             json!({"nofile": {"Name": "nofile", "Hard": 2, "Soft": 1}}),
         ),
         ("add-runtime", &[" a = /b "], json!({"a": {"path": "/b"}})),
+        (
+            "default-address-pool",
+            &["base=10.10.0.0/16,size=24", "SIZE=64,Base=FD00::/48"],
+            json!([{"base": "10.10.0.0/16", "size": 24}, {"base": "fd00::/48", "size": 64}]),
+        ),
+        (
+            "default-network-opt",
+            &["bridge=a=b=c", "bridge=d=", "overlay=a=x", "bridge=a=1"],
+            json!({"bridge": {"a": "1", "d": ""}, "overlay": {"a": "x"}}),
+        ),
     ] {
         assert_eq!(flag(long, texts).unwrap(), value, "{long}");
     }
@@ -94,6 +104,31 @@ fn bad_flags_are_refused_in_dockerds_words() {
             "runtime 'a' was already defined",
         ),
         ("default-ulimit", &["x"], "invalid ulimit argument: x"),
+        (
+            "default-address-pool",
+            &["10.10.0.0/16"],
+            "invalid field '10.10.0.0/16' must be a key=value pair",
+        ),
+        (
+            "default-address-pool",
+            &["base=10.10.0.0,size=24"],
+            "invalid base prefix \"10.10.0.0\": netip.ParsePrefix(\"10.10.0.0\"): no '/'",
+        ),
+        (
+            "default-address-pool",
+            &["size=x"],
+            "invalid size value: \"size=x\" (must be integer): strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        (
+            "default-address-pool",
+            &["Net=10.0.0.0/8"],
+            "unexpected key 'net' in 'Net=10.0.0.0/8'",
+        ),
+        (
+            "default-network-opt",
+            &["bridge=mtu"],
+            "invalid value \"bridge=mtu\" for map option, should be root-key=key=value",
+        ),
     ] {
         assert_eq!(flag(long, texts).unwrap_err().to_string(), wrong);
     }

@@ -432,3 +432,53 @@ proptest! {
         settles(&text[..cut])?;
     }
 }
+
+#[test]
+fn pools_and_network_options_are_dockerds() {
+    let live = load(
+        json!({}),
+        json!({
+            "default-address-pools": [{"base": "10.10.5.0/16", "size": 24}],
+            "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1234"}},
+        }),
+    )
+    .unwrap();
+    let pool = live.address_pools[0];
+    assert_eq!(
+        (pool.base.to_string().as_str(), pool.size),
+        ("10.10.0.0/16", 24)
+    );
+    let options = &live.user.default_network_opts["bridge"];
+    assert_eq!(options["com.docker.network.driver.mtu"], "1234");
+    let pools = json!([{"base": "10.0.0.0/8", "size": 24}, {"base": "fd00::/48", "size": 64}]);
+    assert_eq!(
+        refused(
+            json!({"default-address-pools": pools}),
+            json!({"default-address-pools": [{"base": "10.10.0.0/16", "size": 24}]}),
+        ),
+        "the following directives are specified both as a flag and in the configuration file: \
+         default-address-pools: (from flag: 10.0.0.0/8 24, fd00::/48 64, \
+         from file: [map[base:10.10.0.0/16 size:24]])"
+    );
+    for (file, wrong) in [
+        (
+            json!({"default-address-pools": [{"base": "10.0.0.0/8", "size": 24}, {"base": "10.10.0.0/16", "size": 8}]}),
+            "network at index 1 (&{10.10.0.0/16 8}) has a smaller prefix (/16) than the target size of that pool (/8)",
+        ),
+        (
+            json!({"default-address-pools": [{"base": "10.10.0.0/16", "seize": 24}]}),
+            "unknown field `seize`",
+        ),
+        (
+            json!({"default-address-pools": {"base": "10.10.0.0/16"}}),
+            "invalid value for default-address-pools",
+        ),
+        (
+            json!({"default-network-opts": {"bridge": {"mtu": 1234}}}),
+            "invalid value for default-network-opts",
+        ),
+    ] {
+        let told = refused(json!({}), file);
+        assert!(told.contains(wrong), "{told}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Making a network.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::create::random_id;
 use crate::shared::{Shared, blocking};
 use crate::{Error, Result, fault};
 
+/// The driver of networks that name none.
+const BRIDGE: &str = "bridge";
 /// What the bridge driver's options begin with.
 const DRIVER: &str = "com.docker.network.";
 
@@ -26,10 +29,11 @@ const DRIVER: &str = "com.docker.network.";
 pub(crate) async fn create(
     shared: Arc<Shared>,
     live: Arc<Live>,
-    request: wire::NetworkCreateRequest,
+    mut request: wire::NetworkCreateRequest,
 ) -> Result<wire::NetworkCreateResponse> {
     shared.open_for_change()?;
     check(&request)?;
+    fill_in(&mut request, &live.user.default_network_opts);
     let _changing = shared.networks.changing.lock().await;
     if shared.networks.load().contains_key(&request.name) {
         return Err(Error::conflict(format!(
@@ -41,7 +45,6 @@ pub(crate) async fn create(
         id: random_id(),
         name: request.name.clone(),
         internal: request.internal,
-        mtu: live.bridge.mtu,
         ..NetworkSpec::default()
     };
     let ipv6 = apply(&mut spec, &request)?;
@@ -142,6 +145,30 @@ fn check(request: &wire::NetworkCreateRequest) -> Result<()> {
     }
 }
 
+/// Adds the daemon's default options that the request does not give itself. What the request says
+/// of IPv4 and IPv6 stands before an option that says so too.
+fn fill_in(
+    request: &mut wire::NetworkCreateRequest,
+    defaults: &BTreeMap<String, BTreeMap<String, String>>,
+) {
+    let driver = match request.driver.as_str() {
+        "" => BRIDGE,
+        driver => driver,
+    };
+    for (key, value) in defaults.get(driver).into_iter().flatten() {
+        let options = &mut request.options;
+        options.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    for (said, key) in [
+        (request.enable_ipv4, "enable_ipv4"),
+        (request.enable_ipv6, "enable_ipv6"),
+    ] {
+        if said.is_some() {
+            request.options.remove(&format!("{DRIVER}{key}"));
+        }
+    }
+}
+
 /// Takes the driver's options over into the specification; whether there is to be IPv6. Options
 /// of the driver that are not honoured are refused; others are nobody's and only shown.
 fn apply(spec: &mut NetworkSpec, request: &wire::NetworkCreateRequest) -> Result<bool> {
@@ -155,13 +182,14 @@ fn apply(spec: &mut NetworkSpec, request: &wire::NetworkCreateRequest) -> Result
             "bridge.enable_icc" => spec.icc = switch(key, value)?,
             "bridge.enable_ip_masquerade" => spec.masquerade = switch(key, value)?,
             "bridge.host_binding_ipv4" => {
-                let invalid = |_| Error::invalid(format!("invalid value for {key}: {value}"));
-                spec.bind_ip = value.parse::<IpAddr>().map_err(invalid)?;
+                let ip = value.parse::<IpAddr>();
+                spec.bind_ip = ip.map_err(|_| unreadable(key, value, "nil ip"))?;
             }
-            "driver.mtu" => {
-                let invalid = |_| Error::invalid(format!("invalid value for {key}: {value}"));
-                spec.mtu = value.parse().map_err(invalid)?;
-            }
+            "driver.mtu" => match mtu(key, value)? {
+                // It is not said.
+                0 => {}
+                mtu => spec.mtu = mtu,
+            },
             "container_iface_prefix" => spec.ifname_prefix.clone_from(value),
             "enable_ipv6" if request.enable_ipv6.is_none() => ipv6 = switch(key, value)?,
             "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" if value == "nat" => {}
@@ -176,21 +204,39 @@ fn apply(spec: &mut NetworkSpec, request: &wire::NetworkCreateRequest) -> Result
     Ok(ipv6)
 }
 
+/// dockerd's words for an option's value that it cannot read.
+fn unreadable(key: &str, value: &str, why: &str) -> Error {
+    Error::invalid(format!("failed to parse {key} value: {value} ({why})"))
+}
+
+/// An MTU, in bytes.
+fn mtu(key: &str, value: &str) -> Result<u32> {
+    let number: i64 = value.parse().map_err(|_| {
+        let why = format!("strconv.Atoi: parsing {value:?}: invalid syntax");
+        unreadable(key, value, &why)
+    })?;
+    u32::try_from(number).map_err(|_| Error::invalid(format!("invalid MTU number: {number}")))
+}
+
 /// Go's words for true and false.
 fn switch(key: &str, value: &str) -> Result<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Error::invalid(format!(
-            "driver-opt {key:?} is not a valid bool: {value:?}"
-        ))),
+        // The daemon itself reads these two, the driver the others.
+        _ if key.ends_with(".enable_ipv4") || key.ends_with(".enable_ipv6") => {
+            let message = format!("driver-opt {key:?} is not a valid bool");
+            Err(Error::invalid(message))
+        }
+        _ => {
+            let why = format!("strconv.ParseBool: parsing {value:?}: invalid syntax");
+            Err(unreadable(key, value, &why))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn request(options: &[(&str, &str)]) -> wire::NetworkCreateRequest {
@@ -224,16 +270,71 @@ mod tests {
     }
 
     #[test]
+    fn default_options_are_for_networks_of_their_driver_that_do_not_give_them() {
+        let own = |options: &[(&str, &str)]| request(options).options;
+        let defaults = BTreeMap::from([
+            (
+                "bridge".to_owned(),
+                own(&[
+                    ("a", "1"),
+                    ("b", "2"),
+                    ("com.docker.network.enable_ipv6", "true"),
+                ]),
+            ),
+            ("overlay".to_owned(), own(&[("c", "3")])),
+        ]);
+        let mut asked = request(&[("b", "mine")]);
+        fill_in(&mut asked, &defaults);
+        let all = own(&[
+            ("a", "1"),
+            ("b", "mine"),
+            ("com.docker.network.enable_ipv6", "true"),
+        ]);
+        assert_eq!(asked.options, all);
+        let mut said = wire::NetworkCreateRequest {
+            driver: "bridge".to_owned(),
+            enable_ipv6: Some(false),
+            ..request(&[])
+        };
+        fill_in(&mut said, &defaults);
+        assert_eq!(said.options, own(&[("a", "1"), ("b", "2")]));
+    }
+
+    #[test]
     fn what_the_driver_cannot_do_is_refused() {
+        let refused = |key: &str, value: &str| {
+            let key = format!("com.docker.network.{key}");
+            let refused = apply(&mut NetworkSpec::default(), &request(&[(&key, value)]));
+            refused.expect_err("refused").to_string()
+        };
         for (key, value) in [
-            ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
-            ("com.docker.network.bridge.inhibit_ipv4", "true"),
-            ("com.docker.network.bridge.enable_icc", "perhaps"),
-            ("com.docker.network.driver.mtu", "wide"),
+            ("bridge.gateway_mode_ipv4", "routed"),
+            ("bridge.inhibit_ipv4", "true"),
         ] {
-            let refused = apply(&mut NetworkSpec::default(), &request(&[(key, value)]));
-            assert!(refused.is_err(), "{key}");
+            assert!(
+                refused(key, value).ends_with("is not supported yet"),
+                "{key}"
+            );
         }
+        assert_eq!(
+            refused("bridge.enable_icc", "perhaps"),
+            "failed to parse com.docker.network.bridge.enable_icc value: perhaps \
+             (strconv.ParseBool: parsing \"perhaps\": invalid syntax)"
+        );
+        assert_eq!(
+            refused("driver.mtu", "wide"),
+            "failed to parse com.docker.network.driver.mtu value: wide \
+             (strconv.Atoi: parsing \"wide\": invalid syntax)"
+        );
+        assert_eq!(refused("driver.mtu", "-1"), "invalid MTU number: -1");
+        assert_eq!(
+            refused("bridge.host_binding_ipv4", "here"),
+            "failed to parse com.docker.network.bridge.host_binding_ipv4 value: here (nil ip)"
+        );
+        assert_eq!(
+            refused("enable_ipv6", "perhaps"),
+            "driver-opt \"com.docker.network.enable_ipv6\" is not a valid bool"
+        );
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! The daemon's options that say how networks are made: address pools, default options, the default
+//! bridge.
+
+use serde_json::{Value, json};
+use testkit::{Daemon, Options, Output, run_command};
+
+fn daemon(config: Value) -> Daemon {
+    Daemon::start(Options {
+        config,
+        ..Options::default()
+    })
+}
+
+/// A daemon that is only there to be asked for networks.
+fn bare(options: Options) -> Daemon {
+    Daemon::start(Options {
+        without_image: true,
+        ..options
+    })
+}
+
+fn create(daemon: &Daemon, args: &[&str]) -> Output {
+    daemon.cli(["network", "create"]).args(args).run()
+}
+
+/// What inspect's template says of a network.
+fn shown(daemon: &Daemon, network: &str, template: &str) -> String {
+    let shown = daemon.docker(["network", "inspect", "-f", template, network]);
+    shown.ok().out().to_owned()
+}
+
+fn subnets(daemon: &Daemon, network: &str) -> String {
+    shown(daemon, network, "{{range .IPAM.Config}}{{.Subnet}} {{end}}")
+}
+
+/// Runs a second daemon with the first one's flags and `args`; it must refuse.
+#[track_caller]
+fn refuses(daemon: &Daemon, args: &[&str], text: &str) {
+    let mut command = daemon.command();
+    command.args(args);
+    let output = run_command(command);
+    assert_ne!(output.code, 0, "{output}");
+    assert!(output.stderr.contains(text), "no [{text}] in {output}");
+}
+
+#[test]
+fn all_networks_get_their_subnets_from_the_configured_pools() {
+    let pools =
+        json!([{"base": "10.210.0.0/23", "size": 24}, {"base": "fd00:210::/48", "size": 64}]);
+    let daemon = daemon(json!({"default-address-pools": pools}));
+    assert_eq!(subnets(&daemon, "bridge"), "10.210.0.0/24");
+    let info: Value = daemon.api("GET", "/info", None).is(200).json();
+    assert_eq!(
+        info["DefaultAddressPools"],
+        json!([{"Base": "10.210.0.0/23", "Size": 24}, {"Base": "fd00:210::/48", "Size": 64}])
+    );
+    create(&daemon, &["--ipv6", "a"]).ok();
+    assert_eq!(subnets(&daemon, "a"), "10.210.1.0/24 fd00:210::/64");
+    let own = "ip -o -4 addr show eth0";
+    let inside = daemon.docker(["run", "--rm", "--network", "a", "busybox", "sh", "-c", own]);
+    inside.ok().out_has("inet 10.210.1.2/24");
+    create(&daemon, &["b"])
+        .exits(1)
+        .err_has("all predefined address pools have been fully subnetted");
+    // The subnet of one that is gone can be had again; what is asked for need not be of the pools.
+    daemon.docker(["network", "rm", "a"]).ok();
+    create(&daemon, &["b"]).ok();
+    assert_eq!(subnets(&daemon, "b"), "10.210.1.0/24");
+    create(&daemon, &["--subnet", "10.211.7.0/24", "c"]).ok();
+    daemon.docker(["network", "rm", "b", "c"]).ok();
+}
+
+#[test]
+fn other_pools_take_a_restart_and_then_hold_for_the_default_bridge_too() {
+    let pools = |base: &str| json!({"default-address-pools": [{"base": base, "size": 24}]});
+    let daemon = bare(Options {
+        config: pools("10.212.0.0/16"),
+        ..Options::default()
+    });
+    create(&daemon, &["kept"]).ok();
+    let before = [subnets(&daemon, "bridge"), subnets(&daemon, "kept")];
+    assert_eq!(before, ["10.212.0.0/24", "10.212.1.0/24"]);
+    std::fs::write(daemon.config_file(), pools("10.213.0.0/16").to_string()).expect("written");
+    let mut reload = daemon.bare_command();
+    reload
+        .args(["config", "reload", "--exec-root"])
+        .arg(daemon.exec_root());
+    let told = run_command(reload).ok();
+    assert!(
+        told.stdout
+            .contains("default-address-pools      needs restart"),
+        "{told}"
+    );
+    create(&daemon, &["still"]).ok();
+    assert_eq!(subnets(&daemon, "still"), "10.212.2.0/24");
+    daemon.restart();
+    create(&daemon, &["new"]).ok();
+    let after = ["bridge", "kept", "new"].map(|name| subnets(&daemon, name));
+    assert_eq!(after, ["10.213.0.0/24", "10.212.1.0/24", "10.213.1.0/24"]);
+}
+
+#[test]
+fn bad_pools_and_options_are_refused_in_dockerds_words() {
+    let daemon = Daemon::prepare(Options {
+        without_image: true,
+        ..Options::default()
+    });
+    let pool = |value| ["--default-address-pool", value];
+    refuses(
+        &daemon,
+        &pool("base=10.10.0.0/16,size=8"),
+        "could not construct local address space: network at index 0 (&{10.10.0.0/16 8}) has a \
+         smaller prefix (/16) than the target size of that pool (/8)",
+    );
+    refuses(
+        &daemon,
+        &pool("base=10.10.0.0/16"),
+        "network at index 0 (&{10.10.0.0/16 0}) is not in canonical form",
+    );
+    refuses(
+        &daemon,
+        &pool("base=nonsense,size=24"),
+        "invalid argument \"base=nonsense,size=24\" for \"--default-address-pool\" flag: invalid \
+         base prefix \"nonsense\": netip.ParsePrefix(\"nonsense\"): no '/'",
+    );
+    refuses(
+        &daemon,
+        &["--default-network-opt", "bridge"],
+        "invalid value \"bridge\" for map option, should be root-key=key=value",
+    );
+}
+
+#[test]
+fn new_networks_have_the_default_options_unless_they_give_them() {
+    const MTU: &str = "com.docker.network.driver.mtu";
+    const ICC: &str = "com.docker.network.bridge.enable_icc";
+    let flag = |option: &str| {
+        [
+            "--default-network-opt".to_owned(),
+            format!("bridge={option}"),
+        ]
+    };
+    let flags = [flag(&format!("{MTU}=1234")), flag(&format!("{ICC}=false"))];
+    let daemon = Daemon::start(Options::default().args(flags.concat()));
+    let option = |network: &str, key: &str| {
+        shown(
+            &daemon,
+            network,
+            &format!("{{{{index .Options \"{key}\"}}}}"),
+        )
+    };
+    create(&daemon, &["a"]).ok();
+    create(&daemon, &["-o", &format!("{MTU}=1400"), "b"]).ok();
+    assert_eq!(
+        (option("a", MTU), option("a", ICC)),
+        ("1234".into(), "false".into())
+    );
+    assert_eq!(
+        (option("b", MTU), option("b", ICC)),
+        ("1400".into(), "false".into())
+    );
+    // The default bridge is as its own options say.
+    assert_eq!(
+        (option("bridge", MTU), option("bridge", ICC)),
+        ("1500".into(), "true".into())
+    );
+    for (network, mtu) in [("a", "1234"), ("b", "1400"), ("bridge", "1500")] {
+        let cat = ["cat", "/sys/class/net/eth0/mtu"];
+        let run = daemon
+            .cli(["run", "--rm", "--network", network, "busybox"])
+            .args(cat);
+        run.run().ok().out_is(mtu);
+    }
+    let wide = daemon.cli(["network", "create", "-o", &format!("{MTU}=wide"), "c"]);
+    wide.run().exits(1).err_has(
+        "failed to parse com.docker.network.driver.mtu value: wide \
+         (strconv.Atoi: parsing \"wide\": invalid syntax)",
+    );
+    daemon.docker(["network", "rm", "a", "b"]).ok();
+}
