@@ -246,6 +246,7 @@ async fn make(
         phase: Phase::Created,
         running: None,
         strays: false,
+        cut_off: false,
         rest: None,
         config,
     };

@@ -210,6 +210,7 @@ async fn bring_back(
     }
     let strays =
         running.is_none() && (damaged || removed || expected || run.unsettled || task.is_some());
+    let cut_off = run.unsettled && !expected;
     if expected && running.is_none() {
         has_ended(&mut run, task);
     }
@@ -253,6 +254,7 @@ async fn bring_back(
         phase,
         running,
         strays,
+        cut_off,
         rest,
         config: config.clone(),
     };

@@ -69,6 +69,8 @@ pub(crate) struct Beginning {
     pub(crate) running: Option<Started>,
     /// Something of an earlier daemon's run may be left in containerd: it is cleared away.
     pub(crate) strays: bool,
+    /// It did not run, but the earlier daemon was at it when it ended: perhaps at a start.
+    pub(crate) cut_off: bool,
     /// What is left to be read of a run that has ended meanwhile.
     pub(crate) rest: Option<Rest>,
     /// For what no request asks for: a restart by policy captures the configuration itself.
@@ -125,6 +127,7 @@ impl Actor {
             phase,
             running,
             strays,
+            cut_off,
             rest,
             config,
         } = beginning;
@@ -169,7 +172,7 @@ impl Actor {
             actor.publish();
         }
         if strays {
-            actor.clear_leftovers(rest);
+            actor.clear_leftovers(rest, cut_off);
         }
         tokio::spawn(actor.live());
     }

@@ -18,6 +18,11 @@ const PROCESSES: Duration = Duration::from_secs(4);
 /// How long after that its shim may go on without telling the exit.
 const SHIM: Duration = Duration::from_secs(8);
 
+/// How long a shim that containerd knows nothing of may take to end by itself.
+const FORGOTTEN: Duration = Duration::from_secs(1);
+/// The pause between two looks for one: doubled each time.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// How the programs are called that containerd runs as shims.
 const SHIM_NAME: &str = "containerd-shim";
 
@@ -67,6 +72,26 @@ async fn end(id: &str, shim_too: bool) {
     });
     if let Err(error) = ended.await {
         tracing::warn!(%error, "killing what does not answer");
+    }
+}
+
+/// Ends the shims of the container `id`, of which containerd has no task any more. One whose making
+/// was given up half-way waits for a reader of its output that never comes; containerd forgets it
+/// after a while and leaves it there. `late` is for how long one may still be to come: who asked
+/// for it has died, and containerd may only be about to start it.
+pub(crate) async fn end_forgotten_shims(id: &str, late: Duration) {
+    let begun = tokio::time::Instant::now();
+    let mut pause = LOOK;
+    loop {
+        let of = id.to_owned();
+        let there = blocking(move || Ok(!shims(&of).is_empty())).await;
+        let waited = begun.elapsed();
+        match there.unwrap_or(false) {
+            true if waited >= FORGOTTEN => return end_shim(id).await,
+            false if waited >= late => return,
+            _ => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(FORGOTTEN / 4);
     }
 }
 

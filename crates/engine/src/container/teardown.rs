@@ -26,6 +26,8 @@ const KILLED: Duration = Duration::from_secs(15);
 const DELETED: Duration = Duration::from_secs(30);
 /// How long its shim may take to see that the runtime was killed.
 const ENDED: Duration = Duration::from_secs(5);
+/// How long after a daemon's death containerd may start a shim that the dead one had asked for.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What a run holds.
 #[derive(Debug)]
@@ -210,6 +212,15 @@ where
 /// Gets rid of a container of containerd's that nobody owns, with whatever runs in it; returns
 /// what went wrong.
 pub(crate) async fn discard(container: &Container) -> Vec<String> {
+    discard_late(container, Duration::ZERO).await
+}
+
+/// [`discard`] of a container whose start was cut off with the daemon: containerd may still be at it.
+pub(crate) async fn discard_cut_off(container: &Container) -> Vec<String> {
+    discard_late(container, LATE).await
+}
+
+async fn discard_late(container: &Container, late: Duration) -> Vec<String> {
     let task = container.task(0);
     let id = container.id().to_owned();
     let over = CancellationToken::new();
@@ -222,5 +233,7 @@ pub(crate) async fn discard(container: &Container) -> Vec<String> {
     }
     let _ = tokio::time::timeout(KILLED, task.wait()).await;
     drop(ended);
-    delete_or_force(&task).await
+    let errors = delete_or_force(&task).await;
+    force::end_forgotten_shims(&id, late).await;
+    errors
 }

@@ -32,7 +32,6 @@ fn a_create_cut_off_at_any_step_is_whole_or_nothing() {
 }
 
 #[test]
-#[ignore = "open defect: died at start:network, the task that containerd is still making can be left"]
 fn a_start_cut_off_at_any_step_leaves_nothing_that_runs() {
     let Some(mortal) = mortal() else {
         return;

@@ -23,13 +23,17 @@ pub(crate) struct Rest {
 
 impl Actor {
     /// Ends what containerd has of the container, reads the rest of its output, and gives back what it
-    /// held.
-    pub(super) fn clear_leftovers(&mut self, rest: Option<Rest>) {
+    /// held. `cut_off`: what the earlier daemon was at with it may have been a start.
+    pub(super) fn clear_leftovers(&mut self, rest: Option<Rest>, cut_off: bool) {
         let (shared, record) = (self.shared.clone(), self.record.clone());
         let counted = teardown::Counted::begin(shared.clone());
         let task = tokio::spawn(async move {
             let _counted = counted;
-            let mut errors = teardown::discard(&shared.client.container(record.id.as_str())).await;
+            let container = shared.client.container(record.id.as_str());
+            let mut errors = match cut_off {
+                true => teardown::discard_cut_off(&container).await,
+                false => teardown::discard(&container).await,
+            };
             if let Some(Rest { fifos, session }) = rest {
                 fifos.hang_up();
                 errors.extend(session.finish().await);
