@@ -69,7 +69,11 @@ pub(crate) async fn open(
         limits: limits(&live),
         events: events.image_sink(),
     });
-    let net = Net::open(net_config(&live)).await?;
+    let net = Net::open(berth_net::Config {
+        reserved: berth_engine::kept_subnets(&live).await?,
+        ..net_config(&live)
+    })
+    .await?;
     let setup = Setup {
         client: containerd.client().clone(),
         images,
@@ -108,14 +112,19 @@ pub(crate) fn limits(live: &Live) -> Limits {
 
 fn net_config(live: &Live) -> berth_net::Config {
     let bridge = &live.bridge;
+    let v6 = bridge.v6.clone().unwrap_or_default();
     berth_net::Config {
         exec_root: live.user.exec_root.clone(),
         state_dir: live.user.data_root.join("network"),
         bridge: berth_net::BridgeConfig {
             name: bridge.name.clone(),
             address: bridge.address,
-            address6: None,
             fixed_cidr: bridge.fixed_cidr,
+            gateway: bridge.gateway,
+            ipv6: bridge.v6.is_some(),
+            address6: v6.address,
+            fixed_cidr6: v6.fixed_cidr,
+            gateway6: v6.gateway,
             mtu: bridge.mtu,
             default_bind_ip: bridge.publish_ip,
             ip_forward: bridge.ip_forward,
@@ -125,6 +134,7 @@ fn net_config(live: &Live) -> berth_net::Config {
             disabled: !bridge.enabled,
         },
         pools: pools(live),
+        reserved: Vec::new(),
     }
 }
 

@@ -44,6 +44,16 @@ pub struct Config {
     pub bip: String,
     /// The range of the default bridge's subnet that containers get addresses from.
     pub fixed_cidr: String,
+    /// Where packets of the default network leave it; empty for the bridge.
+    pub default_gateway: String,
+    /// The default network has IPv6.
+    pub ipv6: bool,
+    /// The default bridge's IPv6 address with prefix length.
+    pub bip6: String,
+    /// The range of the default bridge's IPv6 subnet that containers get addresses from.
+    pub fixed_cidr_v6: String,
+    /// Where IPv6 packets of the default network leave it; empty for the bridge.
+    pub default_gateway_v6: String,
     /// The default network's MTU; 0 for the default.
     pub mtu: i64,
     /// Allow traffic between containers of the default bridge.
@@ -159,6 +169,11 @@ impl Default for Config {
             bridge: String::new(),
             bip: String::new(),
             fixed_cidr: String::new(),
+            default_gateway: String::new(),
+            ipv6: false,
+            bip6: String::new(),
+            fixed_cidr_v6: String::new(),
+            default_gateway_v6: String::new(),
             mtu: 0,
             icc: true,
             ip_masq: true,

@@ -32,7 +32,7 @@ mod store;
 mod tls;
 mod values;
 
-pub use bridge::Bridge;
+pub use bridge::{Bridge, BridgeV6};
 pub use config::{Config, LogFormat, LogLevel, RuntimeConfig, UlimitConfig};
 pub use error::{Error, Result};
 pub use host::Host;

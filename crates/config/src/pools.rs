@@ -119,7 +119,7 @@ pub(crate) fn show(flags: &serde_json::Value) -> String {
 
 /// An address and a prefix length; what is wrong in the words of Go's `netip`, which dockerd
 /// hands on.
-fn parse_prefix(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_prefix(text: &str) -> Result<IpNet, String> {
     let wrong = |why: String| format!("netip.ParsePrefix({text:?}): {why}");
     let (ip, bits) = text
         .rsplit_once('/')

@@ -431,7 +431,7 @@ impl Opened {
         };
         Ok(Opened {
             records: Records::open(data_root.join("containers")).map_err(Error::from_lower)?,
-            networks: Networks::open(&data_root.join("network"))?,
+            networks: Networks::open(&data_root)?,
             volumes: Volumes::open(data_root.join("volumes"), events)?,
             io_root: private("io")?,
             shm_root: private("shm")?,

@@ -52,6 +52,7 @@ pub use engine::{Engine, Setup};
 pub use error::{Error, Result};
 pub use events::{EventStream, Events};
 pub use logs::{LogLine, LogStream};
+pub use networks::kept_subnets;
 pub use options::{
     AttachOptions, Changed, CreateOptions, DiskUsageOptions, ListOptions, LogOptions,
     RemoveOptions, StatsOptions, StopOptions, WaitCondition,

@@ -151,7 +151,7 @@ impl Shared {
         };
         let gateway = |subnet: &Option<crate::Subnet>| {
             let subnet = subnet.as_ref().filter(|_| !spec.internal)?;
-            Some(subnet.gateway)
+            Some(subnet.default_gateway.unwrap_or(subnet.gateway))
         };
         let prefix = |subnet: &Option<crate::Subnet>| {
             subnet.as_ref().map_or(0, |subnet| subnet.net.prefix_len())

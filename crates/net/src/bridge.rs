@@ -6,9 +6,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_route::link::InfoBridgePort;
 use rand::RngCore;
 
-use crate::networks::Made;
 use crate::rtnl::{self, Rtnl};
-use crate::{AddressPool, BridgeConfig, Error, Mac, Result, SubnetRequest, subnets};
+use crate::{BridgeConfig, Error, Mac, Result};
 
 /// The device as it is.
 #[derive(Clone, Debug)]
@@ -36,7 +35,7 @@ pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Res
         address: Some(was.net),
         ..config.clone()
     };
-    let found = find_or_make(&config, None, &[], was.mac, host)?;
+    let found = find_or_make(&config, was.mac, host)?;
     tracing::warn!(
         bridge = found.name,
         made = found.fresh,
@@ -45,48 +44,22 @@ pub(crate) fn again(config: &BridgeConfig, was: &Bridge, host: &mut Rtnl) -> Res
     Ok(found)
 }
 
-/// Refuses a default bridge of another name than Docker's that is not there: only somebody else can
-/// make it, and a name that is mistyped must not become a bridge.
+/// Finds or makes the bridge, with the address that is configured.
 ///
-/// Errors: [`Error::Invalid`] where it is missing, [`Error::Netlink`].
-pub(crate) fn check_there(config: &BridgeConfig, host: &mut Rtnl) -> Result<()> {
-    if config.name == BridgeConfig::default().name || host.index(&config.name)?.is_some() {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "bridge device with non default name {} must be created manually",
-        config.name
-    )))
+/// Errors: [`Error::Invalid`] when the configuration contradicts an existing device,
+/// [`Error::Netlink`].
+pub(crate) fn set_up(config: &BridgeConfig, host: &mut Rtnl) -> Result<Bridge> {
+    find_or_make(config, None, host)
 }
 
-/// Finds or makes the bridge. `made` is what an earlier run
-/// made: its subnet is preferred.
-///
-/// Errors: [`Error::Invalid`] when the configuration contradicts itself or an existing device,
-/// [`Error::NoSubnet`], [`Error::Netlink`].
-pub(crate) fn set_up(
-    config: &BridgeConfig,
-    made: Option<&Made>,
-    pools: &[AddressPool],
-    host: &mut Rtnl,
-) -> Result<Bridge> {
-    find_or_make(config, made, pools, None, host)
-}
-
-fn find_or_make(
-    config: &BridgeConfig,
-    made: Option<&Made>,
-    pools: &[AddressPool],
-    mac: Option<Mac>,
-    host: &mut Rtnl,
-) -> Result<Bridge> {
-    if let Some(net) = config.address {
-        check_address(net)?;
-    }
-    let made = made.filter(|made| made.name == config.name);
+fn find_or_make(config: &BridgeConfig, mac: Option<Mac>, host: &mut Rtnl) -> Result<Bridge> {
+    let net = config.address;
+    let net =
+        net.ok_or_else(|| Error::Invalid(format!("bridge {} has no address", config.name)))?;
+    check_address(net)?;
     let bridge = match host.index(&config.name)? {
-        Some(index) => existing(config, made, pools, host, index)?,
-        None => create(config, made, pools, mac.unwrap_or_else(random_mac), host)?,
+        Some(index) => existing(config, net, host, index)?,
+        None => create(config, net, mac.unwrap_or_else(random_mac), host)?,
     };
     let prepared = prepare(config, &bridge, host);
     if prepared.is_err() && bridge.fresh {
@@ -145,13 +118,7 @@ fn check_address(net: Ipv4Net) -> Result<()> {
     Ok(())
 }
 
-fn existing(
-    config: &BridgeConfig,
-    made: Option<&Made>,
-    pools: &[AddressPool],
-    host: &mut Rtnl,
-    index: u32,
-) -> Result<Bridge> {
+fn existing(config: &BridgeConfig, net: Ipv4Net, host: &mut Rtnl, index: u32) -> Result<Bridge> {
     let links = host.links()?;
     let link = links.iter().find(|link| link.name == config.name);
     if link.is_some_and(|link| !link.bridge) {
@@ -167,35 +134,29 @@ fn existing(
         .filter(|(link, _)| *link == index)
         .map(|(_, net)| *net)
         .collect();
-    let bridge = |net| Bridge {
+    match found.first() {
+        Some(_) if found.contains(&net) => {}
+        Some(_) if ours => {
+            // The subnet was changed in the configuration.
+            host.apply(vec![rtnl::delete_link(&config.name)])?;
+            return create(config, net, random_mac(), host);
+        }
+        Some(other) => {
+            return Err(Error::Invalid(format!(
+                "bridge {} exists with address {other}, not {net}; remove it or the setting",
+                config.name
+            )));
+        }
+        None => host.apply(vec![rtnl::add_address(index, net.into())])?,
+    }
+    Ok(Bridge {
         name: config.name.clone(),
         index,
         mac: link.and_then(|link| link.mac),
         net,
         ours,
         fresh: false,
-    };
-    match (config.address, found.first()) {
-        (Some(wanted), Some(_)) if found.contains(&wanted) => Ok(bridge(wanted)),
-        (None, Some(net)) => {
-            check_address(*net)?;
-            Ok(bridge(*net))
-        }
-        (Some(_), Some(_)) if ours => {
-            // The subnet was changed in the configuration.
-            host.apply(vec![rtnl::delete_link(&config.name)])?;
-            create(config, made, pools, random_mac(), host)
-        }
-        (Some(wanted), Some(net)) => Err(Error::Invalid(format!(
-            "bridge {} exists with address {net}, not {wanted}; remove it or the setting",
-            config.name
-        ))),
-        (_, None) => {
-            let net = choose(config, made, pools, host)?;
-            host.apply(vec![rtnl::add_address(index, net.into())])?;
-            Ok(bridge(net))
-        }
-    }
+    })
 }
 
 fn random_mac() -> Mac {
@@ -206,14 +167,7 @@ fn random_mac() -> Mac {
     Mac(mac)
 }
 
-fn create(
-    config: &BridgeConfig,
-    made: Option<&Made>,
-    pools: &[AddressPool],
-    mac: Mac,
-    host: &mut Rtnl,
-) -> Result<Bridge> {
-    let net = choose(config, made, pools, host)?;
+fn create(config: &BridgeConfig, net: Ipv4Net, mac: Mac, host: &mut Rtnl) -> Result<Bridge> {
     host.apply(vec![rtnl::add_bridge(&config.name, mac)])?;
     let marked = host.apply(vec![rtnl::set_alias(&config.name, &mark(config))]);
     let addressed = marked
@@ -240,38 +194,13 @@ fn create(
     }
 }
 
-/// The configured address, else the one of last time if it is still free and of the pools, else a
-/// free one.
-fn choose(
-    config: &BridgeConfig,
-    made: Option<&Made>,
-    pools: &[AddressPool],
-    host: &mut Rtnl,
-) -> Result<Ipv4Net> {
-    if let Some(net) = config.address {
-        return Ok(net);
-    }
-    let taken = on_host(host)?;
-    let good = |net: Ipv4Net| {
-        let net = IpNet::V4(net.trunc());
-        pools.iter().any(|pool| pool.has(&net))
-            && !taken.iter().any(|other| subnets::overlap(&net, other))
-    };
-    if let Some(made) = made.filter(|made| good(made.address)) {
-        return Ok(made.address);
-    }
-    let subnet = subnets::settle(&SubnetRequest::default(), false, pools, &[], &taken)?;
-    match subnet.address()? {
-        IpNet::V4(net) => Ok(net),
-        IpNet::V6(_) => Err(Error::NoSubnet),
-    }
-}
-
-/// The IPv4 subnets that the host has or routes.
+/// The subnets that the host has or, of IPv4, routes.
 pub(crate) fn on_host(host: &mut Rtnl) -> Result<Vec<IpNet>> {
     let addresses = host.addresses()?.into_iter().map(|(_, net)| net.trunc());
     let mut taken: Vec<IpNet> = addresses.map(IpNet::V4).collect();
     taken.extend(host.routes()?.into_iter().map(IpNet::V4));
+    let addresses = host.addresses6()?.into_iter().map(|(_, net)| net.trunc());
+    taken.extend(addresses.map(IpNet::V6));
     Ok(taken)
 }
 

@@ -7,7 +7,6 @@ use ipnet::IpNet;
 use crate::attach::Reply;
 use crate::bridge::{self, Bridge};
 use crate::bridged::Bridged;
-use crate::networks::Made;
 use crate::rtnl::{self, Rtnl};
 use crate::shared::{Shared, Up};
 use crate::threads::Desk;
@@ -99,7 +98,7 @@ impl Shared {
         let host = bridge::on_host(&mut desk.host)?;
         spec.v4 = Some(choose(&asked.v4, false, &host)?);
         spec.v6 = match &asked.v6 {
-            Some(request) => Some(choose(request, true, &[])?),
+            Some(request) => Some(choose(request, true, &host)?),
             None => None,
         };
         Ok(spec)
@@ -109,11 +108,7 @@ impl Shared {
     fn bring_up(&self, desk: &mut Desk, spec: NetworkSpec) -> Result<NetworkSpec> {
         spec.check(&self.config.bridge.table)?;
         let config = device(&spec, &self.config.bridge)?;
-        let made = config.address.map(|address| Made {
-            name: config.name.clone(),
-            address,
-        });
-        let bridge = bridge::set_up(&config, made.as_ref(), &self.pools, &mut desk.host)?;
+        let bridge = bridge::set_up(&config, &mut desk.host)?;
         let undo = bridge.clone();
         let up = Bridged::new(spec.clone(), config, bridge).and_then(|bridged| {
             self.enforce(&spec)?;
@@ -160,7 +155,6 @@ fn device(spec: &NetworkSpec, default: &BridgeConfig) -> Result<BridgeConfig> {
             IpNet::V6(net) => Some(net),
             IpNet::V4(_) => None,
         }),
-        fixed_cidr: None,
         mtu: spec.mtu,
         icc: spec.icc,
         masquerade: spec.masquerade,

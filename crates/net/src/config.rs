@@ -1,9 +1,9 @@
 //! What the daemon tells the network part when it opens it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::AddressPool;
 
@@ -19,6 +19,8 @@ pub struct Config {
     /// Where networks get their subnets from unless they say; a pool of unique local IPv6
     /// addresses comes on top where no pool has any.
     pub pools: Vec<AddressPool>,
+    /// Subnets of networks that are to come back, which the default bridge must leave alone.
+    pub reserved: Vec<IpNet>,
 }
 
 /// The default bridge network, as dockerd's flags describe it.
@@ -27,12 +29,20 @@ pub struct BridgeConfig {
     /// Device name (`--bridge`). A device that exists and was not made by us is used with its own
     /// address and never deleted; else `docker0` is created and another name is refused.
     pub name: String,
-    /// The bridge's own address and subnet (`--bip`); `None`: a free subnet of Docker's pools.
+    /// The bridge's own address and subnet (`--bip`); `None`: one is chosen.
     pub address: Option<Ipv4Net>,
-    /// The bridge's own IPv6 address and subnet; `None`: no IPv6.
-    pub address6: Option<Ipv6Net>,
     /// Containers get addresses from this part of the subnet (`--fixed-cidr`).
     pub fixed_cidr: Option<Ipv4Net>,
+    /// Where containers' packets leave the network (`--default-gateway`); `None`: the bridge.
+    pub gateway: Option<Ipv4Addr>,
+    /// IPv6, too (`--ipv6`); without it the next three mean nothing.
+    pub ipv6: bool,
+    /// The same for IPv6 (`--bip6`).
+    pub address6: Option<Ipv6Net>,
+    /// The same for IPv6 (`--fixed-cidr-v6`).
+    pub fixed_cidr6: Option<Ipv6Net>,
+    /// The same for IPv6 (`--default-gateway-v6`).
+    pub gateway6: Option<Ipv6Addr>,
     /// MTU of the bridge and of containers' interfaces, in bytes (`--mtu`).
     pub mtu: u32,
     /// Host address for published ports that name none (`--ip`).
@@ -54,10 +64,14 @@ impl Default for BridgeConfig {
         Self {
             name: "docker0".into(),
             address: None,
-            address6: None,
             fixed_cidr: None,
+            gateway: None,
+            ipv6: false,
+            address6: None,
+            fixed_cidr6: None,
+            gateway6: None,
             mtu: 1500,
-            default_bind_ip: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            default_bind_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ip_forward: true,
             icc: true,
             masquerade: true,

@@ -10,6 +10,7 @@ mod bridged;
 mod bridges;
 mod config;
 mod conntrack;
+mod default_bridge;
 mod dns;
 mod endpoint;
 mod error;

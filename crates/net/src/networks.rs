@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-use crate::bridge::Bridge;
-use crate::{BridgeConfig, Error, Result};
+use crate::{BridgeConfig, Error, NetworkSpec, Result, Subnet};
 
 /// One of the predefined networks, as `docker network inspect` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +23,8 @@ pub struct Network {
     pub driver: &'static str,
     /// When the network was first made.
     pub created: jiff::Timestamp,
-    /// The bridge's subnet; `None` for host and none.
-    pub subnet: Option<Ipv4Net>,
-    /// The bridge's address.
-    pub gateway: Option<Ipv4Addr>,
-    /// `--fixed-cidr`.
-    pub ip_range: Option<Ipv4Net>,
+    /// The bridge's subnets, IPv4 first; none for host and none.
+    pub subnets: Vec<Subnet>,
     /// Driver options (`com.docker.network.bridge.name` …).
     pub options: BTreeMap<String, String>,
 }
@@ -50,11 +44,13 @@ pub(crate) struct Record {
     pub(crate) made: Option<Made>,
 }
 
-/// A bridge device of our making.
+/// A bridge device of our making, and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) name: String,
     pub(crate) address: Ipv4Net,
+    #[serde(default)]
+    pub(crate) address6: Option<Ipv6Net>,
 }
 
 const FILE: &str = "networks.json";
@@ -103,21 +99,21 @@ impl Record {
     }
 
     /// The networks in the order bridge (unless disabled), host, none.
-    pub(crate) fn networks(&self, config: &BridgeConfig, bridge: Option<&Bridge>) -> Vec<Network> {
+    pub(crate) fn networks(
+        &self,
+        config: &BridgeConfig,
+        bridge: Option<&NetworkSpec>,
+    ) -> Vec<Network> {
         let bare = |name, id: &str, driver| Network {
             name,
             id: id.to_owned(),
             driver,
             created: self.created,
-            subnet: None,
-            gateway: None,
-            ip_range: None,
+            subnets: Vec::new(),
             options: BTreeMap::new(),
         };
         let bridged = bridge.map(|bridge| Network {
-            subnet: Some(bridge.net.trunc()),
-            gateway: Some(bridge.net.addr()),
-            ip_range: config.fixed_cidr,
+            subnets: bridge.subnets().cloned().collect(),
             options: options(config),
             ..bare("bridge", &self.bridge_id, "bridge")
         });

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
@@ -169,6 +169,26 @@ impl Rtnl {
                     _ => None,
                 })?;
             let net = Ipv4Net::new(local, message.header.prefix_len).ok()?;
+            Some((message.header.index, net))
+        });
+        Ok(addresses.collect())
+    }
+
+    /// All IPv6 addresses of the namespace with their links' indices.
+    pub(crate) fn addresses6(&mut self) -> Result<Vec<(u32, Ipv6Net)>> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let answers = self.dump(RouteNetlinkMessage::GetAddress(message))?;
+        let addresses = answers.into_iter().filter_map(|answer| {
+            let RouteNetlinkMessage::NewAddress(message) = answer else {
+                return None;
+            };
+            let mut attributes = message.attributes.iter();
+            let ip = attributes.find_map(|attribute| match attribute {
+                AddressAttribute::Address(IpAddr::V6(ip)) => Some(*ip),
+                _ => None,
+            })?;
+            let net = Ipv6Net::new(ip, message.header.prefix_len).ok()?;
             Some((message.header.index, net))
         });
         Ok(addresses.collect())

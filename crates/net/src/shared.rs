@@ -1,7 +1,7 @@
 //! What the face and the threads share, and how it is set up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -9,18 +9,19 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use crate::bridge::{self, Bridge};
+use crate::bridge;
 use crate::bridged::{Bridged, HostPorts};
 use crate::dns::Resolvers;
 use crate::firewall::Firewall;
-use crate::networks::{Made, Record};
+use crate::networks::Record;
 use crate::ports::{self, Ports};
 use crate::reap::Reaper;
 use crate::rtnl::{self, Rtnl};
 use crate::rules;
 use crate::threads::Threads;
 use crate::{
-    AddressPool, Config, Endpoint, Error, Network, NetworkSpec, Result, Subnet, netns, subnets,
+    AddressPool, Config, Endpoint, Error, Network, NetworkSpec, Result, default_bridge, netns,
+    subnets,
 };
 
 /// The endpoints as readers see them.
@@ -65,7 +66,7 @@ impl Shared {
         let mut handles = Vec::new();
         let default = match config.bridge.disabled {
             true => None,
-            false => Some(open_bridge(&config, &pools, &mut record)?),
+            false => Some(default_bridge::open(&config, &pools, &mut record)?),
         };
         let opened = open_on(&config, default.is_some(), &mut handles);
         let (firewall, reaper, threads) = match opened {
@@ -79,8 +80,8 @@ impl Shared {
                 return Err(error);
             }
         };
-        let bridge = default.as_ref().map(Bridged::bridge);
-        let predefined = record.networks(&config.bridge, bridge.as_deref());
+        let spec = default.as_ref().map(|bridged| &bridged.spec);
+        let predefined = record.networks(&config.bridge, spec);
         let ephemeral = bridge::ephemeral_ports().unwrap_or(ports::EPHEMERAL);
         let shared = Self {
             pools,
@@ -176,60 +177,6 @@ impl Shared {
         let rest = alias.strip_prefix(self.config.bridge.table.as_str())?;
         rest.strip_prefix(':')?.split_once('@')
     }
-}
-
-/// The default bridge's device and network.
-fn open_bridge(config: &Config, pools: &[AddressPool], record: &mut Record) -> Result<Bridged> {
-    let settings = &config.bridge;
-    rules::check_names(&settings.table, &settings.name)?;
-    let mut host = Rtnl::open()?;
-    bridge::check_there(settings, &mut host)?;
-    let bridge = bridge::set_up(settings, record.made.as_ref(), pools, &mut host)?;
-    let (name, fresh) = (bridge.name.clone(), bridge.fresh);
-    let opened = default_network(config, record, bridge);
-    if opened.is_err() && fresh {
-        // A start that fails leaves nothing behind.
-        let _ = host.apply(vec![rtnl::delete_link(&name)]);
-    }
-    opened
-}
-
-fn default_network(config: &Config, record: &mut Record, bridge: Bridge) -> Result<Bridged> {
-    let settings = &config.bridge;
-    let made = bridge.ours.then(|| Made {
-        name: bridge.name.clone(),
-        address: bridge.net,
-    });
-    if record.made != made && made.is_some() {
-        record.made = made;
-        record.save(&config.state_dir)?;
-    }
-    let subnet = |net: IpNet, gateway: IpAddr, range: Option<IpNet>| Subnet {
-        net: net.trunc(),
-        gateway,
-        range,
-        reserved: Vec::new(),
-    };
-    let spec = NetworkSpec {
-        id: record.bridge_id.clone(),
-        name: "bridge".into(),
-        bridge: bridge.name.clone(),
-        v4: Some(subnet(
-            bridge.net.into(),
-            bridge.net.addr().into(),
-            settings.fixed_cidr.map(IpNet::V4),
-        )),
-        v6: settings
-            .address6
-            .map(|net| subnet(net.into(), net.addr().into(), None)),
-        icc: settings.icc,
-        masquerade: settings.masquerade,
-        mtu: settings.mtu,
-        bind_ip: settings.default_bind_ip,
-        ..NetworkSpec::default()
-    };
-    spec.check(&settings.table)?;
-    Bridged::new(spec, settings.clone(), bridge)
 }
 
 /// The threads that work on top of the bridges.

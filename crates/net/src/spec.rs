@@ -98,6 +98,9 @@ pub struct Subnet {
     pub net: IpNet,
     /// The bridge's address in it.
     pub gateway: IpAddr,
+    /// Where containers' packets leave it, if not by the bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_gateway: Option<IpAddr>,
     /// Containers get addresses from this part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNet>,
@@ -132,6 +135,7 @@ impl Subnet {
         Self {
             net: net.parse().unwrap(),
             gateway: gateway.parse().unwrap(),
+            default_gateway: None,
             range: None,
             reserved: Vec::new(),
         }

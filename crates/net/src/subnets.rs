@@ -130,6 +130,7 @@ pub(crate) fn settle(
     Ok(Subnet {
         net,
         gateway,
+        default_gateway: None,
         range: request.range,
         reserved: request.reserved.clone(),
     })

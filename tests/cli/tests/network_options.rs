@@ -178,3 +178,90 @@ fn new_networks_have_the_default_options_unless_they_give_them() {
     );
     daemon.docker(["network", "rm", "a", "b"]).ok();
 }
+
+#[test]
+fn the_default_bridge_has_ipv6_as_its_options_say() {
+    let daemon = daemon(json!({
+        "ipv6": true, "bip6": "fd00:220::1/64", "fixed-cidr-v6": "fd00:220::8000/113",
+        "default-gateway-v6": "fd00:220::fe", "default-gateway": "10.220.0.254", "bip": "10.220.0.1/24",
+    }));
+    let template = "{{.EnableIPv6}} {{json .IPAM.Config}}";
+    assert_eq!(
+        shown(&daemon, "bridge", template),
+        "true [{\"Subnet\":\"10.220.0.0/24\",\"Gateway\":\"10.220.0.1\",\"AuxiliaryAddresses\":\
+         {\"DefaultGatewayIPv4\":\"10.220.0.254\"}},{\"Subnet\":\"fd00:220::/64\",\
+         \"IPRange\":\"fd00:220::8000/113\",\"Gateway\":\"fd00:220::1\",\"AuxiliaryAddresses\":\
+         {\"DefaultGatewayIPv6\":\"fd00:220::fe\"}}]"
+    );
+    let script = "ip -o addr show eth0; ip route; ip -6 route; ping -6 -c1 -W20 fd00:220::1";
+    let inside = daemon
+        .docker(["run", "--rm", "busybox", "sh", "-c", script])
+        .ok();
+    for word in [
+        "inet6 fd00:220::8000/64",
+        "default via 10.220.0.254",
+        "default via fd00:220::fe",
+        "1 packets received",
+    ] {
+        assert!(inside.stdout.contains(word), "no [{word}] in {inside}");
+    }
+    daemon.run_d("six", ["busybox", "sleep", "1000"]);
+    let settings = &daemon.inspect("six")["NetworkSettings"]["Networks"]["bridge"];
+    assert_eq!(settings["Gateway"], "10.220.0.254");
+    assert_eq!(settings["IPv6Gateway"], "fd00:220::fe");
+    daemon.remove(&["six"]);
+}
+
+#[test]
+fn a_default_bridge_with_ipv6_keeps_a_subnet_of_its_own() {
+    let daemon = bare(Options::default());
+    // It has the first one of the host's pool.
+    create(&daemon, &["--ipv6", "kept"]).ok();
+    let theirs = subnets(&daemon, "kept");
+    let config = json!({"ipv6": true, "fixed-cidr": "10.221.0.0/24"});
+    std::fs::write(daemon.config_file(), config.to_string()).expect("written");
+    daemon.restart();
+    let ours = subnets(&daemon, "bridge");
+    assert_eq!(subnets(&daemon, "kept"), theirs);
+    let words: Vec<_> = ours.split(' ').collect();
+    assert_eq!(
+        words[0], "10.221.0.0/24",
+        "the range is the subnet where nothing else says"
+    );
+    assert!(
+        words[1].starts_with("fd") && words[1].ends_with("/64"),
+        "{ours}"
+    );
+    assert!(!theirs.contains(words[1]), "{ours} and {theirs}");
+    daemon.docker(["network", "rm", "kept"]).ok();
+    daemon.restart();
+    assert_eq!(subnets(&daemon, "bridge"), ours, "it stays");
+}
+
+#[test]
+fn bad_options_of_the_default_bridge_are_refused_in_dockerds_words() {
+    let daemon = Daemon::prepare(Options {
+        without_image: true,
+        ..Options::default()
+    });
+    for (args, text) in [
+        (
+            &["--bip=10.222.0.1/24", "--default-gateway=10.223.0.1"][..],
+            "default gateway ip must be part of the network",
+        ),
+        (
+            &["--default-gateway=nowhere"],
+            "nowhere is not an ip address",
+        ),
+        (
+            &["--fixed-cidr-v6=fe80::/80"],
+            "invalid fixed-cidr-v6: 'fe80::/80' clashes with the Link-Local prefix 'fe80::/64'",
+        ),
+        (
+            &["--bridge=br9", "--bip6=fd00::1/64"],
+            "You specified -b & --bip6, mutually exclusive options. Please specify only one",
+        ),
+    ] {
+        refuses(&daemon, args, text);
+    }
+}

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use berth_config::Live;
 use berth_net::{Network, NetworkSpec};
 use berth_store::Records;
 use berth_wire as wire;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -20,9 +22,11 @@ use tokio::sync::Mutex;
 pub(crate) use self::create::create;
 pub(crate) use self::remove::{prune, remove};
 pub(crate) use self::show::{inspect, list};
-use crate::shared::Shared;
+use crate::shared::{Shared, blocking};
 use crate::{Error, Result};
 
+/// The folder of all records under the data root.
+const FOLDER: &str = "network";
 /// The file of a [`Record`] in its folder.
 const FILE: &str = "network.json";
 
@@ -55,13 +59,13 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    /// The networks whose records are under `root`; what cannot be read is told and left out.
+    /// The networks whose records are under the data root; what cannot be read is told and left out.
     /// Blocks.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(crate) fn open(root: &Path) -> Result<Networks> {
-        let records = Records::open(root).map_err(Error::from_lower)?;
+    pub(crate) fn open(data_root: &Path) -> Result<Networks> {
+        let records = Records::open(data_root.join(FOLDER)).map_err(Error::from_lower)?;
         for error in records.sweep() {
             tracing::warn!(%error, "clearing away removed networks");
         }
@@ -95,6 +99,25 @@ impl Networks {
             next
         });
     }
+}
+
+/// The subnets of the users' networks that [`Engine::open`](crate::Engine::open) will bring back.
+///
+/// # Errors
+/// The records' folder cannot be read.
+pub async fn kept_subnets(live: &Live) -> Result<Vec<IpNet>> {
+    let root = live.user.data_root.join(FOLDER);
+    blocking(move || {
+        let records = Records::open(root).map_err(Error::from_lower)?;
+        let (kept, _) = records
+            .load_all::<Record>(FILE)
+            .map_err(Error::from_lower)?;
+        let specs = kept.iter().map(|(_, record)| &record.spec);
+        Ok(specs
+            .flat_map(|spec| spec.subnets().map(|subnet| subnet.net))
+            .collect())
+    })
+    .await
 }
 
 /// Brings back the users' networks, before the containers in them. One that does not come back

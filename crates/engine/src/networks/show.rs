@@ -79,18 +79,6 @@ fn show(network: &Found) -> wire::NetworkInspect {
 }
 
 fn predefined(network: &berth_net::Network) -> wire::NetworkInspect {
-    let config = network.subnet.map(|subnet| wire::IpamConfig {
-        subnet: subnet.trunc().to_string(),
-        ip_range: network
-            .ip_range
-            .map(|range| range.to_string())
-            .unwrap_or_default(),
-        gateway: network
-            .gateway
-            .map(|gateway| gateway.to_string())
-            .unwrap_or_default(),
-        ..Default::default()
-    });
     wire::NetworkInspect {
         name: network.name.to_owned(),
         id: network.id.clone(),
@@ -98,13 +86,34 @@ fn predefined(network: &berth_net::Network) -> wire::NetworkInspect {
         scope: "local".to_owned(),
         driver: network.driver.to_owned(),
         enable_ipv4: true,
+        enable_ipv6: network
+            .subnets
+            .iter()
+            .any(|subnet| subnet.net.addr().is_ipv6()),
         ipam: wire::Ipam {
             driver: "default".to_owned(),
-            config: config.into_iter().collect(),
+            config: network.subnets.iter().map(configured).collect(),
             ..Default::default()
         },
         options: network.options.clone(),
         ..Default::default()
+    }
+}
+
+/// A subnet of the default bridge as the daemon's options have it.
+fn configured(subnet: &Subnet) -> wire::IpamConfig {
+    let gateway = subnet.default_gateway.map(|ip| {
+        let name = match ip.is_ipv6() {
+            false => "DefaultGatewayIPv4",
+            true => "DefaultGatewayIPv6",
+        };
+        (name.to_owned(), ip.to_string())
+    });
+    wire::IpamConfig {
+        subnet: subnet.net.to_string(),
+        ip_range: subnet.range.map(|net| net.to_string()).unwrap_or_default(),
+        gateway: subnet.gateway.to_string(),
+        auxiliary_addresses: gateway.into_iter().collect(),
     }
 }
 

@@ -148,7 +148,7 @@ fn settings_reach_the_kernel() {
         assert!(run("ip link show docker0").contains("mtu 1400"));
         assert!(run("nft list tables").contains("table inet private"));
         let bridge = &net.networks()[0];
-        assert_eq!(bridge.ip_range, with("", "10.50.0.1/24").bridge.fixed_cidr);
+        assert_eq!(bridge.subnets[0].range, "10.50.0.128/25".parse().ok());
         let option = |name: &str| bridge.options[&format!("com.docker.network.{name}")].clone();
         assert_eq!(option("driver.mtu"), "1400");
         assert_eq!(option("bridge.host_binding_ipv4"), "127.0.0.1");

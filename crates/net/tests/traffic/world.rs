@@ -75,6 +75,7 @@ impl World {
             state_dir: self.dir.path().join("state"),
             bridge: BridgeConfig::default(),
             pools: AddressPool::defaults(),
+            reserved: Vec::new(),
         }
     }
 
