@@ -140,6 +140,9 @@ pub struct Config {
     pub log_opts: BTreeMap<String, String>,
     /// The daemon's own `oom_score_adj`.
     pub oom_score_adjust: i64,
+    /// Folders with descriptions of CDI devices, later ones with precedence; none for the default
+    /// ones, a single empty one for none at all.
+    pub cdi_spec_dirs: Vec<String>,
 
     /// Speak TLS on TCP sockets; `None`: as `tlsverify` has it.
     pub tls: Option<bool>,
@@ -215,6 +218,7 @@ impl Default for Config {
             log_driver: "json-file".into(),
             log_opts: BTreeMap::new(),
             oom_score_adjust: 0,
+            cdi_spec_dirs: Vec::new(),
             tls: None,
             tlsverify: None,
             tlscacert: PathBuf::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::proxies::Proxies;
@@ -134,6 +135,8 @@ pub struct Live {
     pub cgroupns_private: bool,
     /// The default seccomp profile: JSON text, `unconfined`, or `None` for the built-in one.
     pub seccomp: Option<String>,
+    /// The folders with descriptions of CDI devices; `None` where that feature is turned off.
+    pub cdi_spec_dirs: Option<Vec<PathBuf>>,
     /// The way to registries.
     pub registries: Registries,
     /// Limits of pulls and pushes.
@@ -168,6 +171,7 @@ impl Live {
             ipc_shareable: ipc_shareable(&user)?,
             cgroupns_private: cgroupns_private(&user, facts)?,
             seccomp: seccomp::load(&user)?,
+            cdi_spec_dirs: cdi_spec_dirs(&user)?,
             registries: registries(&user)?,
             pulls: Pulls {
                 downloads: positive("max concurrent downloads", user.max_concurrent_downloads)?,
@@ -227,6 +231,25 @@ fn check(user: &Config) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Where descriptions of CDI devices are looked for when nothing is said.
+const CDI_SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+
+fn cdi_spec_dirs(user: &Config) -> Result<Option<Vec<PathBuf>>> {
+    if user.features.get("cdi") == Some(&false) {
+        return Ok(None);
+    }
+    let dirs: Vec<_> = match user.cdi_spec_dirs.as_slice() {
+        [] => CDI_SPEC_DIRS.map(PathBuf::from).to_vec(),
+        [none] if none.is_empty() => Vec::new(),
+        given => given.iter().map(PathBuf::from).collect(),
+    };
+    if let Some(dir) = dirs.iter().find(|dir| !dir.is_absolute()) {
+        let message = format!("invalid cdi-spec-dirs {dir:?}: must be an absolute path");
+        return Err(Error::invalid(message));
+    }
+    Ok(Some(dirs))
 }
 
 fn hosts(user: &Config) -> Result<Vec<Host>> {

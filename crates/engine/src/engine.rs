@@ -129,8 +129,8 @@ impl Engine {
             sampler,
             pruning: false.into(),
         };
-        let wire::Info { id, name, .. } = engine.info();
-        engine.shared.events.introduce(id, name);
+        let id = engine.about.id().to_owned();
+        engine.shared.events.introduce(id, info::host_name());
         Ok(Arc::new(engine))
     }
 
@@ -333,19 +333,25 @@ impl Engine {
 
     /// Tells that the configuration was reloaded or, with an attribute `error`, was not.
     pub fn tell_reload(&self, mut attributes: std::collections::BTreeMap<String, String>) {
-        // Which also has the new runtimes asked for their features.
-        let wire::Info { id, name, .. } = self.info();
-        attributes.insert("name".to_owned(), name);
+        self.features.look(&self.config.capture());
+        attributes.insert("name".to_owned(), info::host_name());
+        let id = self.about.id().to_owned();
         self.shared
             .events
             .tell("daemon", "reload".to_owned(), id, attributes);
     }
 
+    /// The host has one hierarchy of control groups for all controllers: version 2.
+    pub fn has_unified_cgroups(&self) -> bool {
+        self.shared.facts.cgroup_version.is_unified()
+    }
+
     /// The daemon and its host as they are.
-    pub fn info(&self) -> wire::Info {
+    pub async fn info(&self) -> wire::Info {
         let live = self.config.capture();
         self.features.look(&live);
-        info::info(&self.shared, &live, &self.about, &self.features)
+        let devices = info::devices(&live).await;
+        info::info(&self.shared, &live, &self.about, &self.features, &devices)
     }
 
     /// The versions of the daemon and its parts.

@@ -1,12 +1,13 @@
 //! `docker info` and `docker version`: the daemon and its host as they are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_config::{Host, Live};
 use berth_ctrd::Client;
 use berth_spec::HostFacts;
+use berth_spec::cdi::Registry;
 use berth_wire as wire;
 use jiff::Timestamp;
 
@@ -55,6 +56,17 @@ impl About {
             versions: Versions::look(live),
         }
     }
+
+    /// The engine's identity.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// The host's name.
+pub(crate) fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
 }
 
 /// The engine's identity: made once, then read.
@@ -90,7 +102,14 @@ fn release() -> (String, String) {
     (pretty, field("VERSION_ID").unwrap_or_default())
 }
 
-pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Features) -> wire::Info {
+/// The daemon as it is; `devices` are those of the CDI that were found.
+pub(crate) fn info(
+    shared: &Shared,
+    live: &Live,
+    about: &About,
+    features: &Features,
+    devices: &Registry,
+) -> wire::Info {
     let (running, paused, stopped) = counts(shared);
     let facts = &shared.facts;
     let cgroup = &facts.cgroup;
@@ -142,10 +161,7 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
         http_proxy: masked(either(&live.registries.proxies.http_proxy, "HTTP_PROXY")),
         https_proxy: masked(either(&live.registries.proxies.https_proxy, "HTTPS_PROXY")),
         no_proxy: either(&live.registries.proxies.no_proxy, "NO_PROXY"),
-        name: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        name: host_name(),
         labels: live.labels.clone(),
         server_version: SERVER_VERSION.to_owned(),
         runtimes: runtimes(live, features),
@@ -177,7 +193,12 @@ pub(crate) fn info(shared: &Shared, live: &Live, about: &About, features: &Featu
                 plugins: String::new(),
             },
         }),
-        warnings: warnings(facts, live),
+        cdi_spec_dirs: cdi_folders(live)
+            .iter()
+            .map(|folder| folder.to_string_lossy().into_owned())
+            .collect(),
+        discovered_devices: devices.devices().map(discovered).collect(),
+        warnings: warnings(facts, live, devices),
         ..Default::default()
     }
 }
@@ -191,6 +212,26 @@ fn address_pools(live: &Live) -> Vec<wire::NetworkAddressPool> {
             size: pool.size.into(),
         })
         .collect()
+}
+
+/// The folders with descriptions of CDI devices; none where that is turned off.
+fn cdi_folders(live: &Live) -> &[PathBuf] {
+    live.cdi_spec_dirs.as_deref().unwrap_or_default()
+}
+
+/// The CDI's devices on this host.
+pub(crate) async fn devices(live: &Live) -> Registry {
+    let folders = cdi_folders(live).to_vec();
+    blocking(move || Ok(Registry::scan(&folders)))
+        .await
+        .unwrap_or_default()
+}
+
+fn discovered(name: &str) -> wire::DeviceInfo {
+    wire::DeviceInfo {
+        source: "cdi".to_owned(),
+        id: name.to_owned(),
+    }
 }
 
 fn counts(shared: &Shared) -> (i64, i64, i64) {
@@ -334,9 +375,16 @@ fn commit(version: Option<&Version>) -> wire::Commit {
     wire::Commit { id: id.to_owned() }
 }
 
-fn warnings(facts: &HostFacts, live: &Live) -> Vec<String> {
+fn warnings(facts: &HostFacts, live: &Live, devices: &Registry) -> Vec<String> {
     let mut warnings = open_doors(live);
     warnings.extend(lacking(facts));
+    warnings.extend(devices.problems().iter().map(|problem| {
+        let path = problem.path.display();
+        format!(
+            "CDI: Error associated with spec file {path}: {}",
+            problem.reason
+        )
+    }));
     warnings
 }
 

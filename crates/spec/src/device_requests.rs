@@ -1,37 +1,47 @@
-//! `--gpus` and CDI devices: requests that a driver is to fulfil. Berth has none, and answers as
-//! dockerd does on a host without any.
+//! `--gpus` and CDI devices: requests that a driver is to fulfil. The one driver that there is, is
+//! that of the Container Device Interface; a GPU that is asked for otherwise nobody gives, as with a
+//! dockerd without the vendors' hooks.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use berth_wire::{DeviceRequest, HostConfig};
 
+use crate::cdi::{Edits, Registry};
 use crate::error::{Error, Result};
 
 /// The driver of the Container Device Interface.
 const CDI: &str = "cdi";
 
-/// Where the specifications of CDI devices are.
-const CDI_FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-
-/// Refuses the requests of `host`, at the start, as dockerd does.
+/// What the requests of `host` change in its container's specification, at a start. `folders` have
+/// the descriptions of CDI devices; `None` where the driver is turned off. Reads them only when a
+/// device is asked for; blocks.
 ///
 /// # Errors
-/// Docker's words; [`Error::Unsupported`] where the host has CDI devices, which dockerd would give.
-pub(crate) fn refuse(host: &HostConfig) -> Result<()> {
-    host.device_requests.iter().try_for_each(|request| {
-        if request.driver == CDI {
-            cdi(request, &CDI_FOLDERS.map(Path::new))
-        } else {
-            Err(Error::Host(format!(
-                "could not select device driver {:?} with capabilities: {}",
-                request.driver,
-                go_lists(&request.capabilities)
-            )))
+/// Docker's words: no driver fulfils a request, or there is no such device.
+pub fn fulfil(host: &HostConfig, folders: Option<&[PathBuf]>) -> Result<Edits> {
+    let mut edits = Edits::default();
+    for request in &host.device_requests {
+        match folders {
+            Some(folders) if request.driver == CDI => edits.join(cdi(request, folders)?),
+            _ => return Err(nobody(request)),
         }
-    })
+    }
+    Ok(edits)
 }
 
-fn cdi(request: &DeviceRequest, folders: &[&Path]) -> Result<()> {
+fn nobody(request: &DeviceRequest) -> Error {
+    Error::Host(format!(
+        "could not select device driver {:?} with capabilities: {}",
+        request.driver,
+        go_lists(&request.capabilities)
+    ))
+}
+
+fn cdi(request: &DeviceRequest, folders: &[PathBuf]) -> Result<Edits> {
+    if folders.is_empty() {
+        let reason = "CDI device injection failed: no CDI specification directories specified";
+        return Err(Error::Host(reason.to_owned()));
+    }
     if request.count != 0 {
         return Err(Error::invalid("unexpected count in CDI device request"));
     }
@@ -39,23 +49,13 @@ fn cdi(request: &DeviceRequest, folders: &[&Path]) -> Result<()> {
         return Err(Error::invalid("unexpected options in CDI device request"));
     }
     if request.device_ids.is_empty() {
-        return Ok(());
+        return Ok(Edits::default());
     }
-    if folders.iter().any(|folder| has_specifications(folder)) {
-        return Err(Error::Unsupported("CDI devices are".to_owned()));
-    }
-    Err(Error::Host(format!(
-        "CDI device injection failed: unresolvable CDI devices {}",
-        request.device_ids.join(", ")
-    )))
-}
-
-fn has_specifications(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter_map(|path| path.extension().map(ToOwned::to_owned))
-        .any(|extension| extension == "json" || extension == "yaml" || extension == "yml")
+    let edits = Registry::scan(folders).edits(&request.device_ids);
+    edits.map_err(|error| match error {
+        Error::Host(reason) => Error::Host(format!("CDI device injection failed: {reason}")),
+        error => error,
+    })
 }
 
 /// Lists of lists as Go prints them: `[[gpu nvidia]]`.
@@ -71,12 +71,12 @@ fn go_lists(lists: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
-    fn refused(request: DeviceRequest) -> String {
+    fn refused(request: DeviceRequest, folders: Option<&[PathBuf]>) -> String {
         let host = HostConfig {
             device_requests: vec![request],
             ..HostConfig::default()
         };
-        refuse(&host).unwrap_err().to_string()
+        fulfil(&host, folders).unwrap_err().to_string()
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
             ..DeviceRequest::default()
         };
         assert_eq!(
-            refused(request),
+            refused(request, Some(&[])),
             "could not select device driver \"\" with capabilities: [[gpu utility] [tpu]]"
         );
         let request = DeviceRequest {
@@ -101,25 +101,37 @@ mod tests {
             ..DeviceRequest::default()
         };
         assert_eq!(
-            refused(request),
+            refused(request, Some(&[])),
             "could not select device driver \"nvidia\" with capabilities: []"
         );
     }
 
     #[test]
-    fn cdi_devices_are_only_missing_where_the_host_has_none() {
+    fn cdi_devices_that_cannot_be_had() {
         let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_owned()];
         let request = DeviceRequest {
             driver: CDI.to_owned(),
             device_ids: vec!["a.com/b=c".to_owned(), "a.com/b=d".to_owned()],
             ..DeviceRequest::default()
         };
-        let answer = || cdi(&request, &[folder.path()]).unwrap_err().to_string();
+        let missing = "CDI device injection failed: unresolvable CDI devices a.com/b=c, a.com/b=d";
+        assert_eq!(refused(request.clone(), Some(&folders)), missing);
         assert_eq!(
-            answer(),
-            "CDI device injection failed: unresolvable CDI devices a.com/b=c, a.com/b=d"
+            refused(request.clone(), Some(&[])),
+            "CDI device injection failed: no CDI specification directories specified"
         );
-        std::fs::write(folder.path().join("a.yaml"), "").unwrap();
-        assert_eq!(answer(), "CDI devices are not supported yet");
+        assert_eq!(
+            refused(request.clone(), None),
+            "could not select device driver \"cdi\" with capabilities: []"
+        );
+        let counted = DeviceRequest {
+            count: 1,
+            ..request
+        };
+        assert_eq!(
+            refused(counted, Some(&folders)),
+            "unexpected count in CDI device request"
+        );
     }
 }

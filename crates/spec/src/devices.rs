@@ -10,7 +10,6 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::device_requests;
 use crate::error::{Error, Result};
 
 /// How deep and how wide a directory of devices is walked.
@@ -69,9 +68,8 @@ impl Devices {
     ///
     /// # Errors
     /// `error gathering device information while adding custom device "…": …`, `stat PATH: …`
-    /// for a device of a limit, or that no driver fulfils a device request.
+    /// for a device of a limit.
     pub fn resolve(host: &HostConfig) -> Result<Devices> {
-        device_requests::refuse(host)?;
         let mut nodes = Vec::new();
         if host.privileged {
             walk(
@@ -167,7 +165,7 @@ fn walk(source: &Path, target: &Path, access: &str, depth: usize, nodes: &mut Ve
 }
 
 /// The device node at `path`; `None` when there is something else.
-fn node(path: &Path, inside: &Path, access: &str) -> Result<Option<DeviceNode>, Errno> {
+pub(crate) fn node(path: &Path, inside: &Path, access: &str) -> Result<Option<DeviceNode>, Errno> {
     let stat = rustix::fs::lstat(path)?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice => DeviceKind::Character,
@@ -196,7 +194,7 @@ fn numbers(device: u64) -> (i64, i64) {
 }
 
 /// The system's words for an error as Go prints them.
-fn strerror(errno: Errno) -> String {
+pub(crate) fn strerror(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     let plain = text.split(" (os error").next().unwrap_or_default();
     let mut chars = plain.chars();
@@ -207,7 +205,7 @@ fn strerror(errno: Errno) -> String {
 }
 
 impl DeviceNode {
-    fn oci_kind(&self) -> LinuxDeviceType {
+    pub(crate) fn oci_kind(&self) -> LinuxDeviceType {
         match self.kind {
             DeviceKind::Character => LinuxDeviceType::C,
             DeviceKind::Block => LinuxDeviceType::B,
@@ -321,7 +319,7 @@ fn parse_rule(text: &str) -> Result<LinuxDeviceCgroup> {
     ))
 }
 
-fn rule(
+pub(crate) fn rule(
     allow: bool,
     kind: Option<LinuxDeviceType>,
     major: Option<i64>,

@@ -12,10 +12,11 @@
 //!
 //! [`build`] touches nothing outside its arguments, so a golden test holds the specification of any
 //! container on any host. What must look at the outside stands apart and is read-only: the host's
-//! facts, device nodes, and the image's account files (read without mounting the image).
+//! facts, device nodes, descriptions of CDI devices, and the image's account files (read without mounting the image).
 
 mod build;
 pub mod capabilities;
+pub mod cdi;
 mod device_requests;
 pub mod devices;
 mod error;
@@ -35,6 +36,7 @@ mod update;
 pub mod validate;
 
 pub use build::{build, default_masked_paths, default_readonly_paths, encode, encode_process};
+pub use device_requests::fulfil;
 pub use devices::Devices;
 pub use error::{Error, Result};
 pub use exec::{Exec, exec_process};

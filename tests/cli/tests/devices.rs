@@ -57,7 +57,7 @@ fn rules_of_the_device_cgroup() {
         .err_has("invalid device cgroup format 'x 1:1 r'");
 }
 
-/// As dockerd on a host without a GPU, and without CDI.
+/// As dockerd on a host without a GPU. Devices that are described are in `cdi.rs`.
 #[test]
 fn nobody_gives_gpus() {
     let name = unique("gpu");

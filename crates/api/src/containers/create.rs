@@ -17,7 +17,7 @@ pub(crate) async fn create(mut ctx: Ctx) -> Result<Response> {
         ));
     }
     let engine = &ctx.engine;
-    let cgroup_v1 = || engine.info().cgroup_version != "2";
+    let cgroup_v1 = || !engine.has_unified_cgroups();
     let mut warnings = compat::adapt(&mut request, ctx.version, cgroup_v1)?;
     let platform = if ctx.since(41) {
         ctx.query.given("platform")

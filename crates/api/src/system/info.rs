@@ -5,5 +5,5 @@ use crate::context::Ctx;
 use crate::reply::Response;
 
 pub(crate) async fn info(ctx: Ctx) -> Result<Response> {
-    ctx.gated(&ctx.engine.info(), berth_wire::gates::info)
+    ctx.gated(&ctx.engine.info().await, berth_wire::gates::info)
 }

@@ -219,7 +219,7 @@ pub const OPTIONS: &[Opt] = &[
         FIXED, "Set the oom_score_adj for the daemon"),
     opt("authorization-plugins", "authorization-plugin", Shape::List, refused("authorization plugins are not there yet"),
         FIXED, "Authorization plugins to load"),
-    opt("cdi-spec-dirs", "cdi-spec-dir", Shape::List, refused("CDI devices are not there yet"),
+    opt("cdi-spec-dirs", "cdi-spec-dir", Shape::List, HONOURED,
         FIXED, "CDI specification directories to use"),
     opt("nri-opts", "nri-opts", Shape::Structure, refused("the Node Resource Interface is not there yet"),
         FIXED, "Node Resource Interface configuration"),

@@ -117,8 +117,11 @@ pub(crate) fn prepare(
         shm::mount(shared, record)?;
     }
     let mounts = all_mounts(shared, &files, record, &surroundings.files)?;
+    let edits = berth_spec::fulfil(&record.host, live.cdi_spec_dirs.as_deref());
+    let edits = edits.map_err(Error::from_lower)?;
     let spec = with_inputs(shared, record, live, surroundings, &mounts, |inputs| {
-        let spec = berth_spec::build(inputs).map_err(Error::from_lower)?;
+        let mut spec = berth_spec::build(inputs).map_err(Error::from_lower)?;
+        edits.apply(&mut spec, |path| has_own_mount(record, &mounts, path));
         berth_spec::encode(&spec).map_err(Error::from_lower)
     })?;
     let directory = shared.io_dir(&record.id);
@@ -140,6 +143,13 @@ pub(crate) fn prepare(
         streams,
         logger: open_log(&files, record)?,
     })
+}
+
+/// What a client mounts itself no device mounts over.
+fn has_own_mount(record: &Record, mounts: &[BindMount], path: &Path) -> bool {
+    let tmpfs = record.host.tmpfs.keys();
+    let binds = mounts.iter().map(|mount| mount.destination.as_path());
+    tmpfs.map(Path::new).chain(binds).any(|own| own == path)
 }
 
 /// The process of an exec in a running container, as JSON. Blocks.
