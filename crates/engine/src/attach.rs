@@ -180,7 +180,9 @@ pub(crate) fn attach(
     let tty = record.config.tty;
     // The streams first, so that nothing falls between the log's end and them; a line may come
     // twice rather than never.
-    let (present, keyboard) = match options.stream {
+    let types = options.stdin && record.config.open_stdin;
+    let wants_any = options.stdout || options.stderr || types;
+    let (present, keyboard) = match options.stream && wants_any {
         true => {
             let (output, keyboard) =
                 handle
@@ -195,18 +197,16 @@ pub(crate) fn attach(
     } else {
         None
     };
-    let input = keyboard
-        .filter(|_| options.stdin && record.config.open_stdin)
-        .map(|keyboard| {
-            let ends = record.config.stdin_once && !tty;
-            let detach = tty.then(|| Detach {
-                keys,
-                events: shared.events.clone(),
-                record: record.clone(),
-                exec: None,
-            });
-            Input::new(keyboard, detach, ends)
+    let input = keyboard.filter(|_| types).map(|keyboard| {
+        let ends = record.config.stdin_once && !tty;
+        let detach = tty.then(|| Detach {
+            keys,
+            events: shared.events.clone(),
+            record: record.clone(),
+            exec: None,
         });
+        Input::new(keyboard, detach, ends)
+    });
     shared.events.container(record, "attach", &[]);
     Ok(Attachment {
         tty,

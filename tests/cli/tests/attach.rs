@@ -230,6 +230,22 @@ fn logs_come_first() {
     shared().remove(&[&name]);
 }
 
+/// There is nothing to wait for: the session begins and is over, while the container runs on.
+#[test]
+fn who_asks_for_no_stream_is_let_go() {
+    let name = unique("nothing");
+    shared().run_d(&name, ["busybox", "sleep", "1000"]);
+    // No standard input is open either, so who only types has come for nothing, too.
+    for query in ["", "stream=1", "stream=1&stdin=1", "stdin=1"] {
+        let target = format!("/containers/{name}/attach?{query}");
+        let mut attach = shared().request("POST", &target).upgrade().open();
+        assert_eq!(attach.status, 101, "{query}");
+        assert_eq!(attach.rest(PATIENCE).unwrap(), b"", "{query}");
+    }
+    assert_eq!(shared().format(&name, "{{.State.Running}}"), "true");
+    shared().remove(&[&name]);
+}
+
 #[test]
 fn half_close_ends_the_input_and_not_the_output() {
     let name = unique("half");

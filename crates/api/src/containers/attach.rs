@@ -1,6 +1,6 @@
 //! `POST /containers/{id}/attach` and `GET /containers/{id}/attach/ws`
 
-use berth_engine::AttachOptions;
+use berth_engine::{AttachOptions, Attachment};
 
 use crate::context::Ctx;
 use crate::hijack::websocket::{self, Frames};
@@ -12,7 +12,7 @@ pub(crate) async fn attach(mut ctx: Ctx) -> Result<Response> {
     ctx.session.expect_takeover();
     let options = options(&ctx, |stream| ctx.query.flag(stream));
     let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
-    match hijack::attach(&ctx, options.stdout || options.stderr, attachment).await {}
+    match hijack::attach(&ctx, ends_with_output(&options, &attachment), attachment).await {}
 }
 
 /// The same over a WebSocket.
@@ -26,8 +26,14 @@ pub(crate) async fn attach_ws(ctx: Ctx) -> Result<Response> {
         false => Frames::Text,
     };
     let attachment = ctx.engine.attach(ctx.id(), options.clone()).await?;
-    let ends = options.stdout || options.stderr;
+    let ends = ends_with_output(&options, &attachment);
     match websocket::attach(&ctx, head, frames, ends, attachment).await {}
+}
+
+/// Only a client that does nothing but type stays when there is no more output. One that can do
+/// neither has come for nothing, and is let go at once.
+fn ends_with_output(options: &AttachOptions, attachment: &Attachment) -> bool {
+    options.stdout || options.stderr || attachment.input.is_none()
 }
 
 fn options(ctx: &Ctx, wants: impl Fn(&str) -> bool) -> AttachOptions {
