@@ -1,6 +1,6 @@
 //! Which daemon is tested, and where its binary is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -22,19 +22,24 @@ pub fn flavour() -> Flavour {
     }
 }
 
+/// Debian's dockerd.
+const DOCKERD: &str = "/usr/sbin/dockerd";
+
+impl Flavour {
+    /// Whether this machine has it. Ours can always be built.
+    pub fn is_here(self) -> bool {
+        self == Flavour::Berthd || Path::new(DOCKERD).exists()
+    }
+}
+
 /// The daemon's binary; built first (once a process) where it is ours and `BERTHD` names none.
-pub(crate) fn path() -> PathBuf {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        if flavour() == Flavour::Dockerd {
-            return PathBuf::from("/usr/sbin/dockerd");
-        }
-        if let Some(given) = std::env::var_os("BERTHD") {
-            return PathBuf::from(given);
-        }
-        build()
-    })
-    .clone()
+pub(crate) fn path(flavour: Flavour) -> PathBuf {
+    static OURS: OnceLock<PathBuf> = OnceLock::new();
+    if flavour == Flavour::Dockerd {
+        return PathBuf::from(DOCKERD);
+    }
+    OURS.get_or_init(|| std::env::var_os("BERTHD").map_or_else(build, PathBuf::from))
+        .clone()
 }
 
 /// `target/<profile>` of the running test binary (`target/<profile>/deps/<test>`).

@@ -40,6 +40,8 @@ pub struct Options {
     pub containerd: Containerd,
     /// Leaves out the loading of `busybox:latest`.
     pub without_image: bool,
+    /// Which daemon, for a test that compares two; what `TESTKIT_DAEMON` says where there is none.
+    pub flavour: Option<Flavour>,
 }
 
 impl Options {
@@ -47,6 +49,10 @@ impl Options {
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Options {
         self.args.extend(args.into_iter().map(Into::into));
         self
+    }
+
+    fn flavour(&self) -> Flavour {
+        self.flavour.unwrap_or_else(flavour)
     }
 }
 
@@ -128,7 +134,7 @@ impl Daemon {
     /// Makes the sandbox and the configuration, and starts nothing but a metered containerd.
     #[track_caller]
     pub fn prepare(options: Options) -> Daemon {
-        binary::path();
+        binary::path(options.flavour());
         quote_logs_on_panic();
         let sandbox = Sandbox::new();
         std::fs::create_dir_all(sandbox.state().join("home")).expect("mkdir");
@@ -254,7 +260,7 @@ impl Daemon {
 
     /// The daemon's command line with the kit's flags, in the sandbox, not started.
     pub fn command(&self) -> Command {
-        let mut command = self.sandbox.command(binary::path());
+        let mut command = self.sandbox.command(binary::path(self.options.flavour()));
         command.arg("--data-root").arg(self.data_root());
         command.arg("--exec-root").arg(self.exec_root());
         command.arg("--pidfile").arg(self.pidfile());
@@ -279,7 +285,7 @@ impl Daemon {
 
     /// The daemon's binary, in the sandbox, without any flags.
     pub fn bare_command(&self) -> Command {
-        self.sandbox.command(binary::path())
+        self.sandbox.command(binary::path(self.options.flavour()))
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Child>> {
@@ -411,9 +417,9 @@ fn inner_number(pid: i32) -> Option<String> {
 }
 
 impl Daemon {
-    /// Whether the tests run against Debian's dockerd 20.10, whose old ways some must allow for.
+    /// Whether it is Debian's dockerd 20.10, whose old ways some must allow for.
     pub fn is_old_dockerd(&self) -> bool {
-        flavour() == Flavour::Dockerd
+        self.options.flavour() == Flavour::Dockerd
     }
 
     /// Kills the containerd that the daemon uses with SIGKILL, and returns the PID it had.

@@ -1,0 +1,118 @@
+//! The same asked of berthd and of Debian's dockerd, side by side on one machine: what is told must
+//! be the same. Without `docker.io` there is nothing to compare with, and the tests say so.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use testkit::{Daemon, Flavour, Options};
+
+/// How often both are asked. The median is compared: the machine has other things to do.
+const ROUNDS: usize = 7;
+/// By how much the medians may differ, as a part of the quota: both are measured while others run.
+const TOLERANCE: f64 = 0.2;
+/// What the container may use of one processor: little enough to get it also on a busy machine.
+const QUOTA: f64 = 0.25;
+
+/// Ours and dockerd; `None`, with the reason on standard error, where there is no dockerd.
+fn both() -> Option<[Daemon; 2]> {
+    if !Flavour::Dockerd.is_here() {
+        eprintln!(
+            "skipped: no dockerd on this machine to compare with (apt-get install docker.io)"
+        );
+        return None;
+    }
+    Some([Flavour::Berthd, Flavour::Dockerd].map(|flavour| {
+        Daemon::start(Options {
+            flavour: Some(flavour),
+            ..Options::default()
+        })
+    }))
+}
+
+/// A container that uses all that it may have.
+fn run_busy(daemon: &Daemon) {
+    let quota = QUOTA.to_string();
+    let script = "while :; do :; done";
+    daemon.run_d(
+        "busy",
+        ["--cpus", &quota, "-m", "64m", "busybox", "sh", "-c", script],
+    );
+}
+
+/// `docker stats`' percentage of a processor.
+fn percentage(output: &testkit::Output) -> f64 {
+    let text = output.out().trim().trim_end_matches('%');
+    text.parse().unwrap_or_else(|_| panic!("{output}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[test]
+fn a_busy_container_has_the_same_share_of_the_processors() {
+    let Some(daemons) = both() else { return };
+    daemons.iter().for_each(run_busy);
+    let mut told = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        // Both over the same second.
+        let asked = daemons.each_ref().map(|daemon| {
+            let args = ["stats", "--no-stream", "--format", "{{.CPUPerc}}", "busy"];
+            daemon.cli(args).spawn()
+        });
+        for (told, running) in told.iter_mut().zip(asked) {
+            told.push(percentage(&running.finish(testkit::PATIENCE).ok()));
+        }
+    }
+    let [ours, theirs] = told.clone().map(median);
+    eprintln!(
+        "CPU %: berthd {ours} of {:?}, dockerd {theirs} of {:?}",
+        told[0], told[1]
+    );
+    assert!(theirs > 0.0, "dockerd saw no work: {told:?}");
+    assert!(
+        (ours - theirs).abs() <= TOLERANCE * QUOTA * 100.0,
+        "berthd {ours} %, dockerd {theirs} %: {told:?}"
+    );
+}
+
+/// Every path to a value: `cpu_stats.cpu_usage.total_usage`.
+fn fields(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                fields(value, &format!("{path}.{name}"), into);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                fields(item, &format!("{path}[]"), into);
+            }
+        }
+        _ => drop(into.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn statistics_have_the_same_fields() {
+    let Some(daemons) = both() else { return };
+    daemons.iter().for_each(run_busy);
+    for query in ["stream=0", "stream=0&one-shot=1"] {
+        let [ours, theirs] = daemons.each_ref().map(|daemon| {
+            let target = format!("/v1.41/containers/busy/stats?{query}");
+            let stats = daemon.api("GET", &target, None).is(200).json();
+            let mut found = BTreeSet::new();
+            fields(&stats, "", &mut found);
+            found
+        });
+        let missing: Vec<_> = theirs.difference(&ours).collect();
+        assert!(missing.is_empty(), "{query}: dockerd has also {missing:?}");
+        // Since 20.10 there came which system it is.
+        let more: Vec<_> = ours
+            .difference(&theirs)
+            .filter(|name| *name != ".os_type")
+            .collect();
+        assert!(more.is_empty(), "{query}: berthd has also {more:?}");
+    }
+}
