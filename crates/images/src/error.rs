@@ -48,6 +48,18 @@ pub enum Error {
         /// The platform asked for.
         platform: String,
     },
+    /// The image is here, but nothing of it for a platform that is to be removed.
+    #[error(
+        "failed to delete platform {platform} for image {image}: image with reference {name} was found but does not provide any platform"
+    )]
+    NoPlatform {
+        /// The image's name, or its ID where it has none.
+        name: String,
+        /// The image's ID.
+        image: String,
+        /// The platform asked for.
+        platform: String,
+    },
     /// What arrived is not what it should be.
     #[error("{0}")]
     Corrupt(String),
@@ -84,6 +96,7 @@ impl Classify for Error {
             | Error::Ambiguous
             | Error::Platform(_)
             | Error::OtherPlatform { .. }
+            | Error::NoPlatform { .. }
             | Error::Missing(_) => Kind::NotFound,
             Error::Invalid(_) | Error::Archive(_) => Kind::InvalidArgument,
             Error::Reference(e) => e.kind(),

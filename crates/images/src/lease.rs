@@ -75,6 +75,14 @@ impl Images {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has containerd collect what nothing refers to any more, and waits for it. 2 RPCs.
+    pub(crate) async fn collect(&self) -> Result<()> {
+        let (leases, id) = (self.inner.client.leases(), unique(PREFIX));
+        leases.create(&id, LIFETIME, &Labels::new()).await?;
+        // The end of a lease is what one can wait for.
+        Ok(leases.delete(&id, true).await?)
+    }
+
     /// Makes a lease. 1 RPC, and 1 when it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease> {
         let id = unique(PREFIX);

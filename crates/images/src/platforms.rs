@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_ctrd::Client;
-use berth_reference::{Digest, chain_ids};
+use berth_reference::{Digest, Reference, chain_ids};
 use berth_wire as wire;
 
 use crate::attestations::ABOUT;
@@ -11,7 +11,95 @@ use crate::image::Image;
 use crate::manifest::{Descriptor, Document, Manifest};
 use crate::{Error, Images, Platform, Result};
 
+/// What is asked of whoever removes a platform: dockerd's own words, its dashes included.
+const FORCE: &str = "Content will be removed from all images referencing this variant. \
+    Use \u{2014}-force to force delete.";
+
 impl Images {
+    /// Removes what is here of an image for `platforms`: their manifests, and what nothing else
+    /// refers to. The image keeps its names. Of images that list the same manifests it is gone as
+    /// well, so it takes `force`; layers that others share stay, and so do containers. RPCs: as
+    /// many as reading an image anew takes for each platform and each image that had it, and 3.
+    ///
+    /// # Errors
+    /// As [`Images::resolve`]; [`Error::NoPlatform`], and then nothing is removed.
+    pub async fn remove_platforms(
+        &self,
+        name: &str,
+        platforms: &[Platform],
+        force: bool,
+    ) -> Result<Vec<wire::ImageDeleteItem>> {
+        if !force {
+            return Err(Error::Invalid(FORCE.to_owned()));
+        }
+        let (images, name, platforms) = (self.clone(), name.to_owned(), platforms.to_vec());
+        crate::whole(async move {
+            let removed = images.remove_manifests(&name, &platforms).await?;
+            images.collect().await?;
+            let deleted = removed.into_iter().map(|digest| wire::ImageDeleteItem {
+                deleted: digest.to_string(),
+                ..Default::default()
+            });
+            Ok(deleted.collect())
+        })
+        .await
+    }
+
+    async fn remove_manifests(&self, name: &str, platforms: &[Platform]) -> Result<Vec<Digest>> {
+        let _writing = self.inner.writing.lock().await;
+        let image = self.resolve(name)?;
+        let client = &self.inner.client;
+        let mut removed = Vec::new();
+        for platform in platforms {
+            let found = self.exactly(&image, name, platform).await?;
+            if !removed.contains(&found) {
+                removed.push(found);
+            }
+        }
+        for digest in &removed {
+            match client.content().delete(digest.as_str()).await {
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                _ => {}
+            }
+        }
+        let mut now = Vec::new();
+        for image in self.all() {
+            if image
+                .manifest()
+                .is_some_and(|m| removed.contains(&m.digest))
+            {
+                now.push(self.read_metadata(client, image.target()).await?);
+            }
+        }
+        self.replace_metadata(now);
+        Ok(removed)
+    }
+
+    /// The manifest of an image for exactly `platform`, not for one that `platform` would run, too.
+    async fn exactly(&self, image: &Image, name: &str, platform: &Platform) -> Result<Digest> {
+        let client = &self.inner.client;
+        let found = self.find_manifest(client, image.target(), platform, false);
+        if let Some(found) = found.await? {
+            let told = found.descriptor.platform;
+            let is = told.unwrap_or_else(|| found.config.platform()).normal();
+            let wanted = platform.normal();
+            if (is.os, is.architecture, is.variant)
+                == (wanted.os, wanted.architecture, wanted.variant)
+            {
+                return Ok(found.descriptor.digest);
+            }
+        }
+        let asked = Reference::parse(name).map(|r| r.tagged().familiar());
+        let mut tags = image.tags().iter();
+        let known = tags.clone().find(|tag| asked.as_ref().ok() == Some(*tag));
+        let known = known.or_else(|| tags.next());
+        Err(Error::NoPlatform {
+            name: known.map_or_else(|| image.id().to_string(), String::clone),
+            image: image.id().to_string(),
+            platform: platform.to_string(),
+        })
+    }
+
     /// The image as it is for `platform`. RPCs: as many as reading an image anew takes.
     ///
     /// # Errors

@@ -209,9 +209,15 @@ impl Images {
     /// Publishes what more is known of an image by now, if there still is one.
     pub(crate) async fn publish_metadata(&self, known: Metadata) {
         let _writing = self.inner.writing.lock().await;
+        self.replace_metadata(vec![known]);
+    }
+
+    /// Publishes what is known of images by now. Call with `writing` held.
+    pub(crate) fn replace_metadata(&self, known: Vec<Metadata>) {
         let old = self.inner.table.load_full();
         let mut metadata = old.metadata.clone();
-        metadata.insert(known.target.digest.clone(), Arc::new(known));
+        let known = known.into_iter();
+        metadata.extend(known.map(|now| (now.target.digest.clone(), Arc::new(now))));
         self.inner
             .table
             .store(Arc::new(Table::new(old.records.clone(), metadata)));

@@ -183,6 +183,75 @@ fn one_platform_of_several() {
     shared().docker(["rmi", "-f", &name]).ok();
 }
 
+/// Whether containerd still has a blob.
+fn has(digest: &str) -> bool {
+    let mut ctr = std::process::Command::new("ctr");
+    ctr.arg("--address").arg(shared().containerd_socket());
+    ctr.args(["-n", "moby", "content", "ls", "-q"]);
+    testkit::run_command(ctr).ok().stdout.contains(digest)
+}
+
+#[test]
+fn one_platform_goes_and_what_others_need_stays() {
+    let hub = Hub::new();
+    let (amd64, arm64) = (hub.amd64.clone(), hub.arm64.clone());
+    let stub = hub.start(5040);
+    let name = format!("{}/parts:1", stub.host());
+    shared().docker(["pull", "-q", &name]).ok();
+    let pull = ["pull", "-q", "--platform", "linux/arm64", &name];
+    shared().docker(pull).ok();
+    shared().docker(["tag", &name, "parts-too:1"]).ok();
+    let query = format!("platform={}", platform("arm64"));
+    let config = inspect(&name, "manifests=1")["Manifests"].clone();
+    assert_eq!(config[1]["Available"], json!(true), "{config}");
+    // Not by the way.
+    let plain = ["rmi", "--platform", "linux/arm64", &name];
+    let words = "Content will be removed from all images referencing this variant. \
+        Use \u{2014}-force to force delete.";
+    shared().docker(plain).exits(1).err_has(words);
+    // All that was asked for, or nothing.
+    let (one, other) = (platform("arm64"), platform("s390x"));
+    let target = format!("/images/{name}?force=1&platforms={one}&platforms={other}");
+    let message = shared().api("DELETE", &target, None).is(404).message();
+    let id = shared().format(&name, "{{.Id}}");
+    let words = format!(
+        "failed to delete platform linux/s390x for image {id}: image with reference {name} \
+         was found but does not provide any platform"
+    );
+    assert_eq!(message, words);
+    let bad = format!("/images/{name}?force=1&platforms=linux");
+    shared().api("DELETE", &bad, None).is(400);
+    // 386 would run here, but is not what is here.
+    let target = format!("/images/{name}?force=1&platforms={}", platform("386"));
+    shared().api("DELETE", &target, None).is(404);
+    assert_eq!(inspect(&name, &query)["Architecture"], "arm64");
+
+    let rmi = ["rmi", "-f", "--platform", "linux/arm64", &name];
+    let removed = shared().docker(rmi).ok();
+    removed.out_is(&format!("Deleted: {arm64}"));
+    assert!(!has(&arm64));
+    let gone = format!("/images/parts-too:1/json?{query}");
+    shared().api("GET", &gone, None).is(404);
+    // The two have their layers in common.
+    let run = ["run", "--rm", &name, "cat", "/etc/name"];
+    shared().docker(run).ok().out_is("multi");
+    let create = ["create", "--name", "parts", &name, "cat", "/etc/name"];
+    shared().docker(create).ok();
+    let rmi = ["rmi", "-f", "--platform", "linux/amd64", "parts-too:1"];
+    let removed = shared().docker(rmi).ok();
+    removed.out_is(&format!("Deleted: {amd64}"));
+    // What a container needs stays; its image is what it was, without anything in it.
+    let start = shared().docker(["start", "-a", "parts"]).ok();
+    start.out_is("multi");
+    assert_eq!(shared().format(&name, "{{.Id}}"), id);
+    let manifests = inspect(&name, "manifests=1")["Manifests"].clone();
+    assert_eq!(manifests[0]["Available"], json!(false), "{manifests}");
+    shared().docker(["pull", "-q", &name]).ok();
+    shared().docker(run).ok().out_is("multi");
+    shared().docker(["rm", "parts"]).ok();
+    shared().docker(["rmi", &name, "parts-too:1"]).ok();
+}
+
 #[test]
 fn lists_tell_of_containers_and_manifests() {
     let stub = Hub::new().start(5010);

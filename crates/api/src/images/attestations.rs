@@ -8,7 +8,7 @@ use crate::reply::{self, Response};
 use crate::{Error, Result};
 
 pub(crate) async fn attestations(ctx: Ctx) -> Result<Response> {
-    let platforms = chosen_platforms(&ctx, 0)?;
+    let platforms = chosen_platforms(&ctx, 0, "platform")?;
     if platforms.len() > 1 {
         return Err(Error::invalid("only one platform can be specified"));
     }

@@ -9,7 +9,7 @@ use crate::reply::{self, Response};
 use crate::{Result, body};
 
 pub(crate) async fn load(ctx: Ctx) -> Result<Response> {
-    let platforms = chosen_platforms(&ctx, 48)?;
+    let platforms = chosen_platforms(&ctx, 48, "platform")?;
     let keep = if ctx.query.flag_or("quiet", true) {
         progress::results
     } else {

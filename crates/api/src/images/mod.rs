@@ -72,20 +72,11 @@ fn chosen_platform(ctx: &Ctx, minor: u16) -> Result<Option<Platform>> {
     }
 }
 
-/// As [`chosen_platform`], where there may be several.
-fn chosen_platforms(ctx: &Ctx, minor: u16) -> Result<Vec<Platform>> {
+/// As [`chosen_platform`], where there may be several, each a `parameter` of its own.
+fn chosen_platforms(ctx: &Ctx, minor: u16, parameter: &str) -> Result<Vec<Platform>> {
     if !ctx.since(minor) {
         return Ok(Vec::new());
     }
-    let given = ctx.query.all("platform").filter(|text| !text.is_empty());
+    let given = ctx.query.all(parameter).filter(|text| !text.is_empty());
     given.map(|text| Ok(Platform::from_json(text)?)).collect()
-}
-
-/// Refuses a parameter that API `1.minor` brought and Berth does not honour. Older clients may
-/// send it, and nobody ever listened.
-fn refuse(ctx: &Ctx, minor: u16, parameter: &str, what: &str) -> Result<()> {
-    match ctx.query.given(parameter) {
-        Some(_) if ctx.since(minor) => Err(Error::unsupported(what)),
-        _ => Ok(()),
-    }
 }

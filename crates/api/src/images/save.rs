@@ -10,7 +10,7 @@ use crate::context::Ctx;
 use crate::reply::{self, Response};
 
 pub(crate) async fn save(ctx: Ctx) -> Result<Response> {
-    let platforms = chosen_platforms(&ctx, 48)?;
+    let platforms = chosen_platforms(&ctx, 48, "platform")?;
     let names: Vec<String> = match ctx.param("name") {
         "" => ctx.query.all("names").map(str::to_owned).collect(),
         name => vec![name.to_owned()],
