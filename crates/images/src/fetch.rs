@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
-use berth_registry::Repository;
+use berth_registry::{Blob, Repository};
 use bytes::BytesMut;
 use futures::StreamExt;
 
@@ -16,6 +16,8 @@ use crate::{Error, Images, Result};
 
 /// How often a layer is fetched that others fetch, and have collected, at the same time.
 const RACES: u32 = 5;
+/// How many addresses of a layer are tried.
+const ADDRESSES: usize = 8;
 
 /// What is being worked on, so that nobody else in this process does the same meanwhile.
 #[derive(Debug, Default)]
@@ -166,13 +168,35 @@ impl Fetch<'_> {
         }
     }
 
+    /// The layer from `offset` on. One that registries may not distribute is had from the addresses
+    /// that its manifest names; some registries have it all the same.
+    async fn open(&self, layer: &Descriptor, offset: u64) -> Result<Blob> {
+        let addresses = layer.urls.iter().take(ADDRESSES);
+        let mut refused: Option<berth_registry::Error> = None;
+        for address in addresses.filter(|_| layer.is_foreign()) {
+            let there = self.repository.foreign(address, &layer.digest, offset);
+            match there.await {
+                Ok(blob) => return Ok(blob),
+                Err(error) => {
+                    tracing::info!(%error, layer = %layer.digest, "not had from where its manifest says");
+                    // The one that may pass is the one that counts.
+                    if refused.as_ref().is_none_or(|e| !e.is_transient()) {
+                        refused = Some(error);
+                    }
+                }
+            }
+        }
+        let here = self.repository.blob(&layer.digest, offset).await;
+        Ok(here.map_err(|error| refused.unwrap_or(error))?)
+    }
+
     /// Copies what is missing behind the writer's offset.
     async fn copy(&self, layer: &Descriptor, writer: &mut Writer, size: u64) -> Result<()> {
         let id = layer.digest.short();
         if writer.offset() >= size {
             return Ok(());
         }
-        let blob = self.repository.blob(&layer.digest, writer.offset()).await?;
+        let blob = self.open(layer, writer.offset()).await?;
         // A registry without ranges starts over: what is there already is read again and dropped.
         let mut skip = writer.offset() - blob.offset;
         let mut stream = blob.stream;

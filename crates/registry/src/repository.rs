@@ -165,10 +165,11 @@ impl Repository {
     /// # Errors
     /// Failures of the exchange.
     pub async fn foreign(&self, address: &str, digest: &Digest, offset: u64) -> Result<Blob> {
-        let invalid = || Error::Protocol(format!("invalid address of {digest}"));
-        let url = reqwest::Url::parse(address).map_err(|_| invalid())?;
+        let refused = |why: &str| Error::Protocol(format!("invalid address of {digest}: {why}"));
+        let url = reqwest::Url::parse(address).map_err(|e| refused(&e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid());
+            let scheme = url.scheme();
+            return Err(refused(&format!("unsupported protocol scheme {scheme:?}")));
         }
         let host = Host::new(
             crate::hosts::At::Url(url.clone()),

@@ -1,0 +1,198 @@
+//! Pulls whose client, daemon, disk or memory comes to its end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub, eventually, run_command};
+
+use super::{Stock, absent, image, offsets, runs};
+
+/// Holds the largest blob back after its first half, for as long as the client stays.
+fn stalling(daemon: &Daemon, port: u16) -> (Stub, String, mpsc::Receiver<()>) {
+    let stock = Stock::of(&image(), Compression::Gzip);
+    let largest = stock.largest();
+    let wanted = largest.clone();
+    let (gone, hung_up) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let times = AtomicUsize::new(0);
+    let stub = Stub::start(daemon, port, move |asked, wire| {
+        let first = asked.target.ends_with(&wanted) && times.fetch_add(1, Ordering::Relaxed) == 0;
+        match stock.blob(asked) {
+            Some(blob) if first => {
+                wire.head("200 OK", &[], blob.len());
+                wire.send(&blob[..blob.len() / 2]);
+                wire.wait_for_hangup();
+                let _ = gone.lock().expect("nobody panicked").send(());
+            }
+            _ => stock.serve(asked, wire),
+        }
+    });
+    (stub, largest, hung_up)
+}
+
+fn is_asked(stub: &Stub, what: &str) {
+    eventually("the pull has come that far", PATIENCE, || {
+        let asked = stub.asked();
+        asked
+            .iter()
+            .any(|asked| asked.target.ends_with(what))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_pull_that_nobody_waits_for_ends_and_the_next_goes_on() {
+    let daemon = Daemon::start(Options::default());
+    let (stub, largest, hung_up) = stalling(&daemon, 5000);
+    let name = format!("{}/slow:1", stub.host());
+    let pull = daemon.cli(["pull", &name]).spawn();
+    is_asked(&stub, &largest);
+    pull.signal(rustix::process::Signal::INT);
+    hung_up
+        .recv_timeout(PATIENCE)
+        .expect("the download is cancelled");
+    pull.wait();
+    absent(&daemon, &name);
+    daemon.docker(["pull", &name]).ok();
+    runs(&daemon, &name);
+}
+
+#[test]
+fn two_pulls_of_one_image_download_it_once() {
+    let daemon = Daemon::start(Options::default());
+    let stock = Stock::of(&image(), Compression::Gzip);
+    let largest = stock.largest();
+    let wanted = largest.clone();
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| {
+        if asked.target.ends_with(&wanted) {
+            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+        }
+        stock.serve(asked, wire);
+    });
+    let name = format!("{}/once:1", stub.host());
+    let mut one = daemon.cli(["pull", &name]).spawn();
+    is_asked(&stub, &largest);
+    let mut two = daemon.cli(["pull", &name]).spawn();
+    two.wait_for("Waiting");
+    assert!(one.running() && two.running());
+    go.send(()).unwrap();
+    one.wait().ok();
+    two.wait().ok();
+    runs(&daemon, &name);
+    assert_eq!(offsets(&stub, &largest), [0]);
+}
+
+#[test]
+fn berthd_killed_at_any_step_of_a_pull_leaks_nothing_and_the_next_one_resumes() {
+    let daemon = Daemon::start(Options::default());
+    let before = Leaks::count(&daemon);
+    for (port, step) in [(5000, "manifests/1"), (5001, "config"), (5002, "layer")] {
+        // Larger than what is on its way to containerd at a time.
+        let image = image().raw_layer(vec![0; 8 << 20]);
+        let stock = Stock::of(&image, Compression::None);
+        let (config, largest) = (stock.blobs[0].0.clone(), stock.largest());
+        let stop = match step {
+            "config" => config,
+            "layer" => largest.clone(),
+            other => other.to_owned(),
+        };
+        let (wanted, times) = (stop.clone(), AtomicUsize::new(0));
+        let stub = Stub::start(&daemon, port, move |asked, wire| {
+            let hit = asked.target.ends_with(&wanted) && asked.method == "GET";
+            if hit && times.fetch_add(1, Ordering::Relaxed) == 0 {
+                if let Some(blob) = stock.blob(asked) {
+                    wire.head("200 OK", &[], blob.len());
+                    wire.send(&blob[..blob.len() / 2]);
+                }
+                return wire.wait_for_hangup();
+            }
+            stock.serve(asked, wire);
+        });
+        let name = format!("{}/killed:1", stub.host());
+        let target = format!("/images/create?fromImage={name}");
+        std::thread::scope(|scope| {
+            let pull = scope.spawn(|| {
+                // A pull answers with the first byte of its progress.
+                let mut pull = daemon.request("POST", &target).try_open().ok()?;
+                if step == "layer" {
+                    pull.read_until("\"total\":8388608");
+                }
+                Some(pull)
+            });
+            is_asked(&stub, &stop);
+            // Some of the layer is with containerd then.
+            let pull = (step == "layer").then(|| pull.join());
+            daemon.kill9();
+            drop(pull);
+        });
+        daemon.boot();
+        absent(&daemon, &name);
+        daemon.docker(["pull", &name]).ok();
+        runs(&daemon, &name);
+        if step == "layer" {
+            let offsets = offsets(&stub, &largest);
+            assert!(matches!(offsets[..], [0, more] if more > 0), "{offsets:?}");
+        }
+        daemon.docker(["rmi", "-f", &name]).ok();
+    }
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
+fn a_full_disk_fails_the_pull_and_leaves_the_daemon_well() {
+    let daemon = Daemon::prepare(Options::default());
+    let root = daemon.data_root().display().to_string();
+    let mut mount = daemon.sandbox().command("sh");
+    mount.args([
+        "-c",
+        "mkdir -p $0 && mount -t tmpfs -o size=48m tmpfs $0",
+        &root,
+    ]);
+    run_command(mount).ok();
+    daemon.boot();
+    daemon.load_busybox();
+    let large = Stock::of(&image().raw_layer(vec![0x5a; 64 << 20]), Compression::None);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| large.serve(asked, wire));
+    let name = format!("{}/large:1", stub.host());
+    daemon
+        .docker(["pull", &name])
+        .exits(1)
+        .err_has("no space left on device");
+    absent(&daemon, &name);
+    let small = Stock::of(&image(), Compression::Gzip);
+    let stub = Stub::start(&daemon, 5001, move |asked, wire| small.serve(asked, wire));
+    let name = format!("{}/small:1", stub.host());
+    eventually("what was written is collected", PATIENCE, || {
+        (daemon.docker(["pull", "-q", &name]).code == 0).then_some(())
+    });
+    runs(&daemon, &name);
+}
+
+/// The most memory that a process has had since it was last asked to forget it, in KiB.
+fn peak(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = line.expect("VmHWM").trim().trim_end_matches(" kB").trim();
+    line.parse().expect("a number")
+}
+
+#[test]
+fn a_large_pull_takes_little_memory() {
+    let daemon = Daemon::start(Options::default());
+    let large = image().raw_layer(vec![0; 192 << 20]);
+    let stock = Stock::of(&large, Compression::None);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let pid = daemon.pid();
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("root may");
+    let name = format!("{}/large:1", stub.host());
+    let pull = daemon
+        .cli(["pull", "-q", &name])
+        .patience(Duration::from_secs(300));
+    pull.run().ok();
+    let peak = peak(pid);
+    println!("peak of berthd while it pulled 192 MiB: {peak} KiB");
+    assert!(peak <= 64 << 10, "{peak} KiB");
+}

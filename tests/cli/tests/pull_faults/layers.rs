@@ -1,0 +1,156 @@
+//! Layers that nobody should have made.
+
+use serde_json::json;
+use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub};
+
+use super::{Stock, absent, image, runs};
+
+/// A tar with what no image should have.
+fn hostile() -> Vec<u8> {
+    let mut tar = Vec::new();
+    let mut entry = |name: &str, kind: u8, link: &str, content: &[u8]| {
+        let mut header = [0u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[108..115].copy_from_slice(b"0000000");
+        header[116..123].copy_from_slice(b"0000000");
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[136..147].copy_from_slice(b"00000000000");
+        header[156] = kind;
+        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[329..336].copy_from_slice(b"0000001");
+        header[337..344].copy_from_slice(b"0000003");
+        header[148..156].copy_from_slice(b"        ");
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar.extend_from_slice(&header);
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().div_ceil(512) * 512, 0);
+    };
+    entry("../../../../../../canary-dots", b'0', "", b"out");
+    entry("/canary-absolute", b'0', "", b"out");
+    entry("escape", b'2', "/", b"");
+    entry("escape/canary-link", b'0', "", b"out");
+    entry("up", b'2', "../../../../../../..", b"");
+    entry("up/canary-up", b'0', "", b"out");
+    entry("device", b'3', "", b"");
+    let long = format!("path={}\n", "n/".repeat(700) + "deep");
+    let record = format!("{} {long}", long.len() + 5);
+    entry("pax", b'x', "", record.as_bytes());
+    entry("short", b'0', "", b"long name");
+    tar.extend_from_slice(&[0; 1024]);
+    tar
+}
+
+#[test]
+fn layers_that_lead_out_of_the_image_reach_nothing() {
+    let daemon = Daemon::start(Options::default());
+    let hostile = image().raw_layer(hostile());
+    let stock = Stock::of(&hostile, Compression::Gzip);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let name = format!("{}/hostile:1", stub.host());
+    let pulled = daemon.docker(["pull", &name]);
+    for place in ["/", "/var/", "/var/tmp/", "/run/", "/var/lib/"] {
+        for canary in ["dots", "absolute", "link", "up"] {
+            let path = format!("{place}canary-{canary}");
+            let root = daemon.sandbox().init();
+            let path = format!("/proc/{root}/root{path}");
+            assert!(!std::path::Path::new(&path).exists(), "{path}: {pulled}");
+        }
+    }
+    // Where containerd takes them, they lie within.
+    if pulled.code == 0 {
+        runs(&daemon, &name);
+        let ls = [
+            "run",
+            "--rm",
+            &name,
+            "ls",
+            "/canary-dots",
+            "/canary-absolute",
+        ];
+        daemon.docker(ls).ok();
+    }
+}
+
+#[test]
+fn hard_links_to_outside_are_refused() {
+    let daemon = Daemon::start(Options::default());
+    let mut tar = vec![0u8; 512];
+    tar[..4].copy_from_slice(b"hard");
+    tar[100..107].copy_from_slice(b"0000644");
+    tar[108..115].copy_from_slice(b"0000000");
+    tar[116..123].copy_from_slice(b"0000000");
+    tar[124..135].copy_from_slice(b"00000000000");
+    tar[136..147].copy_from_slice(b"00000000000");
+    tar[156] = b'1';
+    let target = b"../../../../../../../../etc/hostname";
+    tar[157..157 + target.len()].copy_from_slice(target);
+    tar[257..265].copy_from_slice(b"ustar\x0000");
+    tar[148..156].copy_from_slice(b"        ");
+    let sum: u32 = tar.iter().map(|b| u32::from(*b)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar.extend_from_slice(&[0; 1024]);
+    let stock = Stock::of(&image().raw_layer(tar), Compression::Gzip);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let before = Leaks::count(&daemon);
+    let name = format!("{}/hard:1", stub.host());
+    daemon.docker(["pull", &name]).exits(1);
+    absent(&daemon, &name);
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
+fn many_small_files() {
+    let daemon = Daemon::start(Options::default());
+    let names: Vec<String> = (0..10_000)
+        .map(|n| format!("many/{}/{n}", n % 97))
+        .collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), 0o644, "x"))
+        .collect();
+    let stock = Stock::of(&image().layer(&files), Compression::Gzip);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let name = format!("{}/many:1", stub.host());
+    daemon.docker(["pull", "-q", &name]).ok();
+    let count = [
+        "run",
+        "--rm",
+        &name,
+        "sh",
+        "-c",
+        "find /many -type f | wc -l",
+    ];
+    daemon.docker(count).ok().out_is("10000");
+}
+
+#[test]
+fn a_layer_that_unpacks_to_more_than_it_said_is_refused() {
+    let daemon = Daemon::start(Options::default());
+    // A megabyte that becomes a quarter of a gigabyte, none of which the
+    // configuration knows.
+    let mut bomb = image().raw_layer(vec![0; 1024]);
+    let honest = bomb.config_json();
+    bomb = image().raw_layer(vec![0; 256 << 20]);
+    let (manifest, mut blobs) = bomb.blobs(Compression::Gzip);
+    let packed = blobs[3].1.len();
+    assert!(packed < 2 << 20, "{packed}");
+    let config = format!("sha256:{}", testkit::sha256(&honest));
+    let mut text: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    text["config"]["digest"] = json!(config);
+    text["config"]["size"] = json!(honest.len());
+    blobs[0] = (config, honest);
+    let stock = Stock {
+        manifest: text.to_string().into_bytes(),
+        blobs,
+    };
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let before = Leaks::count(&daemon);
+    let name = format!("{}/bomb:1", stub.host());
+    let pull = daemon.docker(["pull", &name]).exits(1);
+    pull.err_has("wrong diff id calculated on extraction");
+    absent(&daemon, &name);
+    before.settle(&daemon, PATIENCE);
+}
