@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use crate::threads::{Desk, Join};
 use crate::{
     Endpoint, EndpointRequest, Error, Mac, Proto, Publish, Result, V6, conntrack, firewall, netns,
-    networks,
+    networks, ports,
 };
 
 /// Where an answer goes.
@@ -139,7 +139,9 @@ impl Shared {
         let endpoint_id = networks::new_id();
         let spec = &bridged.spec;
         let taken = bridged.lease(&endpoint_id, request)?;
-        let ports = match self.lease_ports(&endpoint_id, spec.bind_ip, &request.publish) {
+        let (first, second) = taken;
+        let to = second.unwrap_or(first);
+        let ports = match self.lease_ports(&endpoint_id, (spec.bind_ip, to), &request.publish) {
             Ok(ports) => ports,
             Err(error) => {
                 bridged.release(&endpoint_id);
@@ -190,21 +192,23 @@ impl Shared {
         }))
     }
 
+    /// Takes host ports for an endpoint whose network has `bind_ip` and which the proxy reaches
+    /// at `to`.
     fn lease_ports(
         &self,
         endpoint_id: &str,
-        bind_ip: IpAddr,
+        (bind_ip, to): (IpAddr, IpAddr),
         publish: &[Publish],
     ) -> Result<Vec<crate::PublishedPort>> {
         if publish.is_empty() {
             return Ok(Vec::new());
         }
-        let mut publish = publish.to_vec();
-        for port in &mut publish {
-            port.host_ip.get_or_insert(bind_ip);
-        }
+        let wanted = ports::spread(publish, bind_ip, self.has_v6)?;
         let mut host_ports = self.host_ports();
-        let held = host_ports.ports.take(&publish)?;
+        let mut held = host_ports.ports.take(&wanted)?;
+        for port in &mut held {
+            port.lead(self.resolvers.runtime(), to);
+        }
         let ports = held.iter().map(|held| held.port.clone()).collect();
         host_ports.held.insert(endpoint_id.to_owned(), held);
         Ok(ports)
@@ -234,7 +238,10 @@ impl Shared {
         let mut held = Vec::with_capacity(endpoint.ports.len());
         for port in &endpoint.ports {
             match host_ports.ports.retake(port) {
-                Ok(port) => held.push(port),
+                Ok(mut port) => {
+                    port.lead(self.resolvers.runtime(), endpoint.proxied());
+                    held.push(port);
+                }
                 Err(error) => {
                     host_ports.ports.release(held);
                     bridged.release(&endpoint.endpoint_id);

@@ -4,7 +4,7 @@
 //! would for ever reach the host, or a container that is gone, instead of the new one.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -65,7 +65,7 @@ fn hits(endpoint: &Endpoint, original: &Tuple) -> bool {
     endpoint.ports.iter().any(|port| {
         port.proto == Proto::Udp
             && port.host_port == original.destination_port
-            && (port.host_ip.is_unspecified()
+            && (port.host_ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                 || original.destination.is_some_and(|ip| port.host_ip == ip))
     })
 }

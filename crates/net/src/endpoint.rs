@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for Mac {
 /// A container port to publish on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Host address; `None`: the bridge's default (`0.0.0.0`). IPv6 is refused.
+    /// Host address; `None`: the network's default, and where that is `0.0.0.0` also `::`.
     pub host_ip: Option<IpAddr>,
     /// Host port, or a range of which the first free one is taken; `None`: a free ephemeral port.
     pub host_ports: Option<RangeInclusive<u16>>,
@@ -124,7 +124,7 @@ pub struct Publish {
 /// A container port that is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
-    /// Host address; `0.0.0.0` is all of the host's IPv4 addresses.
+    /// Host address; `0.0.0.0` is all of the host's IPv4 addresses, `::` all of IPv6.
     pub host_ip: IpAddr,
     /// Host port.
     pub host_port: u16,
@@ -237,6 +237,13 @@ impl Endpoint {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let v6 = self.v6.iter().map(|v6| IpAddr::V6(v6.ip));
         std::iter::once(IpAddr::V4(self.ip)).chain(v6)
+    }
+
+    /// The address at which the proxy reaches the container.
+    pub(crate) fn proxied(&self) -> IpAddr {
+        self.v6
+            .as_ref()
+            .map_or(IpAddr::V4(self.ip), |v6| IpAddr::V6(v6.ip))
     }
 
     /// Where it comes among a container's endpoints when one is to have the default route: the

@@ -1,7 +1,7 @@
 //! The crate's error type: what went wrong in the kernel, with nft or with a request.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use berth_errdefs::{Classify, Kind};
@@ -72,7 +72,7 @@ pub enum Error {
     #[error("all ports are allocated")]
     PortsExhausted,
     /// The kernel refuses the host port: another process has it, or the address is not ours.
-    #[error("failed to bind host port {host_ip}:{port}/{proto}: {reason}", host_ip = .port.host_ip, port = .port.host_port, proto = .port.proto)]
+    #[error("failed to bind host port {}/{}: {reason}", SocketAddr::new(.port.host_ip, .port.host_port), .port.proto)]
     PortBind {
         /// What was to be published.
         port: PublishedPort,

@@ -23,6 +23,7 @@ mod net;
 mod netns;
 mod networks;
 mod ports;
+mod proxy;
 mod reap;
 mod repair;
 pub mod resolv;

@@ -169,7 +169,7 @@ impl Net {
     /// Errors: [`Error::BridgeDisabled`], [`Error::NoNetwork`], [`Error::NoNetns`],
     /// [`Error::PortAllocated`], [`Error::PortBind`], [`Error::PortsExhausted`],
     /// [`Error::AddressInUse`], [`Error::PoolExhausted`], [`Error::Invalid`],
-    /// [`Error::Unsupported`] for host addresses of IPv6, [`Error::Netlink`], [`Error::Nft`].
+    /// [`Error::Unsupported`] for SCTP on IPv6 addresses, [`Error::Netlink`], [`Error::Nft`].
     pub async fn connect(&self, request: EndpointRequest) -> Result<Endpoint> {
         self.call("connecting to a network", move |shared, desk, reply| {
             shared.connect(desk, &request, reply);

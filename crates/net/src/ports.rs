@@ -1,7 +1,7 @@
 //! Host ports: which are ours, and a held socket for each so that no other process takes it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,7 +10,9 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt,
 };
+use tokio::runtime::Handle;
 
+use crate::proxy::{self, Proxy};
 use crate::{Error, Proto, Publish, PublishedPort, Result, filter};
 
 /// Docker's range when the kernel's cannot be read.
@@ -23,49 +25,121 @@ const IN_USE: &str = "address already in use";
 const BIND_TRIES: u32 = 3;
 const BIND_PAUSE: Duration = Duration::from_millis(2);
 
+/// How many connections to a proxied port may wait for the proxy.
+const BACKLOG: i32 = 1024;
+
 /// A published port together with the socket that holds it.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) port: PublishedPort,
-    pub(crate) host_ip: Ipv4Addr,
-    /// Never read nor accepted from; `None` where the kernel does not know the protocol, so that
-    /// nobody else can take the port either.
-    _socket: Option<OwnedFd>,
+    /// Of IPv4 never read nor accepted from; `None` where the kernel does not know the protocol,
+    /// so that nobody else can take the port either, and where the proxy has it.
+    socket: Option<OwnedFd>,
+    _proxy: Option<Proxy>,
+}
+
+impl Held {
+    /// Leads what rules cannot lead to the container: all that comes to an IPv6 address.
+    pub(crate) fn lead(&mut self, runtime: &Handle, container: IpAddr) {
+        if self.port.host_ip.is_ipv4() {
+            return;
+        }
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        let to = SocketAddr::new(container, self.port.container_port);
+        match proxy::serve(runtime, self.port.proto, socket, to) {
+            Ok(proxy) => self._proxy = Some(proxy),
+            Err(error) => tracing::warn!(port = ?self.port, %error, "a port leads nowhere"),
+        }
+    }
+}
+
+/// A container port to publish on all of several host addresses, at the same host port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) host_ips: Vec<IpAddr>,
+    pub(crate) host_ports: Option<RangeInclusive<u16>>,
+    pub(crate) container_port: u16,
+    pub(crate) proto: Proto,
+}
+
+/// What requests come to: those without an address get `bind_ip`, and where that is any IPv4
+/// address any IPv6 address as well, as in dockerd, if the host has such (`v6`). Requests that
+/// differ in the address alone share a host port.
+///
+/// Errors: [`Error::Unsupported`] for SCTP on IPv6, which nobody could lead to the container.
+pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, v6: bool) -> Result<Vec<Wanted>> {
+    let mut spread: Vec<Wanted> = Vec::new();
+    for request in publish {
+        let sctp = request.proto == Proto::Sctp;
+        let host_ip = request.host_ip.unwrap_or(bind_ip);
+        if sctp && host_ip.is_ipv6() {
+            return Err(Error::Unsupported(format!(
+                "publishing SCTP ports on IPv6 addresses is not supported: {host_ip}"
+            )));
+        }
+        let mut host_ips = vec![host_ip];
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        if request.host_ip.is_none() && host_ip == any && v6 && !sctp {
+            host_ips.push(Ipv6Addr::UNSPECIFIED.into());
+        }
+        let wanted = Wanted {
+            host_ips,
+            host_ports: request.host_ports.clone(),
+            container_port: request.container_port,
+            proto: request.proto,
+        };
+        let twin = spread.iter_mut().find(|other| {
+            (&other.host_ports, other.container_port, other.proto)
+                == (&wanted.host_ports, wanted.container_port, wanted.proto)
+                && wanted
+                    .host_ips
+                    .iter()
+                    .all(|ip| !other.host_ips.contains(ip))
+        });
+        match twin {
+            Some(twin) => twin.host_ips.extend(wanted.host_ips),
+            None => spread.push(wanted),
+        }
+    }
+    Ok(spread)
+}
+
+/// Whether sockets can listen on IPv6 in this thread's network namespace.
+pub(crate) fn has_v6() -> bool {
+    hold(Ipv6Addr::UNSPECIFIED.into(), Proto::Tcp, 0).is_ok_and(|socket| socket.is_some())
 }
 
 /// All host ports that we publish.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    used: BTreeMap<(Proto, u16), Vec<Ipv4Addr>>,
+    used: BTreeMap<(Proto, u16), Vec<IpAddr>>,
     ephemeral: RangeInclusive<u16>,
     /// Where the search for the next ephemeral port begins.
     cursor: u16,
-    default_ip: Ipv4Addr,
 }
 
 impl Ports {
-    /// `ephemeral`: where free ports are taken from. `default_ip`: the host address of requests
-    /// that name none.
-    pub(crate) fn new(ephemeral: RangeInclusive<u16>, default_ip: Ipv4Addr) -> Self {
+    /// `ephemeral`: where free ports are taken from.
+    pub(crate) fn new(ephemeral: RangeInclusive<u16>) -> Self {
         let cursor = *ephemeral.start();
         Self {
             used: BTreeMap::new(),
             ephemeral,
             cursor,
-            default_ip,
         }
     }
 
     /// Takes the ports of all requests, or none.
     ///
-    /// `container` is the address that the ports will lead to (for the error's text only).
     /// Errors: [`Error::PortAllocated`], [`Error::PortBind`], [`Error::PortsExhausted`],
-    /// [`Error::Unsupported`] for IPv6.
-    pub(crate) fn take(&mut self, requests: &[Publish]) -> Result<Vec<Held>> {
+    /// [`Error::Invalid`].
+    pub(crate) fn take(&mut self, requests: &[Wanted]) -> Result<Vec<Held>> {
         let mut held = Vec::with_capacity(requests.len());
         for request in requests {
             match self.take_one(request) {
-                Ok(port) => held.push(port),
+                Ok(ports) => held.extend(ports),
                 Err(error) => {
                     self.release(held);
                     return Err(error);
@@ -80,65 +154,52 @@ impl Ports {
     ///
     /// Errors: [`Error::PortAllocated`] when another endpoint of ours has it.
     pub(crate) fn retake(&mut self, port: &PublishedPort) -> Result<Held> {
-        let host_ip = v4(port.host_ip)?;
-        self.claim(host_ip, port.proto, port.host_port)?;
-        let socket = hold(host_ip, port.proto, port.host_port).unwrap_or_else(|errno| {
+        self.claim(port.host_ip, port.proto, port.host_port)?;
+        let socket = hold(port.host_ip, port.proto, port.host_port).unwrap_or_else(|errno| {
             tracing::warn!(?port, error = %errno, "published port could not be bound again");
             None
         });
         Ok(Held {
             port: port.clone(),
-            host_ip,
-            _socket: socket,
+            socket,
+            _proxy: None,
         })
     }
 
     /// Gives ports back and closes their sockets.
     pub(crate) fn release(&mut self, held: Vec<Held>) {
-        for Held { port, host_ip, .. } in held {
-            let key = (port.proto, port.host_port);
-            if let Some(ips) = self.used.get_mut(&key) {
-                if let Some(at) = ips.iter().position(|ip| *ip == host_ip) {
-                    ips.swap_remove(at);
-                }
-                if ips.is_empty() {
-                    self.used.remove(&key);
-                }
-            }
+        for Held { port, .. } in held {
+            self.disclaim(port.host_ip, port.proto, port.host_port);
         }
     }
 
-    fn take_one(&mut self, request: &Publish) -> Result<Held> {
+    fn take_one(&mut self, request: &Wanted) -> Result<Vec<Held>> {
         if request.container_port == 0 {
             return Err(Error::Invalid("invalid container port 0".into()));
         }
-        let host_ip = request.host_ip.map_or(Ok(self.default_ip), v4)?;
         match &request.host_ports {
             Some(range) if range.start() == range.end() => {
-                self.try_patiently(request, host_ip, *range.start())
+                self.try_patiently(request, *range.start())
             }
-            Some(range) => self.first_of(request, host_ip, range.clone()),
+            Some(range) => self.first_of(request, range.clone()),
             None => {
                 let (start, end) = (*self.ephemeral.start(), *self.ephemeral.end());
                 let taken = self
-                    .first_of(request, host_ip, self.cursor..=end)
-                    .or_else(|_| self.first_of(request, host_ip, start..=self.cursor))?;
-                let port = taken.port.host_port;
-                self.cursor = if port >= end { start } else { port + 1 };
+                    .first_of(request, self.cursor..=end)
+                    .or_else(|_| self.first_of(request, start..=self.cursor))?;
+                if let Some(held) = taken.first() {
+                    let port = held.port.host_port;
+                    self.cursor = if port >= end { start } else { port + 1 };
+                }
                 Ok(taken)
             }
         }
     }
 
-    fn first_of(
-        &mut self,
-        request: &Publish,
-        host_ip: Ipv4Addr,
-        range: RangeInclusive<u16>,
-    ) -> Result<Held> {
+    fn first_of(&mut self, request: &Wanted, range: RangeInclusive<u16>) -> Result<Vec<Held>> {
         let mut last = Error::PortsExhausted;
         for port in range {
-            match self.try_port(request, host_ip, port) {
+            match self.try_port(request, port) {
                 Ok(held) => return Ok(held),
                 Err(Error::PortAllocated { .. }) => {}
                 Err(Error::PortBind { port, reason }) if reason == IN_USE => {
@@ -152,24 +213,39 @@ impl Ports {
 
     /// A port just given back may look taken for a moment: a child process between fork and exec
     /// holds a copy of its socket.
-    fn try_patiently(&mut self, request: &Publish, host_ip: Ipv4Addr, port: u16) -> Result<Held> {
+    fn try_patiently(&mut self, request: &Wanted, port: u16) -> Result<Vec<Held>> {
         for _ in 0..BIND_TRIES {
-            match self.try_port(request, host_ip, port) {
+            match self.try_port(request, port) {
                 Err(Error::PortBind { reason, .. }) if reason == IN_USE => {
                     std::thread::sleep(BIND_PAUSE);
                 }
                 other => return other,
             }
         }
-        self.try_port(request, host_ip, port)
+        self.try_port(request, port)
     }
 
-    fn try_port(&mut self, request: &Publish, host_ip: Ipv4Addr, host_port: u16) -> Result<Held> {
+    /// The port on all addresses, or on none.
+    fn try_port(&mut self, request: &Wanted, host_port: u16) -> Result<Vec<Held>> {
+        let mut all = Vec::with_capacity(request.host_ips.len());
+        for ip in &request.host_ips {
+            match self.try_address(request, *ip, host_port) {
+                Ok(held) => all.push(held),
+                Err(error) => {
+                    self.release(all);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn try_address(&mut self, request: &Wanted, host_ip: IpAddr, host_port: u16) -> Result<Held> {
         if host_port == 0 {
             return Err(Error::Invalid("invalid host port 0".into()));
         }
         let port = PublishedPort {
-            host_ip: IpAddr::V4(host_ip),
+            host_ip,
             host_port,
             container_port: request.container_port,
             proto: request.proto,
@@ -178,15 +254,11 @@ impl Ports {
         match hold(host_ip, request.proto, host_port) {
             Ok(socket) => Ok(Held {
                 port,
-                host_ip,
-                _socket: socket,
+                socket,
+                _proxy: None,
             }),
             Err(errno) => {
-                self.release(vec![Held {
-                    port: port.clone(),
-                    host_ip,
-                    _socket: None,
-                }]);
+                self.disclaim(host_ip, request.proto, host_port);
                 Err(Error::PortBind {
                     port,
                     reason: reason(errno),
@@ -195,27 +267,28 @@ impl Ports {
         }
     }
 
-    fn claim(&mut self, ip: Ipv4Addr, proto: Proto, port: u16) -> Result<()> {
+    fn claim(&mut self, ip: IpAddr, proto: Proto, port: u16) -> Result<()> {
         let ips = self.used.entry((proto, port)).or_default();
-        let clash =
-            |other: &Ipv4Addr| *other == ip || ip.is_unspecified() || other.is_unspecified();
+        let clash = |other: &IpAddr| {
+            let any = ip.is_unspecified() || other.is_unspecified();
+            *other == ip || (any && other.is_ipv4() == ip.is_ipv4())
+        };
         if ips.iter().any(clash) {
-            return Err(Error::PortAllocated {
-                host_ip: IpAddr::V4(ip),
-                port,
-            });
+            return Err(Error::PortAllocated { host_ip: ip, port });
         }
         ips.push(ip);
         Ok(())
     }
-}
 
-fn v4(ip: IpAddr) -> Result<Ipv4Addr> {
-    match ip {
-        IpAddr::V4(ip) => Ok(ip),
-        IpAddr::V6(ip) => Err(Error::Unsupported(format!(
-            "publishing ports on IPv6 addresses is not supported: {ip}"
-        ))),
+    fn disclaim(&mut self, ip: IpAddr, proto: Proto, port: u16) {
+        if let Some(ips) = self.used.get_mut(&(proto, port)) {
+            if let Some(at) = ips.iter().position(|other| *other == ip) {
+                ips.swap_remove(at);
+            }
+            if ips.is_empty() {
+                self.used.remove(&(proto, port));
+            }
+        }
     }
 }
 
@@ -229,20 +302,20 @@ fn reason(errno: Errno) -> String {
     }
 }
 
-/// Binds a socket that lets nothing in: packets for the port go to the container by our rules;
-/// what slips past them while these change must be retransmitted, not answered by us.
-fn hold(ip: Ipv4Addr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno> {
+/// Binds a socket. One of IPv4 lets nothing in: packets for the port go to the container by our
+/// rules; what slips past them while these change must be retransmitted, not answered by us. One
+/// of IPv6 is the proxy's.
+fn hold(ip: IpAddr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno> {
     let (kind, protocol) = match proto {
         Proto::Tcp => (SocketType::STREAM, ipproto::TCP),
         Proto::Udp => (SocketType::DGRAM, ipproto::UDP),
         Proto::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = match socket_with(
-        AddressFamily::INET,
-        kind,
-        SocketFlags::CLOEXEC,
-        Some(protocol),
-    ) {
+    let family = match ip {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = match socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol)) {
         Ok(socket) => socket,
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) => return Ok(None),
         Err(errno) => return Err(errno),
@@ -251,10 +324,13 @@ fn hold(ip: Ipv4Addr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno>
         // As Go's listeners do: connections in TIME_WAIT must not keep a port from us.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
-    filter::drop_all(&socket)?;
-    bind(&socket, &SocketAddrV4::new(ip, port))?;
+    match ip {
+        IpAddr::V4(_) => filter::drop_all(&socket)?,
+        IpAddr::V6(_) => sockopt::set_ipv6_v6only(&socket, true)?,
+    }
+    bind(&socket, &SocketAddr::new(ip, port))?;
     if proto != Proto::Udp {
-        listen(&socket, 1)?;
+        listen(&socket, if ip.is_ipv4() { 1 } else { BACKLOG })?;
     }
     Ok(Some(socket))
 }
@@ -286,12 +362,12 @@ mod tests {
     }
 
     fn ports() -> Ports {
-        Ports::new(40000..=40003, Ipv4Addr::UNSPECIFIED)
+        Ports::new(40000..=40003)
     }
 
-    fn ask(ip: Option<&str>, host: Option<RangeInclusive<u16>>) -> Publish {
-        Publish {
-            host_ip: ip.map(|ip| ip.parse().unwrap()),
+    fn ask(ip: Option<&str>, host: Option<RangeInclusive<u16>>) -> Wanted {
+        Wanted {
+            host_ips: vec![ip.unwrap_or("0.0.0.0").parse().unwrap()],
             host_ports: host,
             container_port: 80,
             proto: Proto::Tcp,
@@ -338,7 +414,7 @@ mod tests {
             );
             for zero in [
                 ask(None, Some(0..=0)),
-                Publish {
+                Wanted {
                     container_port: 0,
                     ..ask(None, None)
                 },
@@ -367,11 +443,84 @@ mod tests {
         });
     }
 
+    #[test]
+    fn requests_without_an_address_are_for_both_families_at_one_port() {
+        let publish = |ip: Option<&str>, container_port, proto| Publish {
+            host_ip: ip.map(|ip| ip.parse().unwrap()),
+            host_ports: None,
+            container_port,
+            proto,
+        };
+        let ips = |publish: &[Publish], bind: &str, v6| {
+            let spread = spread(publish, bind.parse().unwrap(), v6).unwrap();
+            let ips = spread.iter().map(|wanted| format!("{:?}", wanted.host_ips));
+            ips.collect::<Vec<_>>()
+        };
+        let one = [publish(None, 80, Proto::Tcp)];
+        assert_eq!(ips(&one, "0.0.0.0", true), ["[0.0.0.0, ::]"]);
+        assert_eq!(ips(&one, "0.0.0.0", false), ["[0.0.0.0]"]);
+        assert_eq!(ips(&one, "192.0.2.1", true), ["[192.0.2.1]"]);
+        assert_eq!(ips(&one, "::1", true), ["[::1]"]);
+        let pair = [
+            publish(Some("127.0.0.1"), 80, Proto::Tcp),
+            publish(None, 81, Proto::Sctp),
+            publish(Some("::1"), 80, Proto::Tcp),
+            publish(Some("::1"), 80, Proto::Udp),
+        ];
+        let both = ["[127.0.0.1, ::1]", "[0.0.0.0]", "[::1]"];
+        assert_eq!(ips(&pair, "0.0.0.0", true), both);
+        let twice = [publish(None, 80, Proto::Tcp), publish(None, 80, Proto::Tcp)];
+        assert_eq!(ips(&twice, "0.0.0.0", false).len(), 2);
+        let sctp = spread(
+            &[publish(Some("::1"), 80, Proto::Sctp)],
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            true,
+        );
+        assert!(matches!(sctp, Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn several_addresses_get_one_port_that_all_of_them_have_free() {
+        alone(|| {
+            let mut ports = ports();
+            let both = |host: Option<RangeInclusive<u16>>| Wanted {
+                host_ips: vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()],
+                ..ask(None, host)
+            };
+            let theirs = TcpListener::bind("[::1]:40000").unwrap();
+            let held = ports.take(&[both(None)]).unwrap();
+            assert_eq!(numbers(&held), [40001, 40001]);
+            let error = ports.take(&[both(Some(40000..=40000))]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "failed to bind host port [::]:40000/tcp: address already in use"
+            );
+            drop(theirs);
+            ports
+                .take(&[both(Some(40000..=40000))])
+                .expect("free, of both families");
+            // The families do not stand in one another's way.
+            let four = ports
+                .take(&[ask(Some("127.0.0.1"), Some(9000..=9000))])
+                .unwrap();
+            let six = ports.take(&[ask(Some("::"), Some(9000..=9000))]).unwrap();
+            let error = ports
+                .take(&[ask(Some("::1"), Some(9000..=9000))])
+                .unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "Bind for ::1:9000 failed: port is already allocated"
+            );
+            ports.release(four);
+            ports.release(six);
+        });
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_port_has_one_holder_and_failures_hold_nothing(
-            steps in prop::collection::vec((0u8..4, 0u8..3, 0u16..4, any::<bool>()), 1..60)
+            steps in prop::collection::vec((0u8..4, 0u8..5, 0u16..4, any::<bool>()), 1..60)
         ) {
             alone(|| {
                 let mut ports = ports();
@@ -382,7 +531,7 @@ mod tests {
                         ports.release(vec![held.swap_remove(at)]);
                         continue;
                     }
-                    let ip = ["0.0.0.0", "127.0.0.1", "127.0.0.2"][usize::from(ip)];
+                    let ip = ["0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1"][usize::from(ip)];
                     let last = 9000 + number + u16::from(two);
                     let mut asked = vec![ask(Some(ip), Some(9000 + number..=last))];
                     if step == 3 {
@@ -391,8 +540,10 @@ mod tests {
                     held.extend(ports.take(&asked).unwrap_or_default());
                 }
                 let clash = |a: &Held, b: &Held| {
+                    let (a, b) = (&a.port, &b.port);
                     let any = a.host_ip.is_unspecified() || b.host_ip.is_unspecified();
-                    a.port.host_port == b.port.host_port && (any || a.host_ip == b.host_ip)
+                    let any = any && a.host_ip.is_ipv4() == b.host_ip.is_ipv4();
+                    a.host_port == b.host_port && (any || a.host_ip == b.host_ip)
                 };
                 for (n, one) in held.iter().enumerate() {
                     assert!(held.iter().skip(n + 1).all(|other| !clash(one, other)));

@@ -1,7 +1,6 @@
 //! What the face and the threads share, and how it is set up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -45,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) making: Mutex<()>,
     pub(crate) firewall: Firewall,
     pub(crate) reaper: Reaper,
+    /// The host has IPv6 addresses, if only on loopback.
+    pub(crate) has_v6: bool,
     host_ports: Mutex<HostPorts>,
     pub(crate) resolvers: Resolvers,
     pub(crate) threads: Threads,
@@ -92,8 +93,9 @@ impl Shared {
             making: Mutex::default(),
             firewall,
             reaper,
+            has_v6: ports::has_v6(),
             host_ports: Mutex::new(HostPorts {
-                ports: Ports::new(ephemeral, Ipv4Addr::UNSPECIFIED),
+                ports: Ports::new(ephemeral),
                 held: HashMap::new(),
             }),
             resolvers,

@@ -65,7 +65,7 @@ impl NetworkSpec {
 
     /// Checks what becomes part of rules, device names and paths.
     ///
-    /// Errors: [`Error::Invalid`], [`Error::Unsupported`] for an IPv6 host address.
+    /// Errors: [`Error::Invalid`].
     pub(crate) fn check(&self, table: &str) -> Result<()> {
         rules::check_names(table, &self.bridge)?;
         let prefix = &self.ifname_prefix;
@@ -80,12 +80,6 @@ impl NetworkSpec {
         }
         if !(68..=65535).contains(&self.mtu) {
             return Err(Error::Invalid(format!("invalid MTU: {}", self.mtu)));
-        }
-        if self.bind_ip.is_ipv6() {
-            return Err(Error::Unsupported(format!(
-                "publishing ports on IPv6 addresses is not supported: {}",
-                self.bind_ip
-            )));
         }
         Ok(())
     }

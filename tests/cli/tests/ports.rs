@@ -187,6 +187,7 @@ fn udp_beside_tcp() {
         (Place::Outside, Sandbox::INSIDE),
         (Place::Inside, Sandbox::INSIDE),
         (Place::Inside, "127.0.0.1"),
+        (Place::Inside, "[::1]"),
     ] {
         let to = format!("{host}:5353").parse().unwrap();
         eventually(&format!("{to} echoes to {place:?}"), PATIENCE, || {
@@ -360,4 +361,105 @@ fn nonsense_is_refused() {
         }
         shared().remove(&[&name]);
     }
+}
+
+/// The host addresses that a port of a container is published on, and the port.
+fn bindings(name: &str, port: &str) -> Vec<(String, String)> {
+    let ports = &shared().inspect(name)["NetworkSettings"]["Ports"][port];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let bindings = ports.as_array().into_iter().flatten();
+    bindings
+        .map(|binding| (text(&binding["HostIp"]), text(&binding["HostPort"])))
+        .collect()
+}
+
+#[test]
+fn an_address_of_ipv6_leads_to_a_container_without() {
+    let name = web(&["-p", "[::1]:18600:80"]);
+    assert_eq!(bindings(&name, "80/tcp"), [("::1".into(), "18600".into())]);
+    shared()
+        .docker(["port", &name])
+        .ok()
+        .out_is("80/tcp -> [::1]:18600");
+    serves(Place::Inside, "[::1]:18600", &name);
+    is_closed(Place::Inside, "127.0.0.1:18600");
+    let ps = shared().docker([
+        "ps",
+        "-f",
+        &format!("name={name}"),
+        "--format",
+        "{{.Ports}}",
+    ]);
+    ps.ok().out_is("[::1]:18600->80/tcp");
+    let taken = shared().docker(["run", "--rm", "-p", "[::1]:18600:80", "busybox", "true"]);
+    taken.exits(125).err_has("port is already allocated");
+    shared().docker(["stop", "-t", "0", &name]).ok();
+    is_closed(Place::Inside, "[::1]:18600");
+    // It is free again, for itself and for others.
+    shared().docker(["start", &name]).ok();
+    serves(Place::Inside, "[::1]:18600", &name);
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn without_an_address_both_families_have_the_same_port() {
+    let name = web(&["-p", "80", "-p", "18601:80"]);
+    let bound = bindings(&name, "80/tcp");
+    let ips: Vec<_> = bound.iter().map(|(ip, _)| ip.as_str()).collect();
+    assert_eq!(ips, ["0.0.0.0", "::", "0.0.0.0", "::"], "{bound:?}");
+    assert_eq!(bound[0].1, bound[1].1, "{bound:?}");
+    assert_eq!(
+        (bound[2].1.as_str(), bound[3].1.as_str()),
+        ("18601", "18601")
+    );
+    for (_, port) in &bound {
+        serves(Place::Inside, &format!("127.0.0.1:{port}"), &name);
+        serves(Place::Inside, &format!("[::1]:{port}"), &name);
+    }
+    shared().remove(&[&name]);
+}
+
+#[test]
+fn a_container_with_ipv6_is_reached_by_it_at_addresses_of_ipv6() {
+    let net = unique("six");
+    let create = shared().docker([
+        "network",
+        "create",
+        "--ipv6",
+        "--subnet",
+        "fd00:186::/64",
+        &net,
+    ]);
+    create.ok();
+    let name = unique("web");
+    // Only at its address of IPv6: what comes over IPv4 would be refused.
+    let script = "mkdir /w; echo six >/w/i; exec httpd -f -p [fd00:186::2]:80 -h /w";
+    let run = shared().cli(["run", "-d", "--name", &name, "--network", &net]);
+    let run = run.args(["-p", "[::1]:18602:80", "busybox", "sh", "-c", script]);
+    run.run().ok();
+    let page = eventually("it answers over IPv6", PATIENCE, || {
+        shared().fetch(Place::Inside, "[::1]:18602", "/i")
+    });
+    assert_eq!(page.trim(), "six");
+    shared().remove(&[&name]);
+    shared().docker(["network", "rm", &net]).ok();
+}
+
+#[test]
+fn what_cannot_be_published_on_ipv6_is_refused_at_create() {
+    let create = shared().docker(["create", "-p", "[::1]:18604:80/sctp", "busybox", "true"]);
+    create
+        .exits(1)
+        .err_has("SCTP ports on IPv6 addresses of the host are not supported yet");
+    let elsewhere = [
+        "run",
+        "--rm",
+        "-p",
+        "[2001:db8::9]:18604:80",
+        "busybox",
+        "true",
+    ];
+    shared().docker(elsewhere).exits(125).err_has(
+        "failed to bind host port [2001:db8::9]:18604/tcp: cannot assign requested address",
+    );
 }

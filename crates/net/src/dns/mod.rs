@@ -51,6 +51,11 @@ impl Resolvers {
         }
     }
 
+    /// What all tasks of this crate run on.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Ends a container's resolver, if it has one.
     pub(crate) fn end(&self, container: &str) {
         self.running().remove(container);

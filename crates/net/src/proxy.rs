@@ -1,0 +1,268 @@
+//! Leading connections to a container where rules cannot: from IPv6 addresses of the host, its
+//! loopback among them, to a container that may have IPv4 alone.
+//!
+//! What dockerd starts processes for are a few tasks here. They end with their [`Proxy`].
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::Proto;
+
+/// How many connections one port may have; who comes later waits in the kernel's queue.
+const CONNECTIONS: usize = 1024;
+/// How many clients may talk to one UDP port; what others send is dropped.
+const CLIENTS: usize = 256;
+/// How long the container may take to accept.
+const ACCEPT: Duration = Duration::from_secs(10);
+/// How long the container may say nothing to a client of a UDP port, as in dockerd.
+const SILENCE: Duration = Duration::from_secs(90);
+/// The most that a datagram has.
+const DATAGRAM: usize = 65_535;
+/// The pause after an error of a socket's, lest it be repeated without end.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A host port that is led to a container, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy(AbortHandle);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Leads what comes in at `socket` (bound, and listening for TCP) to `to`.
+///
+/// Errors: those of handing the socket over; a protocol that is neither TCP nor UDP.
+pub(crate) fn serve(
+    runtime: &Handle,
+    proto: Proto,
+    socket: OwnedFd,
+    to: SocketAddr,
+) -> io::Result<Proxy> {
+    let _context = runtime.enter();
+    let task = match proto {
+        Proto::Tcp => {
+            let listener = std::net::TcpListener::from(socket);
+            listener.set_nonblocking(true)?;
+            runtime.spawn(tcp(TcpListener::from_std(listener)?, to))
+        }
+        Proto::Udp => {
+            let socket = std::net::UdpSocket::from(socket);
+            socket.set_nonblocking(true)?;
+            runtime.spawn(udp(UdpSocket::from_std(socket)?, to))
+        }
+        Proto::Sctp => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    Ok(Proxy(task.abort_handle()))
+}
+
+async fn tcp(listener: TcpListener, to: SocketAddr) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    // Its connections end with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        connections.spawn(async move {
+            // Whichever side fails, both are closed, and that is all that they can be told.
+            let _ = converse(client, to).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn converse(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
+    let mut container = timeout(ACCEPT, TcpStream::connect(to)).await??;
+    client.set_nodelay(true)?;
+    container.set_nodelay(true)?;
+    copy_bidirectional(&mut client, &mut container).await?;
+    Ok(())
+}
+
+/// The clients of a UDP port, each with a socket of its own towards the container.
+type Clients = Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>;
+
+async fn udp(socket: UdpSocket, to: SocketAddr) {
+    let socket = Arc::new(socket);
+    let clients = Clients::default();
+    let mut sessions = JoinSet::new();
+    let mut datagram = vec![0; DATAGRAM];
+    loop {
+        while sessions.try_join_next().is_some() {}
+        let Ok((length, from)) = socket.recv_from(&mut datagram).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let known = of(&clients, from);
+        let outward = match known {
+            Some(outward) => outward,
+            None => {
+                let Some(outward) = join(&clients, from, to).await else {
+                    continue;
+                };
+                let (socket, clients) = (Arc::clone(&socket), Arc::clone(&clients));
+                let answers = Arc::clone(&outward);
+                sessions.spawn(async move {
+                    answer(&answers, &socket, from).await;
+                    lock(&clients).remove(&from);
+                });
+                outward
+            }
+        };
+        // Nobody there, or no room: UDP promises nothing.
+        let bytes = datagram.get(..length).unwrap_or_default();
+        let _ = timeout(PAUSE, outward.send(bytes)).await;
+    }
+}
+
+fn lock(clients: &Clients) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<UdpSocket>>> {
+    clients.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn of(clients: &Clients, from: SocketAddr) -> Option<Arc<UdpSocket>> {
+    lock(clients).get(&from).cloned()
+}
+
+/// Takes a new client in, if there is room.
+async fn join(clients: &Clients, from: SocketAddr, to: SocketAddr) -> Option<Arc<UdpSocket>> {
+    if lock(clients).len() >= CLIENTS {
+        return None;
+    }
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let outward = UdpSocket::bind(any).await.ok()?;
+    outward.connect(to).await.ok()?;
+    let outward = Arc::new(outward);
+    lock(clients).insert(from, Arc::clone(&outward));
+    Some(outward)
+}
+
+/// Hands the container's answers to a client, until none has come for long.
+async fn answer(container: &UdpSocket, socket: &UdpSocket, client: SocketAddr) {
+    let mut datagram = vec![0; DATAGRAM];
+    loop {
+        match timeout(SILENCE, container.recv(&mut datagram)).await {
+            Ok(Ok(length)) => {
+                let bytes = datagram.get(..length).unwrap_or_default();
+                let _ = socket.send_to(bytes, client).await;
+            }
+            // Nobody listens there, or not yet: told by the kernel once for each datagram.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener as Listener, TcpStream as Stream, UdpSocket as Udp};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn proxied(runtime: &Handle, proto: Proto, to: SocketAddr) -> (Proxy, SocketAddr) {
+        let (socket, address): (OwnedFd, _) = match proto {
+            Proto::Udp => {
+                let socket = Udp::bind("[::1]:0").unwrap();
+                let address = socket.local_addr().unwrap();
+                (socket.into(), address)
+            }
+            _ => {
+                let socket = Listener::bind("[::1]:0").unwrap();
+                let address = socket.local_addr().unwrap();
+                (socket.into(), address)
+            }
+        };
+        (serve(runtime, proto, socket, to).unwrap(), address)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn both_directions_of_a_connection_end_by_themselves() {
+        let runtime = runtime();
+        let behind = Listener::bind("127.0.0.1:0").unwrap();
+        let to = behind.local_addr().unwrap();
+        let (proxy, address) = proxied(runtime.handle(), Proto::Tcp, to);
+        let mut client = Stream::connect(address).unwrap();
+        let (mut container, _) = behind.accept().unwrap();
+        for stream in [&client, &container] {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        client.write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        container.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "question");
+        container.write_all(b"answer").unwrap();
+        // Held open: what ends it is the end of the proxy.
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+        drop(proxy);
+        assert_eq!(client.read(&mut answer).unwrap_or(0), 0, "closed");
+        let refused = || Stream::connect(address).is_err();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !refused() {
+            assert!(std::time::Instant::now() < deadline, "it listens still");
+        }
+    }
+
+    #[test]
+    fn clients_of_a_udp_port_are_told_apart_and_limited() {
+        let runtime = runtime();
+        let behind = Udp::bind("127.0.0.1:0").unwrap();
+        behind.set_read_timeout(Some(PATIENCE)).unwrap();
+        let to = behind.local_addr().unwrap();
+        let (_proxy, address) = proxied(runtime.handle(), Proto::Udp, to);
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| Udp::bind("[::1]:0").unwrap())
+            .collect();
+        let mut datagram = [0; 16];
+        for (number, client) in clients.iter().enumerate() {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client
+                .send_to(number.to_string().as_bytes(), address)
+                .unwrap();
+            let (length, from) = behind.recv_from(&mut datagram).unwrap();
+            assert_eq!(datagram[..length], *number.to_string().as_bytes());
+            behind.send_to(&datagram[..length], from).unwrap();
+            let (length, from) = client.recv_from(&mut datagram).unwrap();
+            assert_eq!(
+                (&datagram[..length], from),
+                (number.to_string().as_bytes(), address)
+            );
+        }
+        // One too many is not heard; those who are known still are.
+        let late = Udp::bind("[::1]:0").unwrap();
+        late.send_to(b"late", address).unwrap();
+        clients[0].send_to(b"known", address).unwrap();
+        let (length, _) = behind.recv_from(&mut datagram).unwrap();
+        assert_eq!(&datagram[..length], b"known");
+    }
+}
