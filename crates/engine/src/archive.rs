@@ -115,7 +115,7 @@ pub(crate) async fn put(
             let at = destination(&view, &record, &path).map_err(missing)?;
             let how = Unpacking {
                 keep_kinds: options.no_overwrite_dir_non_dir,
-                owner: owner(&record, options)?,
+                owner: owner(&shared, &record, options)?,
             };
             let body = decompress(Body::new(body)).map_err(Error::from_lower)?;
             berth_rootfs::unpack(&view, &at, body, how).map_err(told)
@@ -261,10 +261,10 @@ fn destination(view: &View, record: &Record, path: &Path) -> berth_rootfs::Resul
     }
 }
 
-fn owner(record: &Record, options: ExtractOptions) -> Result<Option<(u32, u32)>> {
+fn owner(shared: &Shared, record: &Record, options: ExtractOptions) -> Result<Option<(u32, u32)>> {
     match record.config.user.as_str() {
         user if options.copy_uid_gid && !user.is_empty() => {
-            let user = prepare::resolve_user(record, user)?;
+            let user = prepare::resolve_user(shared, record, user)?;
             Ok(Some((user.uid, user.gid)))
         }
         _ => Ok(None),

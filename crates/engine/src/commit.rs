@@ -10,6 +10,7 @@ use berth_wire as wire;
 use rustix::fs::OFlags;
 
 use crate::archive::{ByteStream, produce};
+use crate::changed::Changed;
 use crate::container::handle::{Handle, Wish};
 use crate::container::record::Status;
 use crate::shared::{Shared, blocking};
@@ -35,12 +36,8 @@ pub struct CommitOptions {
 
 /// What differs between a container and its image.
 pub(crate) async fn changes(shared: Arc<Shared>, handle: Arc<Handle>) -> Result<Vec<Change>> {
-    blocking(move || {
-        let record = handle.view().record.clone();
-        let image = tree::open_image(&shared, &record)?;
-        berth_rootfs::changes(&tree::written(&record)?, image.as_ref()).map_err(Error::from_lower)
-    })
-    .await
+    let changed = Changed::of(&shared, &handle).await?;
+    blocking(move || changed.list()).await
 }
 
 /// The container's root file system as an archive.
@@ -112,19 +109,14 @@ pub(crate) async fn commit(
 }
 
 async fn layered(shared: &Arc<Shared>, handle: &Arc<Handle>, commit: Commit) -> Result<String> {
-    let changed = changes(shared.clone(), handle.clone()).await?;
-    let layer = match changed.is_empty() {
+    let changed = Arc::new(Changed::of(shared, handle).await?);
+    let list = {
+        let changed = changed.clone();
+        blocking(move || changed.list()).await?
+    };
+    let layer = match list.is_empty() {
         true => None,
-        false => {
-            let (shared, record) = (shared.clone(), handle.view().record.clone());
-            let (written, image) = blocking(move || {
-                Ok((tree::written(&record)?, tree::open_image(&shared, &record)?))
-            })
-            .await?;
-            Some(produce(move |out| {
-                berth_rootfs::pack_changes(&written, image.as_ref(), out)
-            })?)
-        }
+        false => Some(produce(move |out| changed.pack(out))?),
     };
     let id = shared.images.commit(commit, layer).await;
     id.map(|id| id.to_string()).map_err(Error::from_lower)

@@ -30,7 +30,7 @@ pub(crate) use config::merge;
 use config::{fill, join, name_host};
 
 /// Keeps a container's snapshot from containerd's garbage collection.
-const GC_ROOT: &str = "containerd.io/gc.root";
+pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
 /// Tells whose snapshot it is, so that one whose record never came to be can be found.
 pub(crate) const OWNER: &str = "io.berth.container";
 /// How often a generated name may turn out to be taken.
@@ -223,7 +223,11 @@ async fn make(
     mut record: Record,
     mounts: Vec<Request>,
 ) -> Result<()> {
-    record.rootfs = prepare(shared, image, &record.id).await?;
+    record.base = image
+        .chain_id()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    record.rootfs = prepare(shared, image, &record).await?;
     fault::point("create:snapshot");
     let record = match mount_and_persist(shared, record, mounts).await {
         Ok(record) => record,
@@ -254,22 +258,23 @@ async fn make(
     Ok(())
 }
 
-async fn prepare(shared: &Shared, image: &Image, id: &str) -> Result<Vec<berth_ctrd::Mount>> {
+async fn prepare(
+    shared: &Shared,
+    image: &Image,
+    record: &Record,
+) -> Result<Vec<berth_ctrd::Mount>> {
     let lower = |error: berth_images::Error| Error::from_lower(error);
+    let Record { id, base, .. } = record;
     shared.images.ensure_unpacked(image).await.map_err(lower)?;
     let now = Timestamp::now().to_string();
     let labels = BTreeMap::from([(GC_ROOT.to_owned(), now), (OWNER.to_owned(), id.to_owned())]);
-    let parent = image
-        .chain_id()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    match shared.snapshots.prepare(id, &parent, &labels).await {
+    match shared.snapshots.prepare(id, base, &labels).await {
         // Removed behind our back: unpack again from the blobs.
         Err(error) if error.is_not_found() => {
             shared.images.unpack(image).await.map_err(lower)?;
             shared
                 .snapshots
-                .prepare(id, &parent, &labels)
+                .prepare(id, base, &labels)
                 .await
                 .map_err(Error::from_lower)
         }

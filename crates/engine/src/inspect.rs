@@ -12,12 +12,12 @@ use crate::container::handle::View;
 use crate::container::health::Health;
 use crate::container::record::{Record, Status};
 use crate::shared::Shared;
-use crate::{Result, mounts, network, networks};
+use crate::{Result, mounts, network, networks, tree};
 
 /// What a container takes on disk, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sizes {
-    /// What it has written.
+    /// What it has written; with a snapshotter that copies its image for it, that copy as well.
     pub(crate) rw: i64,
     /// That and its image.
     pub(crate) root_fs: i64,
@@ -25,17 +25,10 @@ pub(crate) struct Sizes {
 
 /// Adds up what a container has written. Blocks; what cannot be read counts nothing.
 pub(crate) fn sizes(shared: &Shared, record: &Record) -> Sizes {
-    let upper = |mount: &berth_ctrd::Mount| {
-        mount
-            .options
-            .iter()
-            .find_map(|option| option.strip_prefix("upperdir=").map(str::to_owned))
+    let rw = match tree::written(record) {
+        Some(written) => tree_size(&written),
+        None => tree::mounted(shared, record).map_or(0, |view| tree_size(&view.path())),
     };
-    let rw = record
-        .rootfs
-        .iter()
-        .find_map(upper)
-        .map_or(0, |upper| tree_size(Path::new(&upper)));
     let image = shared
         .images
         .all()

@@ -8,6 +8,7 @@ mod archive;
 mod attach;
 mod autostart;
 mod backlog;
+mod changed;
 mod commit;
 mod container;
 mod create;

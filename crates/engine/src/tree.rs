@@ -1,10 +1,13 @@
 //! Containers' trees: where each one is, and what of the host's is part of it.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use berth_ctrd::Mount;
 use berth_rootfs::{Base, Bind, Layer, View};
 use berth_spec::modes::Mode;
+use berth_spec::rootfs::{LayeredRoot, SnapshotMount};
 use rustix::io::Errno;
 
 use crate::container::handle::Handle;
@@ -89,48 +92,80 @@ pub(crate) fn open(
     .map_err(Error::from_lower)
 }
 
-/// The image that the container was made of, as one tree; `None` when it was made of nothing.
-/// Nothing may be written to it. Blocks.
+/// The directory that holds what the container has written: by itself with an overlay, together
+/// with what it was made of where its root file system is a plain directory; `None` where only the
+/// kernel can look into it.
+pub(crate) fn written(record: &Record) -> Option<PathBuf> {
+    let of = |mount: &Mount| match mount.kind.as_str() {
+        "overlay" => berth_rootfs::upper_dir(&mount.options),
+        "bind" | "rbind" => Some(PathBuf::from(&mount.source)),
+        _ => None,
+    };
+    record.rootfs.iter().find_map(of)
+}
+
+/// The root file system of a container, to look names up in.
+#[derive(Debug)]
+pub(crate) struct Root {
+    layers: LayeredRoot,
+    /// What `layers` look into, where they cannot do so by themselves.
+    _view: Option<View>,
+}
+
+impl Root {
+    /// Read from the layers' directories, without mounting; where only the kernel knows how they
+    /// make one tree, it is mounted out of sight. No RPC; blocks.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub(crate) fn of(shared: &Shared, record: &Record) -> Result<Root> {
+        let mounts: Vec<_> = record.rootfs.iter().map(snapshot_mount).collect();
+        let view = match LayeredRoot::new(&mounts) {
+            Err(berth_spec::Error::NeedsMount(_)) => mounted(shared, record)?,
+            layers => {
+                return Ok(Root {
+                    layers: layers.map_err(Error::from_lower)?,
+                    _view: None,
+                });
+            }
+        };
+        // The dot, since a link itself is not followed there.
+        let path = view.path().join(".");
+        let mount = SnapshotMount {
+            kind: "bind",
+            source: &path.to_string_lossy(),
+            options: &[],
+        };
+        Ok(Root {
+            layers: LayeredRoot::new(&[mount]).map_err(Error::from_lower)?,
+            _view: Some(view),
+        })
+    }
+}
+
+impl Deref for Root {
+    type Target = LayeredRoot;
+
+    fn deref(&self) -> &LayeredRoot {
+        &self.layers
+    }
+}
+
+/// The root file system of a container, mounted from its snapshot out of sight. Not for an overlay
+/// that may be mounted already. Blocks.
 ///
 /// # Errors
 /// It cannot be mounted.
-pub(crate) fn open_image(shared: &Shared, record: &Record) -> Result<Option<View>> {
-    let mut layers = layers(record);
-    let Some(layer) = layers.iter_mut().find(|layer| layer.kind == "overlay") else {
-        return Ok(None);
-    };
-    layer.options.retain(|option| {
-        !["upperdir=", "workdir="]
-            .iter()
-            .any(|own| option.starts_with(own))
-    });
-    let lower = |option: &String| option.strip_prefix("lowerdir=").map(str::to_owned);
-    let lower = layer.options.iter().find_map(lower).unwrap_or_default();
-    if !lower.contains(':') {
-        // The kernel merges no less than two.
-        *layer = Layer {
-            kind: "bind".to_owned(),
-            source: lower,
-            options: Vec::new(),
-        };
-    }
-    View::open(&Base::Snapshot(layers), &[], &shared.io_root)
-        .map(Some)
-        .map_err(Error::from_lower)
+pub(crate) fn mounted(shared: &Shared, record: &Record) -> Result<View> {
+    View::open(&Base::Snapshot(layers(record)), &[], &shared.io_root).map_err(Error::from_lower)
 }
 
-/// The directory that holds what the container has written.
-///
-/// # Errors
-/// Its snapshot has none.
-pub(crate) fn written(record: &Record) -> Result<PathBuf> {
-    let of = |mount: &berth_ctrd::Mount| match mount.kind.as_str() {
-        "overlay" => berth_rootfs::upper_dir(&mount.options),
-        "bind" => Some(PathBuf::from(&mount.source)),
-        _ => None,
-    };
-    let none = || Error::internal(format!("container {} has no rootfs", record.id));
-    record.rootfs.iter().find_map(of).ok_or_else(none)
+fn snapshot_mount(mount: &Mount) -> SnapshotMount<'_> {
+    SnapshotMount {
+        kind: &mount.kind,
+        source: &mount.source,
+        options: &mount.options,
+    }
 }
 
 /// Refuses to `act` on what is being removed, in Docker's words.
@@ -147,13 +182,17 @@ pub(crate) fn check_there(handle: &Handle, act: &str) -> Result<()> {
     )))
 }
 
-fn layers(record: &Record) -> Vec<Layer> {
-    let layer = |mount: &berth_ctrd::Mount| Layer {
+/// How a container's root file system is mounted.
+pub(crate) fn layers(record: &Record) -> Vec<Layer> {
+    record.rootfs.iter().map(layer).collect()
+}
+
+pub(crate) fn layer(mount: &Mount) -> Layer {
+    Layer {
         kind: mount.kind.clone(),
         source: mount.source.clone(),
         options: mount.options.clone(),
-    };
-    record.rootfs.iter().map(layer).collect()
+    }
 }
 
 /// What of the host's is part of the tree. A source that is not there is left out: only a start

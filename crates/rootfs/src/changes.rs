@@ -39,14 +39,23 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-/// What differs between the image `before` (`None`: there is none) and the container, which wrote
-/// to overlayfs's upper directory `upper`, in the order of a walk.
+/// What a container has written, as it can be had.
+#[derive(Debug)]
+pub enum Written {
+    /// By itself: overlayfs's upper directory, or all of a container that was made of nothing.
+    Upper(PathBuf),
+    /// As one tree with what was there before, which it has to be compared with.
+    Whole(View),
+}
+
+/// What differs between the image `before` (`None`: there is none) and the container, in the order
+/// of a walk.
 ///
 /// # Errors
 /// A directory cannot be read.
-pub fn changes(upper: &Path, before: Option<&View>) -> Result<Vec<Change>> {
+pub fn changes(written: &Written, before: Option<&View>) -> Result<Vec<Change>> {
     let mut found = Vec::new();
-    each(upper, before, &mut |path, kind, _| {
+    each(written, before, &mut |path, kind, _| {
         let path = Path::new("/").join(path);
         found.push(Change { path, kind });
         Ok(())
@@ -58,9 +67,9 @@ pub fn changes(upper: &Path, before: Option<&View>) -> Result<Vec<Change>> {
 ///
 /// # Errors
 /// As [`changes`], or `out` takes no more.
-pub fn pack_changes(upper: &Path, before: Option<&View>, out: impl Write) -> Result<()> {
+pub fn pack_changes(written: &Written, before: Option<&View>, out: impl Write) -> Result<()> {
     let mut packer = Packer::new(out);
-    each(upper, before, &mut |path, _, entry| match entry {
+    each(written, before, &mut |path, _, entry| match entry {
         Some(entry) => packer.add(entry, path.as_os_str().as_bytes()),
         None => packer.add_whiteout(path),
     })?;
@@ -70,10 +79,16 @@ pub fn pack_changes(upper: &Path, before: Option<&View>, out: impl Write) -> Res
 /// Takes a changed path, what became of it, and what is there now.
 type Tell<'t> = &'t mut dyn FnMut(&Path, ChangeKind, Option<&Entry>) -> Result<()>;
 
-fn each(upper: &Path, before: Option<&View>, tell: Tell<'_>) -> Result<()> {
+fn each(written: &Written, before: Option<&View>, tell: Tell<'_>) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(upper, flags, Mode::empty()).map_err(Error::at("open", upper))?;
+    let root = match written {
+        Written::Upper(upper) => {
+            rustix::fs::open(upper, flags, Mode::empty()).map_err(Error::at("open", upper))?
+        }
+        Written::Whole(tree) => tree.open_at(Path::new("/"), flags)?,
+    };
     let mut comparison = Comparison {
+        is_whole: matches!(written, Written::Whole(_)),
         before,
         unchanged: Vec::new(),
         tell,
@@ -88,6 +103,8 @@ fn each(upper: &Path, before: Option<&View>, tell: Tell<'_>) -> Result<()> {
 }
 
 struct Comparison<'a> {
+    /// What is not there is gone; otherwise only what has a mark that says so.
+    is_whole: bool,
     before: Option<&'a View>,
     /// Directories we are in that are not told yet, as nothing in them has changed so far.
     unchanged: Vec<Entry>,
@@ -98,13 +115,14 @@ impl Comparison<'_> {
     fn enter(&mut self, entry: Entry) -> Result<()> {
         let is_dir = entry.kind() == FileType::Directory;
         let before = self.before(&entry.path);
+        let is_whiteout = !self.is_whole && is_whiteout(&entry);
         let kind = match &before {
             _ if entry.path.as_os_str().is_empty() => None,
-            Some(_) if is_whiteout(&entry) => {
+            Some(_) if is_whiteout => {
                 return self.changed(&entry.path, ChangeKind::Deleted, None);
             }
             // Of something that was made here and is gone again.
-            None if is_whiteout(&entry) => return Ok(()),
+            None if is_whiteout => return Ok(()),
             None => Some(ChangeKind::Added),
             Some((stat, capability))
                 if differs(&entry.stat, stat) || *capability != entry.capability()? =>
@@ -123,7 +141,7 @@ impl Comparison<'_> {
         if kind.is_none() {
             self.unchanged.push(entry.clone());
         }
-        match was_dir && is_opaque(&entry)? {
+        match was_dir && (self.is_whole || is_opaque(&entry)?) {
             true => self.tell_missing(&entry),
             false => Ok(()),
         }

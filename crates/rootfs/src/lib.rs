@@ -19,7 +19,7 @@ mod view;
 mod walk;
 
 pub use assembly::{Base, Bind, Layer};
-pub use changes::{Change, ChangeKind, changes, pack_changes, upper_dir};
+pub use changes::{Change, ChangeKind, Written, changes, pack_changes, upper_dir};
 pub use copy::copy;
 pub use entry::{Entry, Stat};
 pub use error::{Error, Result};

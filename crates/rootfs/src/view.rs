@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use crate::assembly::{Base, Bind, assemble};
+use crate::assembly::{Base, Bind, assemble, link_to};
 use crate::{Error, Result, Stat};
 
 /// How often a look-up is tried again that a rename disturbed.
@@ -47,6 +47,12 @@ impl View {
     /// The root directory.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// The kernel's own link to the root directory, for what knows no descriptors: of use to this
+    /// process, for as long as the view is there.
+    pub fn path(&self) -> PathBuf {
+        link_to(self.root())
     }
 
     /// What is at `path`; a last component that is a link is not followed.

@@ -8,13 +8,13 @@ use berth_config::Live;
 use berth_ctrd::{FifoSet, Streams};
 use berth_logs::{LogConfig, Logger, Subject};
 use berth_spec::modes::Mode;
-use berth_spec::rootfs::{LayeredRoot, SnapshotMount};
 use berth_spec::{BindMount, Devices, Inputs, User};
 
 use super::record::{Files, Record};
 use crate::files::Resolving;
 use crate::network::{self, Plan};
 use crate::shared::Shared;
+use crate::tree::Root;
 use crate::{Error, Result, files, mounts, shm};
 
 /// What the preparation gives.
@@ -162,7 +162,7 @@ pub(crate) fn exec_process(
 ) -> Result<Vec<u8>> {
     let user = match request.user.as_str() {
         "" => None,
-        name => Some(resolve_user(record, name)?),
+        name => Some(resolve_user(shared, record, name)?),
     };
     let exec = berth_spec::Exec {
         args: &request.cmd,
@@ -230,7 +230,7 @@ fn with_inputs<T>(
     mounts: &[BindMount],
     work: impl FnOnce(&Inputs<'_>) -> Result<T>,
 ) -> Result<T> {
-    let user = resolve_user(record, &record.config.user)?;
+    let user = resolve_user(shared, record, &record.config.user)?;
     let devices = Devices::resolve(&record.host).map_err(Error::from_lower)?;
     let limit = |limit: &berth_config::Ulimit| berth_wire::Ulimit {
         name: limit.name.clone(),
@@ -264,18 +264,9 @@ fn with_inputs<T>(
     })
 }
 
-/// The user, looked up in the image without mounting it.
-pub(crate) fn resolve_user(record: &Record, name: &str) -> Result<User> {
-    let layers: Vec<_> = record
-        .rootfs
-        .iter()
-        .map(|mount| SnapshotMount {
-            kind: &mount.kind,
-            source: &mount.source,
-            options: &mount.options,
-        })
-        .collect();
-    let root = LayeredRoot::new(&layers).map_err(Error::from_lower)?;
+/// The user, looked up in the root file system as it is.
+pub(crate) fn resolve_user(shared: &Shared, record: &Record, name: &str) -> Result<User> {
+    let root = Root::of(shared, record)?;
     User::resolve(name, &record.host.group_add, &root).map_err(Error::from_lower)
 }
 

@@ -38,7 +38,10 @@ pub(crate) struct Record {
     pub(crate) networking: wire::NetworkingConfig,
     /// What is mounted in it, as the client asked and the volumes are called.
     pub(crate) mounts: Vec<MountPoint>,
+    /// The snapshotter that it was made with, whichever the daemon makes others with by now.
     pub(crate) snapshotter: String,
+    /// The key of the snapshot that its own was made on; empty: it was made of nothing.
+    pub(crate) base: String,
     /// How to mount its root file system, as the snapshotter told when it was prepared.
     pub(crate) rootfs: Vec<Mount>,
 }

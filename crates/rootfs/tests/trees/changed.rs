@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use berth_rootfs::{ChangeKind, Unpacking, View, changes, pack_changes, unpack};
+use berth_rootfs::{ChangeKind, Unpacking, View, Written, changes, pack_changes, unpack};
 use rustix::fs::XattrFlags;
 
 use crate::world::World;
@@ -15,9 +15,23 @@ fn inside(view: &View) -> PathBuf {
     format!("/proc/self/fd/{}", view.root().as_raw_fd()).into()
 }
 
+/// The same whether the upper directory is looked at or all of the tree.
 fn told(world: &World) -> Vec<String> {
+    let upper = told_of(world, &Written::Upper(world.path("upper")));
+    let whole = View::open(&world.sealed(), &[], &world.over()).expect("view");
+    let mut same = told_of(world, &Written::Whole(whole));
+    // What is gone from a directory is told first there.
+    let path = |line: &String| line[2..].to_owned();
+    same.sort_by_key(path);
+    let mut sorted = upper.clone();
+    sorted.sort_by_key(path);
+    assert_eq!(same, sorted);
+    upper
+}
+
+fn told_of(world: &World, written: &Written) -> Vec<String> {
     let image = View::of_dir(&world.path("lower")).expect("image");
-    let changes = changes(&world.path("upper"), Some(&image)).expect("changes");
+    let changes = changes(written, Some(&image)).expect("changes");
     let told = |change: berth_rootfs::Change| {
         let kind = match change.kind {
             ChangeKind::Modified => 'C',
@@ -107,7 +121,12 @@ fn a_layer_holds_the_changes() {
     symlink("/nowhere", root.join("link")).expect("symlink");
     let image = View::of_dir(&world.path("lower")).expect("image");
     let mut layer = Vec::new();
-    pack_changes(&world.path("upper"), Some(&image), &mut layer).expect("layer");
+    let written = Written::Upper(world.path("upper"));
+    pack_changes(&written, Some(&image), &mut layer).expect("layer");
+    let whole = View::open(&world.sealed(), &[], &world.over()).expect("view");
+    let mut same = Vec::new();
+    pack_changes(&Written::Whole(whole), Some(&image), &mut same).expect("layer");
+    assert_eq!(same, layer);
     let unpacked = world.path("unpacked");
     fs::create_dir(&unpacked).expect("mkdir");
     let into = View::of_dir(&unpacked).expect("view");

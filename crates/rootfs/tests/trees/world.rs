@@ -51,6 +51,15 @@ impl World {
         }])
     }
 
+    /// The same, only to read, so that it may be mounted beside one that is written to.
+    pub(crate) fn sealed(&self) -> Base {
+        let Base::Snapshot(mut layers) = self.base() else {
+            panic!("no snapshot");
+        };
+        layers.iter_mut().for_each(Layer::seal);
+        Base::Snapshot(layers)
+    }
+
     pub(crate) fn base(&self) -> Base {
         self.overlay(&[self.path("lower")])
     }
