@@ -20,14 +20,13 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use berth_config::Storage;
 use berth_ctrd::{Client, Endpoint};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use process::Process;
-
-use crate::wiring::SNAPSHOTTER;
 
 /// How long a containerd may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -70,6 +69,9 @@ pub(crate) struct Settings {
     pub(crate) open_files: Option<u64>,
     /// The containerd namespace of containers and images.
     pub(crate) namespace: String,
+    /// The snapshotter that it is to have in any case, and how to reach it where it is a process
+    /// of its own.
+    pub(crate) storage: Storage,
 }
 
 impl Settings {
@@ -306,9 +308,10 @@ async fn answers(client: &Client, limit: Duration) -> Result<(), String> {
     answers_at_all(client, limit).await?;
     let lacks = |error: berth_ctrd::Error| format!("containerd is not usable: {error}");
     client.list_tasks().await.map_err(lacks)?;
-    match client.snapshots(SNAPSHOTTER).stat("berthd-probe").await {
-        Err(error) if !error.is_not_found() => Err(lacks(error)),
-        _ => Ok(()),
+    let snapshotters = client.snapshotters().await.map_err(lacks)?;
+    match snapshotters.iter().any(|one| one.failure.is_none()) {
+        true => Ok(()),
+        false => Err("containerd is not usable: it has no snapshotter".to_owned()),
     }
 }
 

@@ -157,6 +157,7 @@ fn containerd_settings(
         protected: privileges::may_lower_oom_score(),
         open_files: files.0,
         namespace: config.user.containerd_namespace.clone(),
+        storage: config.storage.clone(),
     }
 }
 

@@ -23,6 +23,7 @@ mod pidfile;
 mod privileges;
 mod reload;
 mod signals;
+mod storage;
 mod wiring;
 
 use std::process::ExitCode;

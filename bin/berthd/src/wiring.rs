@@ -14,9 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containerd::Containerd;
 use crate::listeners::Socket;
+use crate::storage;
 
-/// containerd's snapshotter of images and containers.
-pub(crate) const SNAPSHOTTER: &str = "overlayfs";
 /// Where administrators keep registries' certificates and `hosts.toml`, as for dockerd.
 const CERTIFICATES: &str = "/etc/docker/certs.d";
 /// The nftables table of a daemon with the default bridge.
@@ -25,6 +24,8 @@ const TABLE: &str = "berth";
 /// Why the engine did not open; the message is the part's own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("error initializing snapshotter: {0}")]
+    Storage(#[from] storage::Error),
     #[error("{0}")]
     Registry(#[from] berth_registry::Error),
     #[error("networks: {0}")]
@@ -59,12 +60,14 @@ pub(crate) async fn open(
     containerd: &Containerd,
 ) -> Result<Parts, Error> {
     let live = config.capture();
+    let asked = live.storage.snapshotter.as_deref();
+    let snapshotter = storage::choose(containerd.client(), asked).await?;
     let events = Events::default();
     let registry = Registry::new(&format!("docker/{0} berth/{0}", crate::VERSION));
     registry.set_rules(rules(&live)?);
     let images = Images::new(berth_images::Options {
         client: containerd.client().clone(),
-        snapshotter: SNAPSHOTTER.to_owned(),
+        snapshotter,
         registry: registry.clone(),
         limits: limits(&live),
         events: events.image_sink(),

@@ -79,6 +79,8 @@ pub struct Config {
 
     /// The storage driver asked for; empty for the default.
     pub storage_driver: String,
+    /// The storage driver's options, `key=value`.
+    pub storage_opts: Vec<String>,
     /// Optional features by name.
     pub features: BTreeMap<String, bool>,
     /// The daemon's labels, `key=value`.
@@ -189,6 +191,7 @@ impl Default for Config {
             default_address_pools: Vec::new(),
             default_network_opts: BTreeMap::new(),
             storage_driver: String::new(),
+            storage_opts: Vec::new(),
             features: BTreeMap::new(),
             labels: Vec::new(),
             registry_mirrors: Vec::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::proxies::Proxies;
 use crate::tls::{self, Tls};
 use crate::values::{check_domain, check_label, check_ulimit};
-use crate::{AddressPool, Bridge, Config, Error, Host, Result, Runtimes, pools, seccomp};
+use crate::{AddressPool, Bridge, Config, Error, Host, Result, Runtimes, Storage, pools, seccomp};
 
 /// What the host is like, as far as defaults depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +141,8 @@ pub struct Live {
     pub registries: Registries,
     /// Limits of pulls and pushes.
     pub pulls: Pulls,
+    /// Where images and containers are kept.
+    pub storage: Storage,
     /// How long containers may take to stop when the daemon ends; `None`: for ever.
     pub shutdown_timeout: Option<Duration>,
     /// TLS on TCP sockets, where it is on.
@@ -178,6 +180,7 @@ impl Live {
                 uploads: positive("max concurrent uploads", user.max_concurrent_uploads)?,
                 attempts: positive("max download attempts", user.max_download_attempts)?,
             },
+            storage: Storage::derive(&user)?,
             shutdown_timeout: u64::try_from(user.shutdown_timeout)
                 .ok()
                 .map(Duration::from_secs),
@@ -189,16 +192,6 @@ impl Live {
 
 /// What nothing is derived from.
 fn check(user: &Config) -> Result<()> {
-    if !matches!(user.storage_driver.as_str(), "" | "overlay2" | "overlayfs") {
-        return Err(Error::Unsupported {
-            key: "storage-driver",
-            why: format!(
-                "images and containers are in containerd's overlayfs snapshotter, not in '{}'; \
-                     remove the option or set it to overlay2",
-                user.storage_driver
-            ),
-        });
-    }
     if user.features.get("containerd-snapshotter") == Some(&false) {
         let why = "\"containerd-snapshotter\" cannot be turned off".to_owned();
         return Err(Error::Unsupported {

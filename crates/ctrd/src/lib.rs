@@ -17,6 +17,7 @@ mod lease;
 mod process;
 mod runtime;
 mod snapshot;
+mod snapshotter;
 mod task;
 
 pub use client::{Client, Endpoint};
@@ -31,4 +32,5 @@ pub use lease::Leases;
 pub use process::Process;
 pub use runtime::{GenericOptions, RuncOptions, Runtime, RuntimeOptions};
 pub use snapshot::{Mount, SnapshotInfo, SnapshotKind, Snapshots};
+pub use snapshotter::Snapshotter;
 pub use task::{ExitStatus, Status, Task};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::Live;
-use berth_ctrd::{FifoSet, Status as TaskStatus, Streams, TaskInfo};
+use berth_ctrd::{FifoSet, Snapshots, Status as TaskStatus, Streams, TaskInfo};
 use berth_errdefs::{Classify, Kind};
 use berth_logs::Logger;
 use jiff::Timestamp;
@@ -424,21 +424,43 @@ async fn sweep(shared: &Arc<Shared>, kept: HashSet<String>) {
     if let Err(error) = shared.net.sweep(kept).await {
         tracing::warn!(%error, "clearing away networks of containers that are gone");
     }
+    sweep_snapshots(shared, &shared.snapshots).await;
+    // Nothing is made any more in what a daemon before used, so nobody has to wait for that.
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let all = match shared.client.snapshotters().await {
+            Ok(all) => all,
+            Err(error) => return tracing::warn!(%error, "listing snapshotters"),
+        };
+        let used = shared.snapshots.name();
+        for other in all.iter().filter(|other| other.failure.is_none()) {
+            if other.name != used {
+                let snapshots = shared.client.snapshots(&other.name);
+                sweep_snapshots(&shared, &snapshots).await;
+            }
+        }
+    });
+}
+
+/// Removes what is labelled as a container's that there is not.
+async fn sweep_snapshots(shared: &Shared, snapshots: &Snapshots) {
     let owned = format!("labels.{OWNER:?}");
-    match shared.snapshots.list(Some(&owned)).await {
-        Ok(snapshots) => {
+    match snapshots.list(Some(&owned)).await {
+        Ok(found) => {
             let known = shared.table.load();
-            let orphans = snapshots
+            let orphans = found
                 .iter()
                 .filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
             for snapshot in orphans {
                 mounts::forget(shared, &snapshot.key);
-                if let Err(error) = shared.snapshots.remove(&snapshot.key).await {
+                if let Err(error) = snapshots.remove(&snapshot.key).await {
                     tracing::warn!(key = snapshot.key, %error, "removing a snapshot without a container");
                 }
             }
         }
-        Err(error) => tracing::warn!(%error, "listing snapshots"),
+        Err(error) => {
+            tracing::warn!(snapshotter = snapshots.name(), %error, "listing snapshots");
+        }
     }
 }
 

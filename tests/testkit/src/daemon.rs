@@ -38,6 +38,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Where containerd comes from.
     pub containerd: Containerd,
+    /// What the configuration of a [`Containerd::Foreign`] has besides the kit's own; TOML.
+    pub containerd_config: String,
     /// Leaves out the loading of `busybox:latest`.
     pub without_image: bool,
     /// Which daemon, for a test that compares two; what `TESTKIT_DAEMON` says where there is none.
@@ -171,10 +173,11 @@ impl Daemon {
             "version = 2\nroot = \"{state}/containerd\"\nstate = \"{run}/containerd\"\n\
              disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
              [grpc]\n  address = \"{run}/containerd.sock\"\n\
-             [metrics]\n  address = \"{metrics}\"\n  grpc_histogram = true\n",
+             [metrics]\n  address = \"{metrics}\"\n  grpc_histogram = true\n{more}",
             state = state.display(),
             run = run.display(),
             metrics = Daemon::METRICS,
+            more = self.options.containerd_config,
         );
         let config = state.join("containerd.toml");
         std::fs::write(&config, text).expect("write");

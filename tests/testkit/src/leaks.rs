@@ -19,7 +19,7 @@ pub struct Leaks {
     pub interfaces: BTreeSet<String>,
     /// Elements of nftables sets and maps, and rules, of all tables.
     pub nft: BTreeSet<String>,
-    /// Active snapshots (`key`).
+    /// Active snapshots and views of all snapshotters (`key`).
     pub snapshots: BTreeSet<String>,
     /// Containers, tasks and leases in containerd's namespace `moby`.
     pub containerd: BTreeSet<String>,
@@ -43,15 +43,15 @@ impl Leaks {
             cgroups: crate::cgroup::empty_of_containers(),
             ..Leaks::default()
         };
-        for line in ctr(daemon, &["snapshots", "--snapshotter", "overlayfs", "ls"])
-            .lines()
-            .skip(1)
-        {
-            let words: Vec<_> = line.split_ascii_whitespace().collect();
-            if words.last() != Some(&"Committed") {
-                leaks
-                    .snapshots
-                    .insert(words.first().copied().unwrap_or_default().to_owned());
+        for snapshotter in snapshotters(daemon) {
+            let list = ctr(daemon, &["snapshots", "--snapshotter", &snapshotter, "ls"]);
+            for line in list.lines().skip(1) {
+                let words: Vec<_> = line.split_ascii_whitespace().collect();
+                if words.last() != Some(&"Committed") {
+                    leaks
+                        .snapshots
+                        .insert(words.first().copied().unwrap_or_default().to_owned());
+                }
             }
         }
         for (what, args) in [
@@ -210,6 +210,20 @@ fn ctr(daemon: &Daemon, args: &[&str]) -> String {
         .args(["--namespace", "moby"]);
     command.args(args);
     run_command(command).ok().stdout
+}
+
+/// The snapshotters that came up.
+fn snapshotters(daemon: &Daemon) -> Vec<String> {
+    let list = ctr(
+        daemon,
+        &["plugins", "ls", "type==io.containerd.snapshotter.v1"],
+    );
+    let lines = list.lines().skip(1);
+    let words = lines.map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    words
+        .filter(|words| words.last() == Some(&"ok"))
+        .filter_map(|words| words.get(1).map(|&name| name.to_owned()))
+        .collect()
 }
 
 fn files(daemon: &Daemon) -> BTreeSet<String> {

@@ -9,6 +9,7 @@ fn settings(dir: &Path) -> Settings {
         protected: false,
         open_files: Some(1024),
         namespace: "moby".into(),
+        storage: Storage::default(),
     }
 }
 
@@ -57,6 +58,20 @@ fn the_configuration_says_what_it_must() {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("oom_score"));
+    assert!(text.contains("snapshotter.v1.btrfs") && !text.contains("proxy_plugins"));
+    settings.storage = Storage {
+        snapshotter: Some("btrfs".into()),
+        address: None,
+    };
+    let text = toml::render(&settings).unwrap();
+    assert!(text.contains("snapshotter.v1.zfs") && !text.contains("snapshotter.v1.btrfs"));
+    settings.storage = Storage {
+        snapshotter: Some("a.b".into()),
+        address: Some("/s \"t\"".into()),
+    };
+    let text = toml::render(&settings).unwrap();
+    let proxy = "[proxy_plugins.\"a.b\"]\n  type = \"snapshot\"\n  address = \"/s \\\"t\\\"\"\n";
+    assert!(text.ends_with(proxy), "{text}");
     settings.protected = true;
     assert!(
         toml::render(&settings)

@@ -3,10 +3,15 @@
 use std::io;
 use std::path::Path;
 
+use berth_config::Storage;
+
 use super::Settings;
 
+/// What the names of snapshotters among plugins begin with.
+const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.";
+
 /// What the daemon has no use for, or what would touch the host: CRI and NRI, snapshotters of
-/// other file systems, `/opt/containerd`, container restarts (ours), tracing. Names that a
+/// other file systems (unless one is asked for), `/opt/containerd`, container restarts (ours), tracing. Names that a
 /// version of containerd does not know do no harm.
 const DISABLED: [&str; 14] = [
     "io.containerd.grpc.v1.cri",
@@ -27,10 +32,16 @@ const DISABLED: [&str; 14] = [
 
 /// The file's text. Version 2 is read by containerd 1.6, 1.7 and 2.x.
 pub(super) fn render(settings: &Settings) -> io::Result<String> {
-    let disabled: Vec<_> = DISABLED
-        .iter()
-        .map(|name| format!("  \"{name}\",\n"))
-        .collect();
+    let Storage {
+        snapshotter,
+        address: proxy,
+    } = &settings.storage;
+    let asked = |name: &str| {
+        let snapshotter = snapshotter.as_deref();
+        snapshotter.is_some_and(|asked| name.strip_prefix(SNAPSHOTTER) == Some(asked))
+    };
+    let disabled = DISABLED.iter().filter(|name| !asked(name));
+    let disabled: Vec<_> = disabled.map(|name| format!("  \"{name}\",\n")).collect();
     let socket = settings.socket();
     let ttrpc = settings.dir.join("containerd.sock.ttrpc");
     let mut text = format!(
@@ -62,6 +73,12 @@ pub(super) fn render(settings: &Settings) -> io::Result<String> {
         let address = quote(Path::new(address))?;
         text.push_str(&format!(
             "\n[metrics]\n  address = {address}\n  grpc_histogram = true\n"
+        ));
+    }
+    if let (Some(name), Some(proxy)) = (snapshotter, proxy) {
+        let (name, address) = (quote(Path::new(name))?, quote(proxy)?);
+        text.push_str(&format!(
+            "\n[proxy_plugins.{name}]\n  type = \"snapshot\"\n  address = {address}\n"
         ));
     }
     Ok(text)

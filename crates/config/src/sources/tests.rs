@@ -184,7 +184,7 @@ fn what_is_not_honoured_is_refused_unless_it_says_nothing() {
         ("cpu-rt-period", json!(0), json!(1)),
         ("builder", json!({}), json!({"gc": {"enabled": true}})),
         ("firewall-backend", json!("nftables"), json!("iptables")),
-        ("storage-driver", json!("overlay2"), json!("btrfs")),
+        ("storage-opts", json!([]), json!(["size=1G"])),
         ("log-driver", json!("none"), json!("syslog")),
         (
             "features",

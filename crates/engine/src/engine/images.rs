@@ -41,6 +41,11 @@ impl Engine {
         Ok(listed)
     }
 
+    /// The snapshotter that images are unpacked into. No RPC.
+    pub fn snapshotter(&self) -> &str {
+        self.shared.images.snapshotter()
+    }
+
     /// What `docker image inspect` shows, of one platform if one is given. No RPC without
     /// `platform` and `manifests`.
     ///
