@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_images::decompress;
+use berth_archive::plain;
 use berth_rootfs::{Naming, Unpacking, View, Walk};
 use berth_wire as wire;
 use bytes::{Buf, Bytes};
@@ -117,7 +117,7 @@ pub(crate) async fn put(
                 keep_kinds: options.no_overwrite_dir_non_dir,
                 owner: owner(&shared, &record, options)?,
             };
-            let body = decompress(Body::new(body)).map_err(Error::from_lower)?;
+            let body = plain(Body::new(body)).map_err(|e| Error::internal(e.to_string()))?;
             berth_rootfs::unpack(&view, &at, body, how).map_err(told)
         }
     };

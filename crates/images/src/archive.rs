@@ -1,9 +1,8 @@
 //! Image archives: reading a tar without trusting it, and writing one.
 
-use std::cell::Cell;
 use std::io::{self, Read};
-use std::rc::Rc;
 
+use berth_archive::{Metered, plain};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -13,8 +12,6 @@ use crate::{Error, Result};
 const CHUNK: usize = 1 << 20;
 /// How many files an archive may hold.
 const MAX_FILES: usize = 1 << 16;
-/// How many bytes of headers one file may have, long names and extended attributes included.
-const MAX_HEADERS: usize = 1 << 20;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4096;
 
@@ -34,19 +31,14 @@ pub(crate) enum Part {
 /// Reads a tar, compressed or not, and sends its files on. Nothing is written to disk here, and
 /// paths are mere names: what leads out of the archive is refused nevertheless.
 pub(crate) fn read(body: impl Read, parts: &mpsc::Sender<Part>) -> Result<()> {
-    let budget = Rc::new(Cell::new(None));
-    let inner = crate::stream::plain(body)?;
-    let mut archive = tar::Archive::new(Metered {
-        inner,
-        budget: budget.clone(),
-    });
+    let body = plain(body).map_err(|e| Error::Input(e.to_string()))?;
+    let (body, budget) = Metered::new(body);
+    let mut archive = tar::Archive::new(body);
     let mut entries = archive.entries().map_err(broken)?;
     for _ in 0..MAX_FILES {
-        budget.set(Some(MAX_HEADERS));
-        let Some(entry) = entries.next() else {
+        let Some(entry) = budget.header(|| entries.next()) else {
             return Ok(());
         };
-        budget.set(None);
         let mut entry = entry.map_err(broken)?;
         member(&mut entry, parts)?;
         // What was not read is read here, where it is not taken for headers.
@@ -93,28 +85,6 @@ fn member<R: Read>(entry: &mut tar::Entry<'_, R>, parts: &mpsc::Sender<Part>) ->
         send(parts, Part::Data(chunk.into()))?;
     }
     send(parts, Part::End)
-}
-
-/// Counts what is read while the tar reader looks for the next member: long names and extended
-/// attributes are kept in memory, and a hostile archive may have gigabytes of them.
-struct Metered<R> {
-    inner: R,
-    budget: Rc<Cell<Option<usize>>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(left) = self.budget.get() else {
-            return self.inner.read(buffer);
-        };
-        if left == 0 {
-            return Err(io::Error::other("header is too large"));
-        }
-        let most = buffer.len().min(left);
-        let n = self.inner.read(&mut buffer[..most])?;
-        self.budget.set(Some(left - n));
-        Ok(n)
-    }
 }
 
 fn send(parts: &mpsc::Sender<Part>, part: Part) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use berth_archive::{Compression, peek, plain};
 use berth_ctrd::{Labels, Opened};
 use berth_reference::{Digest, Reference};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::manifest::{
 use crate::metadata::Found;
 use crate::names::Told;
 use crate::progress::Progress;
-use crate::stream::{Compression, Input, bridge, peek, plain};
+use crate::stream::{Input, bridge};
 use crate::unpack::Unpack;
 use crate::{Error, Images, Platform, Result, changes};
 
@@ -42,7 +43,7 @@ pub struct Import {
 
 impl Images {
     /// Makes an image of one layer from a tar. Gzip and zstd streams are kept as they are,
-    /// plain ones are compressed. Returns its ID.
+    /// others are compressed by gzip. Returns its ID.
     ///
     /// # Errors
     /// [`Error::Invalid`] for bad changes, [`Error::Archive`] for a bad stream.
@@ -150,15 +151,20 @@ impl Images {
 }
 
 /// Turns what comes into a compressed layer; returns its diff ID and media type.
-fn pack(body: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<(Digest, &'static str)> {
-    let (compression, reader) = peek(body).map_err(|e| Error::Input(e.to_string()))?;
+pub(crate) fn pack(
+    body: impl Read,
+    chunks: &mpsc::Sender<Bytes>,
+) -> Result<(Digest, &'static str)> {
+    let (compression, reader) = peek(body).map_err(input)?;
     match compression {
         Compression::None => Ok((compress(reader, chunks)?, OCI_LAYER_GZIP)),
         Compression::Gzip => Ok((pass(reader, chunks)?, OCI_LAYER_GZIP)),
         Compression::Zstd => Ok((pass(reader, chunks)?, OCI_LAYER_ZSTD)),
-        Compression::Other(name) => Err(Error::Archive(format!(
-            "unsupported archive compression: {name}"
-        ))),
+        // Layers are not stored like this.
+        Compression::Bzip2 | Compression::Xz => {
+            let inside = plain(reader).map_err(input)?;
+            Ok((compress(inside, chunks)?, OCI_LAYER_GZIP))
+        }
     }
 }
 
@@ -172,9 +178,7 @@ pub(crate) fn compress(mut reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> R
     let mut gzip = flate2::write::GzEncoder::new(output, flate2::Compression::fast());
     let mut buffer = vec![0; CHUNK];
     loop {
-        let n = reader
-            .read(&mut buffer)
-            .map_err(|e| Error::Input(e.to_string()))?;
+        let n = reader.read(&mut buffer).map_err(input)?;
         if n == 0 {
             break;
         }
@@ -199,7 +203,7 @@ fn pass(reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
             output: &mut output,
         };
         let invalid = |e: std::io::Error| Error::Archive(format!("invalid archive: {e}"));
-        let mut inside = plain(&mut tee)?;
+        let mut inside = plain(&mut tee).map_err(input)?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let n = inside.read(&mut buffer).map_err(invalid)?;
@@ -214,6 +218,10 @@ fn pass(reader: impl Read, chunks: &mpsc::Sender<Bytes>) -> Result<Digest> {
     }
     output.flush().map_err(|_| Error::Cancelled)?;
     Ok(Digest::from_sha256(sum.finalize().into()))
+}
+
+fn input(e: std::io::Error) -> Error {
+    Error::Input(e.to_string())
 }
 
 struct Tee<'a, 'b, R> {

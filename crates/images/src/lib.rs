@@ -62,7 +62,7 @@ pub use progress::Progress;
 pub use pull::{Pull, PullRequest};
 pub use push::PushRequest;
 pub use remove::{InUse, Usage};
-pub use stream::{Input, plain as decompress};
+pub use stream::Input;
 
 /// What happened to an image, as `docker events` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

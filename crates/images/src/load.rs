@@ -3,9 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use berth_archive::Compression;
 use berth_ctrd::{Client, Labels, Opened};
 use berth_reference::{Digest, Reference, chain_id};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use serde::Deserialize;
 use sha2::Digest as _;
 use tokio::sync::mpsc;
@@ -19,9 +21,9 @@ use crate::manifest::{
 use crate::metadata::Found;
 use crate::names::Told;
 use crate::progress::Progress;
-use crate::stream::{Compression, Input, bridge};
+use crate::stream::{Input, bridge};
 use crate::unpack::Unpack;
-use crate::{Error, Images, Platform, Result};
+use crate::{Error, Images, Platform, Result, import};
 
 /// How deep links and nested indexes are followed.
 const MAX_DEPTH: usize = 8;
@@ -64,8 +66,8 @@ struct Named {
 }
 
 impl Images {
-    /// Loads all images of an archive: Docker's or an OCI layout, plain, gzip or zstd. Its blobs
-    /// go straight into the content store. Reports `Loaded image: X` for each name.
+    /// Loads all images of an archive: Docker's or an OCI layout, plain, gzip, zstd, bzip2 or xz.
+    /// Its blobs go straight into the content store. Reports `Loaded image: X` for each name.
     ///
     /// # Errors
     /// [`Error::Archive`] for what is no image archive, or a hostile one.
@@ -295,18 +297,18 @@ impl Load<'_> {
         let mut layers = Vec::new();
         for path in image.layers.iter().flatten() {
             let (digest, size, compression) = self.blob(path)?;
+            let (mut digest, mut size) = (digest.clone(), size);
             let suffix = match compression {
                 Compression::None => "",
                 Compression::Gzip => ".gzip",
                 Compression::Zstd => ".zstd",
-                Compression::Other(name) => {
-                    return Err(Error::Archive(format!(
-                        "unsupported archive compression: {name}"
-                    )));
+                Compression::Bzip2 | Compression::Xz => {
+                    (digest, size) = self.repack(&digest).await?;
+                    ".gzip"
                 }
             };
             let media_type = format!("{DOCKER_LAYER}{suffix}");
-            layers.push(Descriptor::new(&media_type, digest.clone(), size as usize));
+            layers.push(Descriptor::new(&media_type, digest, size as usize));
         }
         let manifest = Manifest {
             schema_version: 2,
@@ -322,6 +324,19 @@ impl Load<'_> {
             &document.gc_labels(),
         )
         .await
+    }
+
+    /// A layer compressed by what containerd does not undo, compressed by gzip. 5 RPCs.
+    async fn repack(&self, digest: &Digest) -> Result<(Digest, u64)> {
+        let blob = self.client.content().read(digest.as_str(), 0, 0).await?;
+        let input = blob.map(|part| part.map_err(std::io::Error::other));
+        let (_, stored) = bridge(
+            Box::pin(input),
+            |body, chunks| import::pack(body, &chunks),
+            |chunks| import::store(self.lease, chunks),
+        )
+        .await?;
+        Ok(stored)
     }
 
     /// Unpacks and names one image.

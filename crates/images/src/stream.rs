@@ -1,6 +1,6 @@
-//! From a client's body to a blocking reader, with bounded memory, and decompression.
+//! From a client's body to a blocking reader, with bounded memory.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
@@ -14,8 +14,6 @@ pub type Input = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// How many chunks may lie between a stream and its reader.
 const DEPTH: usize = 8;
-/// Enough bytes to tell compressions apart.
-const MAGIC: usize = 6;
 
 /// The blocking end of a client's body.
 #[derive(Debug)]
@@ -79,63 +77,4 @@ where
             (Err(e), _) => Err(e),
         },
     }
-}
-
-/// What a stream is compressed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-    /// One that we cannot undo, by name.
-    Other(&'static str),
-}
-
-impl Compression {
-    /// Tells by the first bytes.
-    pub(crate) fn detect(head: &[u8]) -> Compression {
-        match head {
-            [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0x00, ..] => Compression::Other("xz"),
-            [b'B', b'Z', b'h', ..] => Compression::Other("bzip2"),
-            _ => Compression::None,
-        }
-    }
-}
-
-/// Looks at the first bytes of `reader` and gives them back to it.
-pub(crate) fn peek<R: Read>(mut reader: R) -> io::Result<(Compression, impl Read)> {
-    let mut head = [0; MAGIC];
-    let mut length = 0;
-    while length < MAGIC {
-        match reader.read(&mut head[length..]) {
-            Ok(0) => break,
-            Ok(n) => length += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    let found = Compression::detect(&head[..length]);
-    let head = Read::take(Cursor::new(head), length as u64);
-    Ok((found, head.chain(reader)))
-}
-
-/// The plain bytes of `reader`, whatever it is compressed with.
-///
-/// # Errors
-/// It cannot be read, or is compressed with what we cannot undo.
-pub fn plain<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let input = |e: io::Error| Error::Input(e.to_string());
-    let (compression, reader) = peek(reader).map_err(input)?;
-    Ok(match compression {
-        Compression::None => Box::new(reader),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(reader).map_err(input)?),
-        Compression::Other(name) => {
-            return Err(Error::Archive(format!(
-                "unsupported archive compression: {name}"
-            )));
-        }
-    })
 }

@@ -1,13 +1,12 @@
 //! A tar stream unpacked into a container's tree, without trusting either.
 
-use std::cell::Cell;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
 
+use berth_archive::Metered;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tar::EntryType;
@@ -16,9 +15,6 @@ use crate::entry::{Attributes, look};
 use crate::pack::XATTR;
 use crate::view::{make_dirs, open_below, open_inside};
 use crate::{Error, Result, Step, View, Walk};
-
-/// How many bytes of headers one entry may have, long names and extended attributes included.
-const MAX_HEADERS: usize = 1 << 20;
 
 /// How to unpack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,11 +33,8 @@ pub struct Unpacking {
 /// The archive is broken or leads out of `at` by its names or links, `input` fails, or the tree
 /// does not take it. What was unpacked before stays.
 pub fn unpack(view: &View, at: &Path, input: impl Read, how: Unpacking) -> Result<()> {
-    let budget = Rc::new(Cell::new(None));
-    let mut archive = tar::Archive::new(Metered {
-        inner: input,
-        budget: budget.clone(),
-    });
+    let (input, budget) = Metered::new(input);
+    let mut archive = tar::Archive::new(input);
     let mut entries = archive.entries()?;
     let mut unpacker = Unpacker {
         view,
@@ -49,10 +42,7 @@ pub fn unpack(view: &View, at: &Path, input: impl Read, how: Unpacking) -> Resul
         how,
         folders: Vec::new(),
     };
-    loop {
-        budget.set(Some(MAX_HEADERS));
-        let Some(entry) = entries.next() else { break };
-        budget.set(None);
+    while let Some(entry) = budget.header(|| entries.next()) {
         let mut entry = entry?;
         unpacker.add(&mut entry)?;
         // What was not read is read here, where it is not taken for headers.
@@ -386,28 +376,6 @@ fn remove_tree(place: &Place) -> Result<()> {
     }
     rustix::fs::unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR)
         .map_err(place.fail("unlinkat"))
-}
-
-/// Counts what is read while the tar reader looks for the next entry: long names and extended
-/// attributes are kept in memory, and a hostile archive may have gigabytes of them.
-struct Metered<R> {
-    inner: R,
-    budget: Rc<Cell<Option<usize>>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(left) = self.budget.get() else {
-            return self.inner.read(buffer);
-        };
-        if left == 0 {
-            return Err(io::Error::other("archive/tar: header field too long"));
-        }
-        let most = buffer.len().min(left);
-        let n = self.inner.read(&mut buffer[..most])?;
-        self.budget.set(Some(left - n));
-        Ok(n)
-    }
 }
 
 #[cfg(test)]

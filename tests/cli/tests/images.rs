@@ -1,7 +1,7 @@
 //! Images: load, import, tag, remove, inspect, list. Pulls stand in `pull.rs`.
 
 use serde_json::{Value, json};
-use testkit::{Compression, Image, Output, rootfs_tar, shared, unique};
+use testkit::{Compression, Daemon, Image, Options, Output, PATIENCE, rootfs_tar, shared, unique};
 
 /// An image that no other test has, with one small layer over busybox.
 fn image(tag: &str) -> Image {
@@ -33,6 +33,8 @@ fn a_docker_archive_plain_and_compressed() {
         ("plain:1", Compression::None),
         ("gzip:1", Compression::Gzip),
         ("zstd:1", Compression::Zstd),
+        ("bzip2:1", Compression::Bzip2),
+        ("xz:1", Compression::Xz),
     ] {
         if compression == Compression::Zstd && shared().is_old_dockerd() {
             continue; // 20.10 knows no zstd.
@@ -42,6 +44,54 @@ fn a_docker_archive_plain_and_compressed() {
             .out_is(&format!("Loaded image: {tag}"));
         runs(tag);
         rmi(tag);
+    }
+}
+
+#[test]
+fn compressed_layers_in_a_docker_archive() {
+    for (tag, compression) in [
+        ("in-gzip:1", Compression::Gzip),
+        ("in-bzip2:1", Compression::Bzip2),
+        ("in-xz:1", Compression::Xz),
+    ] {
+        load(image(tag).archive_of_packed_layers(compression)).ok();
+        runs(tag);
+        // Its layers are what its configuration says, whatever they came in.
+        let layers = image_inspect(tag)["RootFS"]["Layers"].clone();
+        let (manifest, blobs) = image(tag).blobs(compression);
+        let config: Value = serde_json::from_slice(&blobs[0].1).expect("JSON");
+        assert_eq!(layers, config["rootfs"]["diff_ids"]);
+        drop(manifest);
+        rmi(tag);
+    }
+    // What is broken inside is told, and leaves no image.
+    let mut broken = image("broken:1").archive_of_packed_layers(Compression::Xz);
+    let magic = [0xfd, b'7', b'z', b'X', b'Z', 0];
+    let at = broken.windows(6).position(|six| six == magic);
+    broken[at.expect("a layer") + 200] ^= 0x55;
+    let output = load(broken).exits(1);
+    assert!(!output.err().is_empty(), "{output}");
+    shared().api("GET", "/images/broken:1/json", None).is(404);
+}
+
+#[test]
+fn an_archive_that_grows_without_end_takes_little_memory() {
+    let daemon = Daemon::start(Options::default());
+    // Twice what the daemon may take, of nothing, in a few kilobytes.
+    let mut header = tar::Header::new_ustar();
+    header.set_path("layer.tar").expect("a short path");
+    header.set_size(160 << 20);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut bomb = header.as_bytes().to_vec();
+    bomb.resize(512 + (160 << 20), 0);
+    for compression in [Compression::Xz, Compression::Bzip2] {
+        let packed = compression.pack(&bomb);
+        daemon.forget_peak_memory();
+        let load = daemon.cli(["load"]).stdin(packed).patience(PATIENCE * 5);
+        load.run().exits(1).err_has("unrecognized image format");
+        let peak = daemon.peak_memory();
+        assert!(peak <= 80 << 10, "{compression:?}: {peak} KiB");
     }
 }
 
@@ -164,24 +214,20 @@ fn import() {
         .out_has("staff:x:50:");
     rmi("imported:1");
     // Without a name, and compressed.
-    let packed = compressed_rootfs();
-    let id = shared().cli(["import", "-"]).stdin(packed).run().ok();
-    assert_eq!(image_inspect(id.out())["RepoTags"], json!([]));
-    rmi(id.out());
+    let kinds = [Compression::Gzip, Compression::Bzip2, Compression::Xz];
+    for packed in kinds.map(|compression| compression.pack(&rootfs_tar())) {
+        let id = shared().cli(["import", "-"]).stdin(packed).run().ok();
+        assert_eq!(image_inspect(id.out())["RepoTags"], json!([]));
+        let run = ["run", "--rm", id.out(), "/bin/sh", "-c", "echo runs"];
+        shared().docker(run).ok().out_is("runs");
+        rmi(id.out());
+    }
     let bad = shared()
         .cli(["import", "-c", "RUN x", "-", "bad:1"])
         .stdin(rootfs_tar().to_vec());
     bad.run()
         .exits(1)
         .err_has("run is not a valid change command");
-}
-
-fn compressed_rootfs() -> Vec<u8> {
-    let mut gzip = shared().sandbox().command("gzip");
-    gzip.args(["-c", "-1"]);
-    let output = testkit::Cli::new(gzip).stdin(rootfs_tar().to_vec()).run();
-    assert_eq!(output.code, 0);
-    output.stdout_bytes
 }
 
 #[test]

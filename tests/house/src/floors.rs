@@ -6,7 +6,7 @@
 //! api      HTTP
 //! domain   engine → images
 //! edges    ctrd registry net volumes rootfs logs cgroups config store    know nothing of one another
-//! ground   spec → wire, errdefs …                 wire reference errdefs
+//! ground   spec → wire, errdefs …                 wire reference archive errdefs
 //! ```
 
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ const FLOORS: &[(&str, Floor)] = &[
     ("berth-errdefs", Floor::Ground),
     ("berth-reference", Floor::Ground),
     ("berth-wire", Floor::Ground),
+    ("berth-archive", Floor::Ground),
     ("berth-spec", Floor::Ground),
     ("berth-ctrd", Floor::Edge),
     ("berth-registry", Floor::Edge),

@@ -30,10 +30,15 @@ pub enum Compression {
     Gzip,
     /// zstd.
     Zstd,
+    /// bzip2, which no registry has.
+    Bzip2,
+    /// xz, which no registry has.
+    Xz,
 }
 
 impl Compression {
-    fn pack(self, bytes: &[u8]) -> Vec<u8> {
+    /// `bytes`, compressed.
+    pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Compression::None => bytes.to_vec(),
             Compression::Gzip => {
@@ -43,6 +48,17 @@ impl Compression {
                 encoder.finish().expect("a Vec takes all")
             }
             Compression::Zstd => zstd::encode_all(bytes, 1).expect("zstd"),
+            Compression::Bzip2 => {
+                let level = bzip2::Compression::fast();
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), level);
+                encoder.write_all(bytes).expect("a Vec takes all");
+                encoder.finish().expect("a Vec takes all")
+            }
+            Compression::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+                encoder.write_all(bytes).expect("a Vec takes all");
+                encoder.finish().expect("a Vec takes all")
+            }
         }
     }
 
@@ -51,6 +67,8 @@ impl Compression {
             Compression::None => "",
             Compression::Gzip => "+gzip",
             Compression::Zstd => "+zstd",
+            Compression::Bzip2 => "+bzip2",
+            Compression::Xz => "+xz",
         };
         format!("application/vnd.oci.image.layer.v1.tar{suffix}")
     }
@@ -259,6 +277,11 @@ impl Image {
     /// A `docker save` archive of the old shape (`manifest.json`, `<id>.json`, `<id>/layer.tar`),
     /// as a whole compressed with `compression`.
     pub fn docker_archive(&self, compression: Compression) -> Vec<u8> {
+        compression.pack(&self.archive_of_packed_layers(Compression::None))
+    }
+
+    /// As [`Image::docker_archive`], plain, but each layer in it is compressed.
+    pub fn archive_of_packed_layers(&self, compression: Compression) -> Vec<u8> {
         let mut tar = Builder::new(Vec::new());
         let config = self.config_json();
         let name = format!("{}.json", sha256(&config));
@@ -274,7 +297,8 @@ impl Image {
                 b"",
             );
             let path = format!("{id}/layer.tar");
-            entry(&mut tar, &path, EntryType::Regular, 0o644, &layer.bytes);
+            let bytes = compression.pack(&layer.bytes);
+            entry(&mut tar, &path, EntryType::Regular, 0o644, &bytes);
             paths.push(path);
         }
         let tags = if self.tags.is_empty() {
@@ -290,7 +314,7 @@ impl Image {
             0o644,
             manifest.as_bytes(),
         );
-        compression.pack(&tar.into_inner().expect("a Vec takes all"))
+        tar.into_inner().expect("a Vec takes all")
     }
 
     /// The manifest (OCI) and the blobs it names, layers compressed with `compression`.

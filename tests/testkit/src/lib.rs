@@ -62,6 +62,7 @@ mod feed;
 mod http;
 mod image;
 mod leaks;
+mod memory;
 mod mortal;
 mod pty;
 mod registry;

@@ -171,28 +171,19 @@ fn a_full_disk_fails_the_pull_and_leaves_the_daemon_well() {
     runs(&daemon, &name);
 }
 
-/// The most memory that a process has had since it was last asked to forget it, in KiB.
-fn peak(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let line = line.expect("VmHWM").trim().trim_end_matches(" kB").trim();
-    line.parse().expect("a number")
-}
-
 #[test]
 fn a_large_pull_takes_little_memory() {
     let daemon = Daemon::start(Options::default());
     let large = image().raw_layer(vec![0; 192 << 20]);
     let stock = Stock::of(&large, Compression::None);
     let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
-    let pid = daemon.pid();
-    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("root may");
+    daemon.forget_peak_memory();
     let name = format!("{}/large:1", stub.host());
     let pull = daemon
         .cli(["pull", "-q", &name])
         .patience(Duration::from_secs(300));
     pull.run().ok();
-    let peak = peak(pid);
+    let peak = daemon.peak_memory();
     println!("peak of berthd while it pulled 192 MiB: {peak} KiB");
     assert!(peak <= 64 << 10, "{peak} KiB");
 }
