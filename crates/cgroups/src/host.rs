@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_wire::{BlkioStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, ThrottlingData};
+use jiff::Timestamp;
 
 use crate::files::Files;
 use crate::group::{Group, Place};
 use crate::hierarchies::Hierarchies;
 use crate::parse::table;
-use crate::proc::{SystemCpu, interfaces, system_cpu};
+use crate::proc::{self, SystemCpu, TICK, interfaces, system_cpu};
 use crate::{Error, Result, v1, v2};
 
 /// A host and how its control groups are mounted.
@@ -142,6 +144,17 @@ impl Host {
         system_cpu(&self.files.read(path)?).ok_or_else(|| Error::Malformed {
             path: path.to_owned(),
         })
+    }
+
+    /// When the process `pid` began, to a second or so; `None` when there is none. Two files.
+    #[must_use]
+    pub fn started(&self, pid: u32) -> Option<Timestamp> {
+        let path = PathBuf::from(format!("/proc/{pid}/stat"));
+        let ticks = proc::began(&self.files.read(&path).ok()?)?;
+        let booted = proc::booted(&self.files.read(Path::new("/proc/stat")).ok()?)?;
+        let since = Duration::from_nanos(ticks.checked_mul(TICK)?);
+        let booted = Timestamp::from_second(booted.try_into().ok()?).ok()?;
+        booted.checked_add(since).ok()
     }
 
     /// How many files have been read so far: what looking costs.

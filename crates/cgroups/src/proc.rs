@@ -44,6 +44,20 @@ pub(crate) fn system_cpu(text: &str) -> Option<SystemCpu> {
     })
 }
 
+/// When a process began, in ticks since the start of the host: the 22nd word of `/proc/<pid>/stat`.
+/// The second, its name in brackets, may have anything in it.
+pub(crate) fn began(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// When the host was started, in seconds since the epoch, from `/proc/stat`.
+pub(crate) fn booted(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let seconds = lines.find_map(|line| line.strip_prefix("btime "))?;
+    seconds.trim().parse().ok()
+}
+
 /// Decodes `/proc/<pid>/net/dev`: the interfaces that the engine gives containers, `eth0` and on.
 /// Loopback, the kernel's fallback tunnels and what is made inside (a bridge of a daemon within,
 /// whose traffic would count twice) are not the container's.

@@ -90,6 +90,17 @@ fn v1_membership(parent: &str) -> String {
 }
 
 #[test]
+fn a_process_began_when_the_kernel_says() {
+    let world = World::new(V1_MOUNTS, "");
+    let stat = "7 (a) b 9) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 1 2\n";
+    world.write("/proc/7/stat", stat);
+    world.write("/proc/stat", "cpu  1 2\nbtime 1700000000\nprocesses 9\n");
+    let began = world.host().started(7).unwrap();
+    assert_eq!(began.to_string(), "2023-11-14T22:15:23.45Z");
+    assert_eq!(world.host().started(8), None);
+}
+
+#[test]
 fn version_1() {
     let world = World::new(V1_MOUNTS, &v1_membership("/docker"));
     world.write_v1("/docker");

@@ -4,7 +4,9 @@
 //! brought together. A container that runs is adopted as it is. One that ended meanwhile has
 //! exited, with its code where containerd still knows it; what is left of its run its actor clears
 //! away, so that nothing here waits for a shim or a runtime. A record that cannot be read becomes
-//! a dead container, which can be seen and removed.
+//! a dead container, which can be seen and removed. A state that cannot be read is what containerd
+//! tells; where that is a running container its places in networks, which nobody knows any more, are
+//! given up with their addresses and taken anew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use berth_logs::Logger;
 use jiff::Timestamp;
 
 use crate::container::actor::{Actor, Beginning, Captures, Rest, UNKNOWN_EXIT, save_state};
-use crate::container::handle::{Handle, View, Wish};
+use crate::container::handle::{Handle, Rewire, View, Wish};
 use crate::container::prepare::open_log;
 use crate::container::record::{CONFIG, Record, RunState, STATE, Status};
 use crate::container::start::{Started, limited};
@@ -36,6 +38,8 @@ struct Found {
     run: RunState,
     /// Its record could not be read: this is a stand-in.
     damaged: bool,
+    /// Its state could not be read: it runs if containerd says so.
+    lost: bool,
 }
 
 /// A container that is back.
@@ -46,6 +50,8 @@ struct Back {
     unwanted: bool,
     /// It runs, or what is left of its run is being cleared away.
     busy: bool,
+    /// It runs, and which places it has in networks is not known.
+    homeless: bool,
 }
 
 /// Brings back every container there was.
@@ -61,17 +67,21 @@ pub(crate) async fn recover(
     networks::restore(shared).await;
     let tasks = tasks(shared).await?;
     let mut kept = HashSet::new();
-    let (mut doomed, mut wanted) = (Vec::new(), Vec::new());
+    let (mut doomed, mut wanted, mut homeless) = (Vec::new(), Vec::new(), Vec::new());
     for found in found {
         let task = tasks.get(found.record.id.as_str());
         let Back {
             handle,
             unwanted,
             busy,
+            homeless: rejoins,
         } = bring_back(shared, config, found, task).await;
         let view = handle.view();
         if busy {
             kept.insert(view.record.id.clone());
+        }
+        if rejoins {
+            homeless.push(handle.clone());
         }
         if view.run.status.is_running() {
             continue;
@@ -87,21 +97,32 @@ pub(crate) async fn recover(
     }
     sweep(shared, kept).await;
     wrappers::sweep(shared, live).await;
+    // Only now: what the others have has been reserved, what was this one's given back.
+    for handle in homeless {
+        let change = Wish::Rewire(Rewire::Rejoin(live.clone()));
+        ask_in_background(handle, change, "joining its networks anew");
+    }
     autostart::begin(wanted, live);
     for handle in doomed {
-        tokio::spawn(async move {
-            if let Err(error) = handle
-                .ask(Wish::Remove {
-                    force: false,
-                    volumes: false,
-                })
-                .await
-            {
-                tracing::warn!(id = %handle.id(), %error, "removing a container that was to be removed");
-            }
-        });
+        let removal = Wish::Remove {
+            force: false,
+            volumes: false,
+        };
+        ask_in_background(
+            handle,
+            removal,
+            "removing a container that was to be removed",
+        );
     }
     Ok(())
+}
+
+fn ask_in_background(handle: Arc<Handle>, wish: Wish, what: &'static str) {
+    tokio::spawn(async move {
+        if let Err(error) = handle.ask(wish).await {
+            tracing::warn!(id = %handle.id(), %error, "{what}");
+        }
+    });
 }
 
 fn load(shared: &Shared) -> Result<Vec<Found>> {
@@ -115,19 +136,17 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
     let mut found = Vec::with_capacity(records.len());
     for (id, mut record) in records {
         record.id.clone_from(&id);
+        let mut lost = false;
         let run = shared.records.load(&id, STATE).unwrap_or_else(|error| {
             if error.kind() == Kind::NotFound {
                 // The daemon died between the two files: it was just made.
                 return RunState::default();
             }
-            tracing::warn!(%id, %error, "the container's state cannot be read: taken as exited");
-            let exit_code = UNKNOWN_EXIT;
+            tracing::error!(%id, %error, "the container's state cannot be read: it is as containerd tells");
+            lost = true;
             RunState {
-                status: Status::Exited,
-                exit_code,
-                exits: 1,
+                status: Status::Running,
                 generation: 1,
-                unsettled: true,
                 ..RunState::default()
             }
         });
@@ -135,6 +154,7 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
             record,
             run,
             damaged: false,
+            lost,
         });
     }
     for damaged in damaged {
@@ -155,6 +175,7 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
                 ..RunState::default()
             },
             damaged: true,
+            lost: false,
         });
     }
     Ok(found)
@@ -189,6 +210,7 @@ async fn bring_back(
         mut record,
         mut run,
         damaged,
+        lost,
     } = found;
     name(shared, &mut record);
     let record = Arc::new(record);
@@ -201,6 +223,7 @@ async fn bring_back(
         match adopt(shared, &record, &mut run, task, &hub).await {
             Ok(started) => {
                 mounts::adopt(shared, &record);
+                run.started_at = Some(started.at);
                 running = Some(started);
             }
             Err(error) => {
@@ -248,6 +271,7 @@ async fn bring_back(
     let (handle, mailbox) = Handle::new(view, hub);
     shared.table.insert(handle.clone());
     let busy = strays || running.is_some();
+    let homeless = lost && running.is_some();
     let beginning = Beginning {
         record,
         run,
@@ -263,6 +287,7 @@ async fn bring_back(
         handle,
         unwanted: removed && !damaged,
         busy,
+        homeless,
     }
 }
 
@@ -319,7 +344,10 @@ async fn adopt(
         task,
         binary,
         endpoints,
-        at: run.started_at.unwrap_or_else(Timestamp::now),
+        at: run
+            .started_at
+            .or_else(|| shared.cgroups.started(run.pid))
+            .unwrap_or_else(Timestamp::now),
         exit,
         session,
         limited: limited(shared, record, run.pid),

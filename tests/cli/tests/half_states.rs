@@ -1,8 +1,8 @@
 //! Things broken behind the daemon's back: what is left can be looked at and removed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use testkit::{Containerd, Daemon, Leaks, Options, PATIENCE, eventually, run_command};
+use testkit::{Containerd, Daemon, Leaks, Options, PATIENCE, Place, eventually, run_command};
 
 fn ctr(daemon: &Daemon, args: &[&str]) -> testkit::Output {
     let mut ctr = daemon.sandbox().command("ctr");
@@ -192,19 +192,15 @@ fn records_of_what_runs_are_damaged() {
     }
     daemon.docker(["run", "--rm", "busybox", "true"]).ok();
     let before = Leaks::count(&daemon);
-    for name in ["record", "state", "whole"] {
+    for name in ["record", "whole"] {
         daemon.run_d(name, ["-p", "80", "busybox", "sleep", "1000"]);
     }
     let id = |name: &str| daemon.format(name, "{{.Id}}");
-    let [record, state, whole] = ["record", "state", "whole"].map(id);
+    let [record, whole] = ["record", "whole"].map(id);
     let pid = daemon.format("whole", "{{.State.Pid}}");
     daemon.kill9();
     let containers = daemon.data_root().join("containers");
-    for (id, file) in [(&record, "config.json"), (&state, "state.json")] {
-        let path = containers.join(id).join(file);
-        let text = std::fs::read(&path).expect("readable");
-        std::fs::write(&path, &text[..text.len() / 3]).expect("writable");
-    }
+    cut(&containers.join(&record).join("config.json"));
     daemon.boot();
     assert_eq!(daemon.format("whole", "{{.State.Pid}}"), pid);
     daemon.docker(["exec", "whole", "true"]).ok();
@@ -216,15 +212,102 @@ fn records_of_what_runs_are_damaged() {
     let aside = containers.join(&record).join("config.json.corrupt-1");
     assert!(aside.exists(), "the damaged record is kept");
     assert!(daemon.log().contains(&record), "the log names it");
-    assert_eq!(
-        daemon.format("state", "{{.State.Status}} {{.State.ExitCode}}"),
-        "exited 255"
-    );
-    daemon.docker(["start", "state"]).ok();
-    daemon.docker(["exec", "state", "true"]).ok();
-    for id in [&record, &state, &whole] {
+    for id in [&record, &whole] {
         can_be_dealt_with(&daemon, &daemon.format(id, "{{.Name}}")[1..]);
     }
+    before.settle(&daemon, PATIENCE);
+}
+
+fn cut(path: &Path) {
+    let text = std::fs::read(path).expect("readable");
+    std::fs::write(path, &text[..text.len() / 3]).expect("writable");
+}
+
+/// Its record is whole and containerd has its task: that is enough to go on.
+#[test]
+fn the_state_of_what_runs_is_damaged() {
+    let daemon = Daemon::start(Options::default().args(["--live-restore"]));
+    if daemon.is_old_dockerd() {
+        return;
+    }
+    daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    let before = Leaks::count(&daemon);
+    daemon.docker(["network", "create", "own"]).ok();
+    let serve = "echo $$ >/pid; httpd -f -p 80 -h /";
+    let args = [
+        "--network",
+        "own",
+        "-p",
+        "8080:80",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ];
+    let id = daemon.run_d("it", args);
+    daemon.docker(["network", "connect", "bridge", "it"]).ok();
+    let peer = daemon.run_d("peer", ["--network", "own", "busybox", "sleep", "1000"]);
+    let ended = daemon.run_d("ended", ["busybox", "sleep", "1000"]);
+    let facts = "{{.State.Status}} {{.State.Pid}} {{.State.ExitCode}}";
+    let [was, was_peer] = ["it", "peer"].map(|name| daemon.format(name, facts));
+    let started = |name: &str| {
+        let text = daemon.format(name, "{{.State.StartedAt}}");
+        text.parse::<jiff::Timestamp>().expect("a time")
+    };
+    let began = started("it");
+    daemon.kill9();
+    let containers = daemon.data_root().join("containers");
+    for id in [&id, &ended] {
+        cut(&containers.join(id).join("state.json"));
+    }
+    ctr(&daemon, &["tasks", "kill", "--signal", "SIGKILL", &ended]).ok();
+    eventually("it has ended", PATIENCE, || {
+        let list = ctr(&daemon, &["tasks", "ls"]).ok();
+        let line = list.stdout.lines().find(|line| line.starts_with(&ended))?;
+        line.contains("STOPPED").then_some(())
+    });
+    daemon.boot();
+    assert!(daemon.log().contains(&id), "the log names it");
+    // It runs on, in its networks and with its port, under addresses that are nobody else's.
+    assert_eq!(daemon.format("it", facts), was);
+    assert_eq!(daemon.format("peer", facts), was_peer);
+    let off = began.duration_until(started("it")).abs();
+    assert!(off < jiff::SignedDuration::from_secs(2), "{off}");
+    eventually("the page is there", PATIENCE, || {
+        daemon.fetch(Place::Outside, "192.0.2.1:8080", "/pid")
+    });
+    let networks = "{{range $name, $it := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(daemon.format("it", networks), "bridge own");
+    let address = daemon.format("it", "{{.NetworkSettings.Networks.own.IPAddress}}");
+    assert_ne!(
+        address,
+        daemon.format("peer", "{{.NetworkSettings.Networks.own.IPAddress}}")
+    );
+    for name in ["it", &address] {
+        let script = format!("http://{name}/pid");
+        daemon
+            .docker(["exec", "peer", "wget", "-qO-", &script])
+            .ok();
+    }
+    // One that ended meanwhile has its exit code, which the shim still knew.
+    assert_eq!(
+        daemon.format("ended", "{{.State.Status}} {{.State.ExitCode}}"),
+        "exited 137"
+    );
+    // From now on it is a container like any other, over another crash, too.
+    daemon.kill9();
+    daemon.boot();
+    assert_eq!(daemon.format("it", facts), was);
+    assert_eq!(
+        daemon.format("it", "{{.NetworkSettings.Networks.own.IPAddress}}"),
+        address
+    );
+    daemon.docker(["stop", "-t", "0", "it"]).ok();
+    daemon.docker(["start", "it"]).ok();
+    for id in [&id, &peer, &ended] {
+        can_be_dealt_with(&daemon, &daemon.format(id, "{{.Name}}")[1..]);
+    }
+    daemon.docker(["network", "rm", "own"]).ok();
     before.settle(&daemon, PATIENCE);
 }
 

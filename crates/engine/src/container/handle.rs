@@ -93,6 +93,8 @@ pub(crate) enum Rewire {
     },
     /// Forget the link of this alias, under this configuration.
     Unlink(String, Arc<Live>),
+    /// Join everything anew that the record names: which places it had there is not known any more.
+    Rejoin(Arc<Live>),
 }
 
 /// What reaches an actor from outside.

@@ -17,7 +17,7 @@ use super::{Actor, failed_part, rewrite};
 use crate::container::handle::Rewire;
 use crate::container::record::Record;
 use crate::container::state::{Done, Generation, Phase};
-use crate::network::{self, Wanted};
+use crate::network::{self, Plan, Wanted};
 use crate::networks::Found;
 use crate::shared::{Shared, blocking};
 use crate::{Error, Result, fault, files};
@@ -57,6 +57,7 @@ pub(super) struct Outcome {
 enum Changed {
     Joined(String, Box<wire::EndpointSettings>, Box<Endpoint>),
     Left(String),
+    Rejoined(Vec<Endpoint>),
 }
 
 impl Actor {
@@ -124,6 +125,7 @@ impl Actor {
                 }
                 Ok(())
             }
+            Rewire::Rejoin(_) => Ok(()),
             Rewire::Unlink(alias, _) if network::has_link(record, alias) => Ok(()),
             Rewire::Unlink(alias, _) => Err(Error::not_found(format!(
                 "Cannot get link: container {} has no link {alias}",
@@ -157,6 +159,8 @@ impl Actor {
                 network::unlink(&mut record, &alias);
                 hosts_of = Some(live).filter(|_| self.run.status.is_running());
             }
+            // The next start joins what there is to join.
+            Rewire::Rejoin(_) => return Ok(()),
         }
         self.keep_record(record).await?;
         self.publish();
@@ -190,6 +194,7 @@ impl Actor {
                     wiring.join(network, settings, &live).await
                 }
                 Rewire::Leave { network, force } => wiring.leave(network, force).await,
+                Rewire::Rejoin(live) => wiring.rejoin(&live).await,
                 Rewire::Unlink(..) => Err(Error::internal("a link is no network")),
             }
         });
@@ -219,11 +224,15 @@ impl Actor {
     async fn enter(&mut self, changed: Changed) -> Result<()> {
         let mut record = Record::clone(&self.record);
         let known = &mut record.networking.endpoints_config;
-        let (action, endpoint) = match changed {
+        let (action, touched) = match changed {
             Changed::Joined(name, settings, endpoint) => {
                 known.insert(name, *settings);
                 self.run.endpoints.push(Endpoint::clone(&endpoint));
-                ("connect", Some(*endpoint))
+                ("connect", vec![*endpoint])
+            }
+            Changed::Rejoined(endpoints) => {
+                self.run.endpoints.clone_from(&endpoints);
+                ("connect", endpoints)
             }
             Changed::Left(name) => {
                 known.remove(&name);
@@ -231,7 +240,8 @@ impl Actor {
                 let at = endpoints
                     .iter()
                     .position(|endpoint| endpoint.network == name);
-                ("disconnect", at.map(|at| endpoints.remove(at)))
+                let left = at.map(|at| endpoints.remove(at));
+                ("disconnect", left.into_iter().collect())
             }
         };
         if let Some(run) = &mut self.current {
@@ -246,7 +256,7 @@ impl Actor {
         let kept = self.keep_record(record).await;
         fault::point("rewire:saved");
         self.commit().await;
-        self.tell_networks(action, endpoint.as_slice());
+        self.tell_networks(action, &touched);
         kept
     }
 
@@ -278,26 +288,47 @@ impl Wiring {
         settings: Box<wire::EndpointSettings>,
         live: &Arc<Live>,
     ) -> Result<Changed> {
-        let (shared, record) = (&self.shared, &self.record);
         let (name, users) = (network.name().to_owned(), network.is_users());
-        let wanted = Wanted::new(record, network, &settings)?;
-        let upstream = files::upstream(record, live).await?;
-        let request = network::request(shared, record, &wanted, &upstream);
-        let endpoint = shared
-            .net
-            .connect(request)
-            .await
-            .map_err(Error::from_lower)?;
+        let wanted = Wanted::new(&self.record, network, &settings)?;
+        let endpoint = self.connect(&wanted, live).await?;
+        self.complete(users, live).await;
+        Ok(Changed::Joined(name, settings, Box::new(endpoint)))
+    }
+
+    /// One network that cannot be joined keeps it from no other.
+    async fn rejoin(mut self, live: &Arc<Live>) -> Result<Changed> {
+        if let Plan::Bridges(all) = network::plan(&self.shared, &self.record)? {
+            for wanted in &all {
+                if let Err(error) = self.connect(wanted, live).await {
+                    let network = wanted.network.name();
+                    tracing::error!(id = %self.record.id, network, %error, "a running container is not in its network any more");
+                }
+            }
+            self.complete(false, live).await;
+        }
+        Ok(Changed::Rejoined(self.endpoints))
+    }
+
+    async fn connect(&mut self, wanted: &Wanted, live: &Arc<Live>) -> Result<Endpoint> {
+        let upstream = files::upstream(&self.record, live).await?;
+        let request = network::request(&self.shared, &self.record, wanted, &upstream);
+        let connected = self.shared.net.connect(request).await;
+        let endpoint = connected.map_err(Error::from_lower)?;
         self.endpoints.push(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// The files that tell of its networks; `resolves`: its names become our own DNS's to look up.
+    async fn complete(&self, resolves: bool, live: &Arc<Live>) {
+        let (shared, record) = (&self.shared, &self.record);
         let completed = files::complete_hosts(shared, record, live, &self.endpoints).await;
         let completed = match completed {
-            Ok(()) if users => resolve_internally(shared, record, live).await,
+            Ok(()) if resolves => resolve_internally(shared, record, live).await,
             other => other,
         };
         if let Err(error) = completed {
             tracing::warn!(id = %record.id, %error, "writing hosts and resolv.conf");
         }
-        Ok(Changed::Joined(name, settings, Box::new(endpoint)))
     }
 
     async fn leave(self, name: String, force: bool) -> Result<Changed> {
