@@ -39,5 +39,13 @@ inner)
   while read -r _; do :; done
   # Cgroups are all that outlives us: those of containers, with a record or (--rm) without.
   grep -hoE '[0-9a-f]{64}' /proc/[0-9]*/cgroup 2>/dev/null | sort -u >"$2/cgroups"
+  # A container that a test left paused cannot be killed, and would be waited for without end.
+  grep -hoE '.*[0-9a-f]{64}(\.scope)?' /proc/[0-9]*/cgroup 2>/dev/null | sort -u |
+    while IFS=: read -r _ controllers path; do
+      case $controllers in
+      freezer) echo THAWED >"/sys/fs/cgroup/freezer$path/freezer.state" ;;
+      '') [ ! -e "/sys/fs/cgroup$path/cgroup.freeze" ] || echo 0 >"/sys/fs/cgroup$path/cgroup.freeze" ;;
+      esac
+    done
   ;;
 esac
