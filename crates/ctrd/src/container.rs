@@ -1,6 +1,7 @@
 //! Containers: containerd's record of what is to run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use containerd_client::services::v1 as svc;
 use prost_types::Any;
@@ -13,7 +14,7 @@ use crate::task::{Status, Task, exit_of};
 use crate::{Client, ExitStatus, Mount, Result};
 
 /// How long a shim may take to set up a task; images on slow disks and loaded hosts included.
-const CREATE_TASK: std::time::Duration = std::time::Duration::from_secs(120);
+const CREATE_TASK: Duration = Duration::from_secs(120);
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /// What a new container is made of.
@@ -120,23 +121,49 @@ impl Client {
         Ok(options.filter_map(binary_of).collect())
     }
 
-    /// Every task of the namespace. 1 RPC (`Tasks.List`).
-    pub async fn list_tasks(&self) -> Result<Vec<TaskInfo>> {
+    /// Every task of the namespace, within `limit`. 1 RPC (`Tasks.List`).
+    pub async fn list_tasks(&self, limit: Duration) -> Result<Vec<TaskInfo>> {
         let mut c = self.tasks_client();
-        let call = c.list(self.request(svc::ListTasksRequest::default()));
-        let answer = self.call("Tasks.List", CALL, call).await?;
-        let info = |p: containerd_client::types::v1::Process| TaskInfo {
-            status: p.status().into(),
-            exit: exit_of(p.exit_status, p.exited_at),
-            // containerd 1.6 answers the container's id as `id`.
-            container: if p.container_id.is_empty() {
-                p.id
-            } else {
-                p.container_id
-            },
-            pid: p.pid,
+        let call = c.list(self.limited(limit, svc::ListTasksRequest::default()));
+        let answer = self.call("Tasks.List", limit, call).await?;
+        Ok(answer.tasks.into_iter().map(TaskInfo::from).collect())
+    }
+
+    /// The task of the container `id`, within `limit`. 1 RPC (`Tasks.Get`).
+    ///
+    /// # Errors
+    /// [`crate::Error::is_not_found`] when it has none.
+    pub async fn task_info(&self, id: &str, limit: Duration) -> Result<TaskInfo> {
+        let mut c = self.tasks_client();
+        let request = svc::GetRequest {
+            container_id: id.to_owned(),
+            ..Default::default()
         };
-        Ok(answer.tasks.into_iter().map(info).collect())
+        let call = c.get(self.limited(limit, request));
+        let answer = self.call("Tasks.Get", limit, call).await?;
+        let process = answer.process.ok_or_else(|| crate::Error::Protocol {
+            method: "Tasks.Get",
+            what: "no process".to_owned(),
+        })?;
+        Ok(TaskInfo {
+            container: id.to_owned(),
+            ..process.into()
+        })
+    }
+}
+
+impl From<containerd_client::types::v1::Process> for TaskInfo {
+    fn from(process: containerd_client::types::v1::Process) -> TaskInfo {
+        TaskInfo {
+            status: process.status().into(),
+            exit: exit_of(process.exit_status, process.exited_at),
+            // containerd 1.6 answers the container's id as `id`.
+            container: match process.container_id.as_str() {
+                "" => process.id,
+                _ => process.container_id,
+            },
+            pid: process.pid,
+        }
     }
 }
 

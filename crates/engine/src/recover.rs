@@ -8,9 +8,10 @@
 //! tells; where that is a running container its places in networks, which nobody knows any more, are
 //! given up with their addresses and taken anew.
 
-use std::collections::{HashMap, HashSet};
+mod tasks;
+
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_config::Live;
 use berth_ctrd::{FifoSet, Snapshots, Status as TaskStatus, Streams, TaskInfo};
@@ -28,9 +29,6 @@ use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
 use crate::{Error, Result, autostart, mounts, network, networks, shm, strays, wrappers};
-
-/// How long containerd may take to answer for the first time.
-const CONTAINERD: Duration = Duration::from_secs(60);
 
 /// What was found on disk of one container.
 struct Found {
@@ -65,7 +63,8 @@ pub(crate) async fn recover(
         blocking(move || load(&shared)).await?
     };
     networks::restore(shared).await;
-    let tasks = tasks(shared).await?;
+    let ids = found.iter().map(|found| found.record.id.as_str());
+    let tasks = tasks::tasks(&shared.client, ids).await?;
     let mut kept = HashSet::new();
     let (mut doomed, mut wanted, mut homeless) = (Vec::new(), Vec::new(), Vec::new());
     for found in found {
@@ -179,24 +178,6 @@ fn load(shared: &Shared) -> Result<Vec<Found>> {
         });
     }
     Ok(found)
-}
-
-async fn tasks(shared: &Shared) -> Result<HashMap<String, TaskInfo>> {
-    let deadline = tokio::time::Instant::now() + CONTAINERD;
-    loop {
-        match shared.client.list_tasks().await {
-            Ok(list) => {
-                return Ok(list
-                    .into_iter()
-                    .map(|task| (task.container.clone(), task))
-                    .collect());
-            }
-            Err(error) if error.is_unreachable() && tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => return Err(Error::from_lower(error)),
-        }
-    }
 }
 
 /// Puts one container back into the table, with what runs of it.

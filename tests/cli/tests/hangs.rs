@@ -167,6 +167,52 @@ fn a_container_that_does_not_read_its_input_delays_nobody() {
     before.settle(&daemon, PATIENCE);
 }
 
+/// containerd's list of tasks waits 2 s for each of them, one after the other: longer than any start
+/// may take.
+#[test]
+fn more_hung_shims_than_a_list_of_tasks_waits_for() {
+    const HUNG: usize = 36;
+    let daemon = Daemon::start(Options::default().args(["--live-restore"]));
+    if daemon.is_old_dockerd() {
+        return;
+    }
+    let before = with_another(&daemon);
+    let names: Vec<_> = (0..HUNG).map(|number| format!("hung-{number}")).collect();
+    let run = |name: &String| {
+        let args = ["run", "-d", "--network", "none", "--name", name];
+        daemon
+            .cli(args)
+            .args(["busybox", "sleep", "1000"])
+            .run()
+            .ok();
+    };
+    std::thread::scope(|scope| {
+        for names in names.chunks(HUNG / 4) {
+            scope.spawn(move || names.iter().for_each(run));
+        }
+    });
+    let shims: Vec<_> = names.iter().map(|name| shim(&daemon, name)).collect();
+    for shim in &shims {
+        signal(&daemon, "-STOP", shim);
+    }
+    daemon.kill9();
+    // Which has a limit: a minute.
+    daemon.boot();
+    let running = daemon.docker(["ps", "--format", "{{.Names}}"]).ok();
+    assert_eq!(running.stdout.lines().count(), HUNG + 1, "{running}");
+    // A daemon that has just begun remembers no event yet.
+    daemon.docker(["run", "--rm", "busybox", "true"]).ok();
+    others_go_on(&daemon, "hung-0");
+    for shim in &shims {
+        signal(&daemon, "-CONT", shim);
+    }
+    daemon.docker(["exec", "hung-0", "true"]).ok();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    daemon.remove(&all);
+    daemon.docker(["rm", "-f", "other"]).ok();
+    before.settle(&daemon, PATIENCE);
+}
+
 /// Clients that read the answer's head in large pieces lose what comes with it: docker-py does.
 #[test]
 fn an_exec_leaves_http_before_its_process_runs() {
