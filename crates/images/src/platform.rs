@@ -8,6 +8,53 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Descriptor;
 use crate::{Error, Result};
 
+/// What Go runs on: what may stand alone for a platform.
+const SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+const ARCHITECTURES: &[&str] = &[
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// An operating system, an architecture and, where it matters, a variant of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
@@ -69,18 +116,30 @@ impl Platform {
                 && p.bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
         };
-        let parts: Vec<&str> = text.split('/').collect();
-        if let Some(bad) = parts.iter().find(|p| !part(p)) {
+        let lower = text.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split('/').collect();
+        if let Some(bad) = text.split('/').find(|p| !part(p)) {
             return Err(Error::Invalid(format!(
                 "{bad:?} is an invalid component of {text:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
             )));
         }
         let host = Platform::host();
         let (os, architecture, variant) = match parts.as_slice() {
-            [one] if ["linux", "windows", "darwin", "freebsd"].contains(one) => {
+            [one] if SYSTEMS.contains(one) => {
                 (*one, host.architecture.as_str(), host.variant.as_str())
             }
-            [one] => ("linux", *one, ""),
+            [one] => {
+                let alone = Platform {
+                    architecture: (*one).to_owned(),
+                    ..Platform::default()
+                };
+                if !ARCHITECTURES.contains(&alone.normal().architecture.as_str()) {
+                    return Err(Error::Invalid(format!(
+                        "{text:?}: unknown operating system or architecture: invalid argument"
+                    )));
+                }
+                ("linux", *one, "")
+            }
             [os, architecture] => (*os, *architecture, ""),
             [os, architecture, variant] => (*os, *architecture, *variant),
             _ => {
@@ -90,7 +149,7 @@ impl Platform {
             }
         };
         Ok(Platform {
-            os: os.to_ascii_lowercase(),
+            os: os.to_owned(),
             architecture: architecture.to_owned(),
             variant: variant.to_owned(),
             os_version: String::new(),

@@ -129,6 +129,12 @@ fn platforms() {
     assert_eq!(parse("linux/arm/v7").to_string(), "linux/arm/v7");
     assert!(Platform::parse("linux/a b").is_err());
     assert!(Platform::parse("a/b/c/d").is_err());
+    assert_eq!(parse("Linux/AMD64").to_string(), "linux/amd64");
+    assert_eq!(parse("x86_64").to_string(), "linux/amd64");
+    assert_eq!(
+        Platform::parse("nope").unwrap_err().to_string(),
+        "\"nope\": unknown operating system or architecture: invalid argument"
+    );
     let arm7 = parse("linux/arm/v7");
     assert_eq!(arm7.distance(&parse("linux/arm/v7")), Some(0));
     assert_eq!(arm7.distance(&parse("linux/arm/v6")), Some(1));

@@ -253,6 +253,30 @@ fn one_platform_goes_and_what_others_need_stays() {
 }
 
 #[test]
+fn a_platform_that_is_none_is_refused_before_anybody_is_asked() {
+    let stub = Hub::new().start(5050);
+    let name = format!("{}/none:1", stub.host());
+    for (platform, words) in [
+        (
+            "nope",
+            "\"nope\": unknown operating system or architecture: invalid argument",
+        ),
+        (
+            "a/b/c/d",
+            "\"a/b/c/d\": cannot parse platform specifier: invalid argument",
+        ),
+        ("linux/", "\"\" is an invalid component of \"linux/\""),
+    ] {
+        let target = format!("/images/create?fromImage={name}&platform={platform}");
+        let message = shared().api("POST", &target, None).is(400).message();
+        assert!(message.contains(words), "{message}");
+        let pull = ["pull", "--platform", platform, &name];
+        shared().docker(pull).exits(1).err_has(words);
+    }
+    assert!(stub.asked().is_empty(), "{:?}", stub.asked());
+}
+
+#[test]
 fn lists_tell_of_containers_and_manifests() {
     let stub = Hub::new().start(5010);
     let name = format!("{}/listed:1", stub.host());
