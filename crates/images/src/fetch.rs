@@ -1,14 +1,11 @@
 //! One blob at a time from a registry into the content store: resumed, verified, fetched once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
-
 use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
 use berth_registry::{Blob, Repository};
 use bytes::BytesMut;
 use futures::StreamExt;
 
+use crate::flights::Turn;
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
 use crate::retry::Retry;
@@ -18,29 +15,6 @@ use crate::{Error, Images, Result};
 const RACES: u32 = 5;
 /// How many addresses of a layer are tried.
 const ADDRESSES: usize = 8;
-
-/// What is being worked on, so that nobody else in this process does the same meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
-
-impl Flights {
-    /// Waits until nobody else works on `key`, and keeps others away until dropped.
-    pub(crate) async fn join(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let flight = {
-            let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            flights.retain(|_, flight| flight.strong_count() > 0);
-            match flights.get(key).and_then(Weak::upgrade) {
-                Some(flight) => flight,
-                None => {
-                    let flight = Arc::default();
-                    flights.insert(key.to_owned(), Arc::downgrade(&flight));
-                    flight
-                }
-            }
-        };
-        flight.lock_owned().await
-    }
-}
 
 /// How one try at a layer ended.
 #[derive(Debug)]
@@ -60,6 +34,19 @@ enum Attempt {
 
 /// One layer to fetch.
 #[derive(Debug)]
+struct Job<'a> {
+    layer: &'a Descriptor,
+    /// The name of the download in the content store.
+    reference: String,
+    size: u64,
+    labels: &'a Labels,
+    turn: Turn,
+    /// What is said of it when it is there already.
+    found: &'static str,
+}
+
+/// Layers on their way from one repository.
+#[derive(Debug)]
 pub(crate) struct Fetch<'a> {
     pub(crate) images: &'a Images,
     /// Under the lease.
@@ -76,28 +63,33 @@ impl Fetch<'_> {
     pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
         let id = layer.digest.short();
         let lanes = self.images.inner.lanes.load_full();
-        let flights = &self.images.inner.flights;
-        let waiting = async {
-            let flight = flights.join(layer.digest.as_str()).await;
-            let permit = lanes.downloads.acquire().await;
-            Ok::<_, Error>((flight, permit.map_err(|_| Error::Cancelled)?))
-        };
-        futures::pin_mut!(waiting);
-        // Only who has to wait says so.
-        let _mine = match futures::poll!(waiting.as_mut()) {
-            Poll::Ready(mine) => mine?,
-            Poll::Pending => {
-                self.progress.update(id, "Waiting").await;
-                waiting.await?
-            }
-        };
-        let reference = format!("layer-{}", layer.digest);
         let size = u64::try_from(layer.size)
             .map_err(|_| Error::Corrupt(format!("layer {} has a negative size", layer.digest)))?;
+        let (turn, shared) = self.turn(layer, size).await;
+        // Only who has to wait says so.
+        let _permit = match lanes.downloads.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.progress.update(id, "Waiting").await;
+                let permit = lanes.downloads.acquire().await;
+                permit.map_err(|_| Error::Cancelled)?
+            }
+        };
+        let job = Job {
+            layer,
+            reference: format!("layer-{}", layer.digest),
+            size,
+            labels,
+            turn,
+            found: match shared {
+                true => "Download complete",
+                false => "Already exists",
+            },
+        };
         let mut retry = Retry::new(lanes.attempts);
         let (mut fresh, mut races) = (false, 0);
         loop {
-            match self.attempt(layer, &reference, size, labels).await? {
+            match self.attempt(&job).await? {
                 Attempt::Done => return Ok(()),
                 Attempt::Broke { error, moved } => {
                     if moved {
@@ -117,22 +109,35 @@ impl Fetch<'_> {
         }
     }
 
-    async fn attempt(
-        &self,
-        layer: &Descriptor,
-        reference: &str,
-        size: u64,
-        labels: &Labels,
-    ) -> Result<Attempt> {
+    /// Waits for the turn to fetch a layer, and shows meanwhile how far whoever is at it is. True
+    /// when there was somebody.
+    async fn turn(&self, layer: &Descriptor, size: u64) -> (Turn, bool) {
+        let (flights, id) = (&self.images.inner.flights, layer.digest.short());
+        if let Some(turn) = flights.try_join(layer.digest.as_str()) {
+            return (turn, false);
+        }
+        self.progress.update(id, "Waiting").await;
+        let seen = |done: u64| {
+            if done > 0 {
+                self.progress.count(id, "Downloading", done, size);
+            }
+        };
+        (flights.watch(layer.digest.as_str(), seen).await, true)
+    }
+
+    async fn attempt(&self, job: &Job<'_>) -> Result<Attempt> {
+        let Job {
+            layer, reference, ..
+        } = job;
         let id = layer.digest.short();
         let content = self.client.content();
-        let opened = content.writer(reference, size, layer.digest.as_str());
+        let opened = content.writer(reference, job.size, layer.digest.as_str());
         let Opened::Writer(mut writer) = opened.await? else {
-            self.progress.update(id, "Already exists").await;
+            self.progress.update(id, job.found).await;
             return Ok(Attempt::Done);
         };
         let start = writer.offset();
-        match self.copy(layer, &mut writer, size).await {
+        match self.copy(job, &mut writer).await {
             Ok(()) => {}
             Err(Error::Registry(error)) if error.is_transient() => {
                 let at = writer.offset();
@@ -145,7 +150,7 @@ impl Fetch<'_> {
             Err(e) => return Err(e),
         }
         self.progress.update(id, "Verifying Checksum").await;
-        match writer.commit(labels).await {
+        match writer.commit(job.labels).await {
             Ok(Committed::New) => {
                 self.progress.update(id, "Download complete").await;
                 Ok(Attempt::Done)
@@ -191,8 +196,13 @@ impl Fetch<'_> {
     }
 
     /// Copies what is missing behind the writer's offset.
-    async fn copy(&self, layer: &Descriptor, writer: &mut Writer, size: u64) -> Result<()> {
+    async fn copy(&self, job: &Job<'_>, writer: &mut Writer) -> Result<()> {
+        let (layer, size) = (job.layer, job.size);
         let id = layer.digest.short();
+        let count = |done| {
+            self.progress.count(id, "Downloading", done, size);
+            job.turn.tell(done);
+        };
         if writer.offset() >= size {
             return Ok(());
         }
@@ -224,14 +234,12 @@ impl Fetch<'_> {
             frame.extend_from_slice(&part);
             if frame.len() >= FRAME {
                 writer.write(frame.split().freeze()).await?;
-                self.progress
-                    .count(id, "Downloading", writer.offset(), size);
+                count(writer.offset());
             }
         }
         // What came before the break counts: the next try goes on behind it.
         writer.write(frame.freeze()).await?;
-        self.progress
-            .count(id, "Downloading", writer.offset(), size);
+        count(writer.offset());
         if let Some(e) = broken {
             return Err(e.into());
         }

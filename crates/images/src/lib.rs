@@ -18,6 +18,7 @@ mod commit;
 mod distribution;
 mod error;
 mod fetch;
+mod flights;
 mod history;
 mod image;
 mod import;
@@ -128,7 +129,7 @@ struct Inner {
     writing: tokio::sync::Mutex<()>,
     /// Replaced whole when a limit changes; what holds the former one's permits runs on.
     lanes: ArcSwap<Lanes>,
-    flights: fetch::Flights,
+    flights: flights::Flights,
     /// Leases that an earlier daemon left.
     orphans: std::sync::Mutex<Vec<String>>,
 }
@@ -173,7 +174,7 @@ impl Images {
                 table: ArcSwap::default(),
                 writing: tokio::sync::Mutex::default(),
                 lanes: ArcSwap::from_pointee(Lanes::new(options.limits)),
-                flights: fetch::Flights::default(),
+                flights: flights::Flights::default(),
                 orphans: std::sync::Mutex::default(),
             }),
         }

@@ -86,6 +86,67 @@ fn two_pulls_of_one_image_download_it_once() {
 }
 
 #[test]
+fn who_joins_a_pull_sees_how_far_it_is_and_may_leave() {
+    let daemon = Daemon::start(Options::default());
+    let text = "all of it\n".repeat(600_000);
+    let large = image().layer(&[("etc/large", 0o644, &text)]);
+    let stock = Stock::of(&large, Compression::None);
+    let largest = stock.largest();
+    let wanted = largest.clone();
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| match stock.blob(asked) {
+        Some(blob) if asked.target.ends_with(&wanted) => {
+            wire.head("200 OK", &[], blob.len());
+            let (half, rest) = blob.split_at(blob.len() / 2);
+            wire.send(half);
+            let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+            wire.send(rest);
+        }
+        _ => stock.serve(asked, wire),
+    });
+    let target = format!("/images/create?fromImage={}/joined&tag=1", stub.host());
+    let pull = || daemon.request("POST", &target).open();
+    let mut one = pull();
+    one.read_until("Downloading");
+    for _ in 0..2 {
+        // It goes at once, and takes nobody along.
+        pull().read_until("Downloading");
+    }
+    let mut last = pull();
+    last.read_until("Downloading");
+    go.send(()).expect("the registry waits");
+    for mut stream in [one, last] {
+        let rest = stream.rest(PATIENCE).expect("it comes to its end");
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        assert!(rest.contains("Download complete"), "{rest}");
+        assert!(rest.contains("Status: Downloaded newer image"), "{rest}");
+    }
+    assert_eq!(offsets(&stub, &largest), [0]);
+    runs(&daemon, &format!("{}/joined:1", stub.host()));
+}
+
+#[test]
+fn who_joined_a_pull_goes_on_when_the_first_one_leaves() {
+    let daemon = Daemon::start(Options::default());
+    let (stub, largest, hung_up) = stalling(&daemon, 5000);
+    let target = format!("/images/create?fromImage={}/left&tag=1", stub.host());
+    let pull = || daemon.request("POST", &target).open();
+    let first = pull();
+    is_asked(&stub, &largest);
+    let mut second = pull();
+    second.read_until("Waiting");
+    drop(first);
+    let gone = hung_up.recv_timeout(PATIENCE);
+    gone.expect("the first one's download is cancelled");
+    let rest = second.rest(PATIENCE).expect("it comes to its end");
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    assert!(rest.contains("Status: Downloaded newer image"), "{rest}");
+    assert_eq!(offsets(&stub, &largest).len(), 2);
+    runs(&daemon, &format!("{}/left:1", stub.host()));
+}
+
+#[test]
 fn berthd_killed_at_any_step_of_a_pull_leaks_nothing_and_the_next_one_resumes() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);
