@@ -49,6 +49,7 @@ for_run() {
 
 for_test() {
   want docker-registry have docker-registry
+  want skopeo have skopeo
   want curl have curl
   want openssl have openssl
   want xz-utils have xz
