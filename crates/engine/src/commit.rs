@@ -15,7 +15,7 @@ use crate::container::handle::{Handle, Wish};
 use crate::container::record::Status;
 use crate::shared::{Shared, blocking};
 use crate::tree::{self, Access, Shown};
-use crate::{Error, Result, create};
+use crate::{Error, Result, create, fault};
 
 /// How an image is made of a container.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +90,9 @@ pub(crate) async fn commit(
         true => Paused::pause(&handle).await,
         false => None,
     };
+    fault::point("commit:frozen");
     let committed = layered(&shared, &handle, commit).await;
+    fault::point("commit:made");
     if let Some(paused) = paused {
         paused.resume().await;
     }
@@ -116,7 +118,11 @@ async fn layered(shared: &Arc<Shared>, handle: &Arc<Handle>, commit: Commit) -> 
     };
     let layer = match list.is_empty() {
         true => None,
-        false => Some(produce(move |out| changed.pack(out))?),
+        false => Some(produce(move |out| {
+            changed.pack(out)?;
+            fault::point("commit:packed");
+            Ok(())
+        })?),
     };
     let id = shared.images.commit(commit, layer).await;
     id.map(|id| id.to_string()).map_err(Error::from_lower)
@@ -152,7 +158,7 @@ impl Paused {
             return None;
         }
         let paused = Paused(Some(handle.clone()));
-        match handle.ask(Wish::Pause).await {
+        match handle.ask(Wish::Freeze).await {
             Ok(_) => Some(paused),
             Err(error) => {
                 tracing::debug!(id = %handle.id(), %error, "pausing a container to commit it");

@@ -212,6 +212,8 @@ async fn bring_back(
             }
         }
     }
+    let thaw = run.thaw && run.status == Status::Paused;
+    run.thaw = thaw;
     let strays =
         running.is_none() && (damaged || removed || expected || run.unsettled || task.is_some());
     let cut_off = run.unsettled && !expected;
@@ -264,11 +266,21 @@ async fn bring_back(
         config: config.clone(),
     };
     Actor::begin(shared.clone(), handle.clone(), mailbox, beginning);
+    if thaw {
+        tokio::spawn(thawed(handle.clone()));
+    }
     Back {
         handle,
         unwanted: removed && !damaged,
         busy,
         homeless,
+    }
+}
+
+/// Lets go on what was frozen for a commit that died with its daemon.
+async fn thawed(handle: Arc<Handle>) {
+    if let Err(error) = handle.ask(Wish::Unpause).await {
+        tracing::warn!(id = %handle.id(), %error, "resuming a container that was being committed");
     }
 }
 

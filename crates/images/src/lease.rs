@@ -24,28 +24,33 @@ struct Held {
 
 /// How every lease of ours is called.
 const PREFIX: &str = "berth";
+/// How those are called whose work the next daemon may go on with.
+const PULL: &str = "berth-pull";
 /// How long after a start what a killed daemon was at work on is kept for the next pull.
 const KEPT: Duration = Duration::from_secs(15 * 60);
 
 impl Images {
-    /// Takes over the leases that an earlier daemon left because it was killed: they go with the
-    /// next pull that is done, which may have gone on with what they protect, or after a quarter
-    /// of an hour. For the daemon's start. 1 RPC, and 1 for each lease later.
+    /// Takes over the leases that an earlier daemon left because it was killed. Those of pulls go
+    /// with the next pull that is done, which may have gone on with what they protect, or after a
+    /// quarter of an hour; all others at once, since nobody goes on with a commit or a load. For the
+    /// daemon's start. 1 RPC, and 1 for each lease.
     ///
     /// # Errors
     /// When containerd does not answer.
     pub async fn adopt_leases(&self) -> Result<()> {
-        let prefix = format!("{PREFIX}-");
+        let ours = |prefix: &str, id: &str| id.strip_prefix(prefix).is_some_and(is_unique);
         let left = self.inner.client.leases().list().await?;
-        let left: Vec<String> = left
-            .into_iter()
-            .map(|(id, _)| id)
-            .filter(|id| id.starts_with(&prefix))
-            .collect();
+        let left = left.into_iter().map(|(id, _)| id);
+        let left = left.filter(|id| ours(PULL, id) || ours(PREFIX, id));
+        let (left, over): (Vec<_>, Vec<_>) = left.partition(|id| ours(PULL, id));
+        if !left.is_empty() || !over.is_empty() {
+            let leases = left.len() + over.len();
+            tracing::info!(leases, "an earlier daemon was killed at work");
+        }
+        self.let_go(over).await;
         if left.is_empty() {
             return Ok(());
         }
-        tracing::info!(leases = left.len(), "an earlier daemon was killed at work");
         *self.orphans() = left;
         let images = self.clone();
         tokio::spawn(async move {
@@ -58,7 +63,11 @@ impl Images {
     /// Lets go what an earlier daemon had left, if it still is there.
     pub(crate) async fn drop_orphans(&self) {
         let left = std::mem::take(&mut *self.orphans());
-        for id in left {
+        self.let_go(left).await;
+    }
+
+    async fn let_go(&self, leases: Vec<String>) {
+        for id in leases {
             match self.inner.client.leases().delete(&id, false).await {
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(%error, lease = id, "could not delete a lease");
@@ -85,7 +94,15 @@ impl Images {
 
     /// Makes a lease. 1 RPC, and 1 when it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease> {
-        let id = unique(PREFIX);
+        self.lease_called(unique(PREFIX)).await
+    }
+
+    /// The same for a pull, whose downloads are gone on with after the daemon's death.
+    pub(crate) async fn pull_lease(&self) -> Result<Lease> {
+        self.lease_called(unique(PULL)).await
+    }
+
+    async fn lease_called(&self, id: String) -> Result<Lease> {
         let plain = self.inner.client.clone();
         let leased = plain.with_lease(&id);
         // Made first: when we are dropped while containerd answers, the lease goes all the same.
@@ -137,6 +154,12 @@ impl Drop for Held {
             });
         }
     }
+}
+
+/// Whether this is what [`unique`] puts behind a prefix.
+fn is_unique(rest: &str) -> bool {
+    let digits = rest.strip_prefix('-').unwrap_or_default();
+    digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A name that nothing else has.

@@ -206,7 +206,7 @@ impl Pull {
                 .update(layer.digest.short(), "Pulling fs layer")
                 .await;
         }
-        let lease = self.images.lease().await?;
+        let lease = self.images.pull_lease().await?;
         let client = lease.client();
         let (config, config_data) = self.config(&manifest.config).await?;
         self.layers(&lease, manifest, &config, progress).await?;

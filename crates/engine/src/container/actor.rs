@@ -219,6 +219,10 @@ impl Actor {
                 ends: self.is_meant_to_end(signal),
             },
             Wish::Pause => Input::Pause(ticket),
+            Wish::Freeze => {
+                self.will_thaw().await;
+                Input::Pause(ticket)
+            }
             Wish::Unpause => Input::Unpause(ticket),
             Wish::Remove { force, volumes } => {
                 if volumes {
@@ -440,6 +444,7 @@ impl Actor {
     }
 
     async fn apply(&mut self, input: Input) {
+        self.run.thaw &= !effects::ends_freeze(&input);
         let effects = self.state.step(input);
         let phase = self.state.phase();
         self.run.generation = self.state.generation();
@@ -460,6 +465,7 @@ impl Actor {
         self.run.unsettled = under_way || self.strays;
         if !self.run.status.is_running() {
             self.run.pid = 0;
+            self.run.thaw = false;
         }
         // The address stays the container's until it has been given back.
         let given_back = self.state.phase().is_settled();

@@ -68,6 +68,8 @@ pub(crate) enum Wish {
     Restart(StopHow, Arc<Live>),
     Kill(u32),
     Pause,
+    /// As a pause, until it is undone for the same reason: not for longer than this daemon lives.
+    Freeze,
     Unpause,
     Remove {
         force: bool,

@@ -121,6 +121,8 @@ pub(crate) struct RunState {
     pub(crate) restarts: u64,
     /// A user stopped it, and has not started it since.
     pub(crate) stopped: bool,
+    /// It is frozen for a commit alone: a daemon that finds it so lets it go on.
+    pub(crate) thaw: bool,
     /// The process id of its init on the host; 0 while it does not run.
     pub(crate) pid: u32,
     pub(crate) exit_code: i64,

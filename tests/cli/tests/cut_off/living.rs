@@ -63,6 +63,33 @@ fn a_pause_cut_off_is_seen() {
 }
 
 #[test]
+fn a_commit_cut_off_leaves_nothing_frozen_and_nothing_held() {
+    let Some(mortal) = mortal() else {
+        return;
+    };
+    let daemon = &mortal.daemon;
+    let before = Leaks::count(daemon);
+    // More than waits between who packs and who stores it.
+    let script = "head -c 8000000 /dev/urandom >/large; echo ready; sleep 1000";
+    for step in mortal.points_of("commit") {
+        eprintln!("-- {step}");
+        daemon.run_d("cut", ["busybox", "sh", "-c", script]);
+        daemon.wait_log("cut", "ready");
+        mortal.dies(&step, "POST", "/commit?container=cut&pause=1");
+        daemon.wait_status("cut", "running");
+        daemon.docker(["exec", "cut", "true"]).ok();
+        // What somebody froze for longer stays so.
+        daemon.docker(["pause", "cut"]).ok();
+        daemon.kill9();
+        daemon.boot();
+        can_be_seen(daemon, "cut", "paused");
+        daemon.docker(["rm", "-f", "cut"]).ok();
+        before.settle(daemon, PATIENCE);
+        daemon.docker(["image", "prune", "-f"]).ok();
+    }
+}
+
+#[test]
 fn a_rename_or_an_update_cut_off_has_happened_or_not() {
     let Some(mortal) = mortal() else {
         return;

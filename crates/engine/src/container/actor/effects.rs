@@ -130,6 +130,16 @@ impl Actor {
         }));
     }
 
+    /// Writes down that what is about to be frozen is to go on after this daemon's death.
+    pub(super) async fn will_thaw(&mut self) {
+        if let Phase::Running(running) = self.state.phase()
+            && running.is_thawed()
+        {
+            self.run.thaw = true;
+            self.commit().await;
+        }
+    }
+
     fn arm(&mut self, generation: Generation, timer: Timer, time: Duration) {
         if timer == Timer::Restart {
             fault::point("restart:waiting");
@@ -245,4 +255,9 @@ impl Actor {
             events.network(action, id, BRIDGE, name, &self.record.id);
         }
     }
+}
+
+/// It is not frozen any more, or could not be.
+pub(super) fn ends_freeze(input: &Input) -> bool {
+    matches!(input, Input::FreezeDone { paused, result, .. } if *paused != result.is_ok())
 }

@@ -90,6 +90,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Neither frozen nor being frozen or thawed.
+    pub(crate) fn is_thawed(&self) -> bool {
+        !self.paused && self.freezing.is_none()
+    }
+
     /// Whether SIGKILL was sent to it.
     pub(crate) fn is_killed(&self) -> bool {
         self.ending.killed
