@@ -49,7 +49,7 @@ impl Changed {
                     let tree = tree::open(&shared, &handle, Shown::RootOnly, Access::Read, None)?;
                     let open = |parent: &Parent| mount(&shared, parent.layers.clone());
                     let before = parent.as_ref().map(open).transpose()?;
-                    (Written::Whole(tree), before)
+                    (Written::Whole(tree.into_view()), before)
                 }
             };
             Ok(Changed {

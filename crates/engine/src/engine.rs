@@ -110,6 +110,7 @@ impl Engine {
             subpath_root: opened.subpath_root,
             spool: Spool::new(live.user.data_root.join("tmp")),
             teardowns: tokio::sync::watch::Sender::new(0),
+            runtime: tokio::runtime::Handle::current(),
             closing: false.into(),
         });
         shared.images.refresh().await.map_err(Error::from_lower)?;

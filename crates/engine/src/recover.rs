@@ -343,6 +343,7 @@ async fn adopt(
             .unwrap_or_else(Timestamp::now),
         exit,
         session,
+        mounted: None,
         limited: limited(shared, record, run.pid),
     })
 }

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) spool: Arc<Spool>,
     /// How many runs are being torn down.
     pub(crate) teardowns: watch::Sender<usize>,
+    /// For what blocks on threads of its own, and has to wait for what does not.
+    pub(crate) runtime: tokio::runtime::Handle,
     /// The daemon ends: nothing new is started.
     pub(crate) closing: AtomicBool,
 }

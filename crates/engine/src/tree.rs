@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use berth_ctrd::Mount;
 use berth_rootfs::{Base, Bind, Layer, View};
@@ -10,11 +11,14 @@ use berth_spec::modes::Mode;
 use berth_spec::rootfs::{LayeredRoot, SnapshotMount};
 use rustix::io::Errno;
 
-use crate::container::handle::Handle;
+use crate::container::handle::{self, Handle, Mounted};
 use crate::container::record::{Record, Status};
 use crate::shared::Shared;
 use crate::volumes::Loan;
 use crate::{Error, Result, mounts};
+
+/// How long a start, or the end of a run, is waited for before files are copied into a container.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// What of a container's mounts a view of it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +52,25 @@ pub(crate) async fn lend(shared: &Arc<Shared>, handle: &Handle) -> Result<Option
     }
 }
 
-/// A view of the container's tree as it is now, running or not, with the volumes that are `lent`
-/// to it. No RPC; blocks.
+/// A container's tree, for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    // Dropped before the right to have it mounted.
+    view: View,
+    _mounted: Option<Mounted>,
+}
+
+impl Deref for Tree {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+/// The container's tree as it is now, running or not, with the volumes that are `lent` to it. To be
+/// written to, that of one that does not run is waited for while it is being started or its last
+/// run is being cleared away. No RPC; blocks.
 ///
 /// # Errors
 /// Its root file system is gone, or cannot be mounted.
@@ -59,37 +80,83 @@ pub(crate) fn open(
     shown: Shown,
     access: Access,
     lent: Option<Loan>,
-) -> Result<View> {
-    let view = handle.view();
-    let record = &view.record;
-    let binds = |holder: &str| match shown {
-        Shown::Mounts => binds(shared, record, holder),
-        Shown::RootOnly => Vec::new(),
-    };
-    if view.run.status.is_running() {
-        let base = Base::Process(view.run.pid);
-        match View::open(&base, &binds(&record.id), &shared.io_root) {
+) -> Result<Tree> {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let mut changes = handle.changes();
+        let view = handle.view();
+        let binds = |holder: &str| match shown {
+            Shown::Mounts => binds(shared, &view.record, holder),
+            Shown::RootOnly => Vec::new(),
+        };
+        let ended = match of_process(shared, &view, binds(&view.record.id)) {
             // It has ended meanwhile, which its actor is about to learn.
-            Err(berth_rootfs::Error::Ended) => {}
-            other => return other.map_err(Error::from_lower),
-        }
-    }
-    let binds = binds(lent.as_ref().map_or(&record.id, Loan::holder));
-    let open = |access: Access| {
-        let mut snapshot = layers(record);
+            Some(Err(berth_rootfs::Error::Ended)) => true,
+            Some(outcome) => return outcome.map(read).map_err(Error::from_lower),
+            None => false,
+        };
+        let binds = binds(lent.as_ref().map_or(&view.record.id, Loan::holder));
+        let open = |access: Access| {
+            let mut snapshot = layers(&view.record);
+            if access == Access::Read {
+                snapshot.iter_mut().for_each(Layer::seal);
+            }
+            View::open(&Base::Snapshot(snapshot), &binds, &shared.io_root)
+        };
         if access == Access::Read {
-            snapshot.iter_mut().for_each(berth_rootfs::Layer::seal);
+            match open(Access::Read) {
+                // A mount point is missing, since the container has never run.
+                Err(error) if error.errno() == Some(Errno::ROFS) => {}
+                outcome => return outcome.map(read).map_err(Error::from_lower),
+            }
         }
-        View::open(&Base::Snapshot(snapshot), &binds, &shared.io_root)
-    };
-    match open(access) {
-        // A mount point is missing, since the container has never run.
-        Err(error) if access == Access::Read && error.errno() == Some(Errno::ROFS) => {
-            open(Access::Write)
+        let wait = async {
+            tokio::select! {
+                biased;
+                mounted = handle.mounted() => Some(mounted),
+                // It may run by now.
+                _ = changes.changed(), if !ended => None,
+            }
+        };
+        // The time limit is the runtime's as well.
+        let wait = async { tokio::time::timeout_at(deadline.into(), wait).await };
+        let Ok(mounted) = shared.runtime.block_on(wait) else {
+            let name = &view.record.name;
+            let message = format!("container /{name} is being started or cleared away");
+            return Err(Error::conflict(message));
+        };
+        if let Some(mounted) = mounted {
+            return Ok(Tree {
+                view: open(Access::Write).map_err(Error::from_lower)?,
+                _mounted: Some(mounted),
+            });
         }
-        other => other,
     }
-    .map_err(Error::from_lower)
+}
+
+impl Tree {
+    /// The view alone, for one that is only read.
+    pub(crate) fn into_view(self) -> View {
+        self.view
+    }
+}
+
+fn read(view: View) -> Tree {
+    Tree {
+        view,
+        _mounted: None,
+    }
+}
+
+/// The tree of what runs; `None` where nothing does.
+fn of_process(
+    shared: &Shared,
+    view: &handle::View,
+    binds: Vec<Bind>,
+) -> Option<berth_rootfs::Result<View>> {
+    let base = Base::Process(view.run.pid);
+    let open = || View::open(&base, &binds, &shared.io_root);
+    view.run.status.is_running().then(open)
 }
 
 /// The directory that holds what the container has written: by itself with an overlay, together

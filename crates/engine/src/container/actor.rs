@@ -319,6 +319,7 @@ impl Actor {
             endpoints,
             exit,
             session,
+            mounted,
             limited,
             ..
         } = started;
@@ -326,6 +327,8 @@ impl Actor {
             task,
             endpoints,
             session: Some(session),
+            // Of one that an earlier daemon started nobody has it.
+            mounted: mounted.or_else(|| self.handle.try_mounted()),
             lost: false,
         });
         self.over = CancellationToken::new();

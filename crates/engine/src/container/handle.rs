@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use berth_config::Live;
 use berth_ctrd::Task;
 use berth_wire as wire;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::record::{Record, RunState};
 use super::state::{Done, StopHow};
@@ -115,6 +115,16 @@ pub(crate) struct Handle {
     view: ArcSwap<View>,
     changes: watch::Sender<()>,
     hub: Arc<Hub>,
+    /// Given to one at a time: see [`Mounted`].
+    mounting: Arc<Semaphore>,
+}
+
+/// The right to have the container's root file system mounted where it can be written to. A run
+/// has it from before its start until after its end, a copy into a container that does not run
+/// meanwhile: what the kernel makes of two overlays over one upper directory is undefined.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Handle {
@@ -126,6 +136,7 @@ impl Handle {
             view: ArcSwap::from_pointee(view),
             changes: watch::Sender::new(()),
             hub,
+            mounting: Arc::new(Semaphore::new(1)),
         };
         (Arc::new(handle), receiver)
     }
@@ -137,6 +148,22 @@ impl Handle {
     /// The container as of now. Never waits.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// Waits until nobody else has the root file system mounted to be written to.
+    pub(crate) async fn mounted(&self) -> Mounted {
+        // Never closed, so that there is no other end.
+        loop {
+            if let Ok(permit) = self.mounting.clone().acquire_owned().await {
+                return Mounted { _permit: permit };
+            }
+        }
+    }
+
+    /// The same without waiting; `None` while somebody has it.
+    pub(crate) fn try_mounted(&self) -> Option<Mounted> {
+        let permit = self.mounting.clone().try_acquire_owned().ok()?;
+        Some(Mounted { _permit: permit })
     }
 
     /// Its standard streams.

@@ -23,17 +23,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::force;
+use super::handle::{Handle, Mounted};
 use super::prepare::{self, Prepared, Surroundings};
 use super::record::Record;
 use crate::network::{self, Plan, Wanted};
 use crate::shared::{Shared, blocking};
-use crate::stdio::{Hub, Session};
+use crate::stdio::Session;
 use crate::{Error, Result, fault, files, runtimes, volumes};
 
 /// How often a start is begun that containerd's end cuts off.
 const ATTEMPTS: u32 = 3;
 /// How long the runtime may go on with a start that is cancelled.
 const HASTE: Duration = Duration::from_secs(2);
+/// How long copies into the container are waited for before it is started.
+const COPIES: Duration = Duration::from_secs(30);
 /// How long containerd may take to see that the runtime was killed.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -42,7 +45,7 @@ const ENDING: Duration = Duration::from_secs(5);
 pub(crate) struct Starter {
     pub(crate) shared: Arc<Shared>,
     pub(crate) record: Arc<Record>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) handle: Arc<Handle>,
     pub(crate) live: Arc<Live>,
     pub(crate) cancel: CancellationToken,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Started {
     pub(crate) at: Timestamp,
     pub(crate) exit: JoinHandle<berth_ctrd::Result<ExitStatus>>,
     pub(crate) session: Session,
+    /// Held until the run has been torn down.
+    pub(crate) mounted: Option<Mounted>,
     /// Its control group, where it has a limit of memory.
     pub(crate) limited: Option<Group>,
 }
@@ -104,11 +109,12 @@ struct Made {
 impl Starter {
     /// Starts the container; afterwards it runs, or nothing of the attempt is left.
     pub(crate) async fn run(self) -> Result<Started, Failure> {
+        let mounted = Some(self.mounted().await?);
         let mut attempts = 0;
         loop {
             let mut made = Made::default();
             let failure = match self.attempt(&mut made).await {
-                Ok(started) => return Ok(started),
+                Ok(started) => return Ok(Started { mounted, ..started }),
                 Err(failure) => failure,
             };
             // Waits for containerd, as far as there is something to take back.
@@ -118,6 +124,17 @@ impl Starter {
                 return Err(Failure { strays, ..failure });
             }
             tracing::info!(id = %self.record.id, "containerd went away during a start: it is begun again");
+        }
+    }
+
+    /// Waits for those who copy files into the container.
+    async fn mounted(&self) -> Result<Mounted> {
+        tokio::select! {
+            outcome = tokio::time::timeout(COPIES, self.handle.mounted()) => outcome.map_err(|_| {
+                let name = &self.record.name;
+                Error::conflict(format!("files are being copied into container /{name}"))
+            }),
+            () = self.cancel.cancelled() => Err(cancelled()),
         }
     }
 
@@ -165,7 +182,7 @@ impl Starter {
         let (connected, task) = tokio::join!(connected, self.unless_cancelled(task));
         connected?;
         let task = task??;
-        made.session = Some(self.hub.begin(streams, (*task).clone(), logger));
+        made.session = Some(self.handle.hub().begin(streams, (*task).clone(), logger));
         self.check_cancelled()?;
         self.write_hosts(&plan, &made.endpoints).await?;
 
@@ -192,6 +209,7 @@ impl Starter {
             endpoints: std::mem::take(&mut made.endpoints),
             exit,
             session,
+            mounted: None,
             limited,
         })
     }
@@ -341,7 +359,7 @@ impl Starter {
         }
         match made.session {
             Some(session) => errors.extend(session.finish().await),
-            None => self.hub.end(),
+            None => self.handle.hub().end(),
         }
         let released =
             super::teardown::release(&self.shared, &self.record, made.endpoints, made.netns, true);

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::force;
+use super::handle::Mounted;
 use super::record::Record;
 use super::state::SIGKILL;
 use crate::shared::{Shared, blocking};
@@ -35,6 +36,7 @@ pub(crate) struct Run {
     pub(crate) task: Task,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) session: Option<Session>,
+    pub(crate) mounted: Option<Mounted>,
     /// Nobody saw its init end: it may run on.
     pub(crate) lost: bool,
 }
@@ -62,6 +64,7 @@ pub(crate) async fn tear_down(shared: Arc<Shared>, record: Arc<Record>, run: Run
         task,
         endpoints,
         session,
+        mounted: _mounted,
         lost,
     } = run;
     fault::point("teardown");

@@ -2,6 +2,7 @@
 //! with a clear error in limited time, nobody else notices, and afterwards nothing is left.
 
 mod containerd;
+mod copies;
 mod disk;
 mod runtimes;
 mod shims;

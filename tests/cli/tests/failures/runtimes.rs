@@ -31,6 +31,7 @@ done
 order=$(cat {order} 2>/dev/null)
 case $order in
 "hang $verb") echo $$ >{struck}; exec sleep 100000 ;;
+"hold $verb") echo $$ >{struck}; while [ -e {order} ]; do sleep 0.02; done ;;
 "fail $verb") echo '{{"level":"error","msg":"this runtime is broken"}}' >>"$log"; echo 'this runtime is broken' >&2; exit 1 ;;
 esac
 exec runc "$@"

@@ -56,7 +56,7 @@ impl Actor {
         let starter = Starter {
             shared: self.shared.clone(),
             record: self.record.clone(),
-            hub: self.handle.hub().clone(),
+            handle: self.handle.clone(),
             live: self.live.clone(),
             cancel: self.cancel.clone(),
         };

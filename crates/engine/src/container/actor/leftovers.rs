@@ -27,8 +27,9 @@ impl Actor {
     pub(super) fn clear_leftovers(&mut self, rest: Option<Rest>, cut_off: bool) {
         let (shared, record) = (self.shared.clone(), self.record.clone());
         let counted = teardown::Counted::begin(shared.clone());
+        let mounted = self.handle.try_mounted();
         let task = tokio::spawn(async move {
-            let _counted = counted;
+            let (_counted, _mounted) = (counted, mounted);
             let container = shared.client.container(record.id.as_str());
             let mut errors = match cut_off {
                 true => teardown::discard_cut_off(&container).await,
