@@ -4,6 +4,7 @@
 //! step fails. Options that Berth cannot honour yet are refused here, in the open.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use berth_config::Live;
@@ -33,6 +34,10 @@ use config::{fill, join, name_host};
 pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
 /// Tells whose snapshot it is, so that one whose record never came to be can be found.
 pub(crate) const OWNER: &str = "io.berth.container";
+/// The snapshotter over overlayfs.
+const OVERLAY: &str = "overlayfs";
+/// The magic number of XFS.
+const XFS: i64 = 0x5846_5342;
 /// How often a generated name may turn out to be taken.
 const NAME_TRIES: u32 = 20;
 
@@ -146,7 +151,7 @@ fn draft(
         berth_spec::validate::validate_host_config(&mut host_config, &config, &shared.facts)
             .map_err(Error::from_lower)?;
     // Only now: what is wrong is told as that.
-    refuse(&host_config)?;
+    refuse(&host_config, shared.snapshots.name(), &live.user.data_root)?;
     let systemd = live.cgroup_driver == berth_config::CgroupDriver::Systemd;
     berth_spec::validate::validate_cgroup_parent(&host_config.cgroup_parent, systemd)
         .map_err(Error::from_lower)?;
@@ -182,7 +187,13 @@ fn draft(
 }
 
 /// Refuses what there is not yet.
-fn refuse(host: &wire::HostConfig) -> Result<()> {
+fn refuse(host: &wire::HostConfig, snapshotter: &str, data_root: &Path) -> Result<()> {
+    if !host.storage_opt.is_empty() && snapshotter == OVERLAY && !is_xfs(data_root) {
+        // Of the host, as for dockerd.
+        let reason =
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
+        return Err(Error::internal(reason));
+    }
     let refused = [
         (!host.storage_opt.is_empty(), "storage options are"),
         (
@@ -197,6 +208,11 @@ fn refuse(host: &wire::HostConfig) -> Result<()> {
         )),
         None => Ok(()),
     }
+}
+
+/// Whether what is in `folder` is on the one file system that has quotas for overlay in dockerd.
+fn is_xfs(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == XFS)
 }
 
 fn reserve(shared: &Shared, asked: Option<String>, id: &str) -> Result<String> {
@@ -341,8 +357,16 @@ mod tests {
             storage_opt: [("size".to_owned(), "1G".to_owned())].into(),
             ..Default::default()
         };
-        let error = refuse(&host).expect_err("refused");
-        assert_eq!(error.to_string(), "storage options are not supported yet");
+        let refused = |snapshotter| {
+            // Never on XFS.
+            let error = refuse(&host, snapshotter, Path::new("/proc")).expect_err("refused");
+            error.to_string()
+        };
+        assert_eq!(
+            refused(OVERLAY),
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+        );
+        assert_eq!(refused("btrfs"), "storage options are not supported yet");
     }
 
     #[test]

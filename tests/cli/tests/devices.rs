@@ -200,7 +200,7 @@ fn limits_that_only_some_kernels_have() {
         .err_has("unknown or invalid runtime name: nosuch");
     sh(&["--storage-opt", "size=1G"], "true")
         .exits(125)
-        .err_has("torage");
+        .err_has("torage-opt is supported only for overlay over xfs with 'pquota' mount option");
 }
 
 #[test]

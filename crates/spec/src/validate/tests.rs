@@ -299,10 +299,6 @@ fn cgroup_parents_of_systemd() {
 #[test]
 fn what_is_not_done_yet_is_refused() {
     assert_eq!(
-        refused(|h| drop(h.storage_opt.insert("size".to_owned(), "1g".to_owned()))),
-        "--storage-opt is not supported yet"
-    );
-    assert_eq!(
         refused(|h| h.cgroup = "container:x".to_owned()),
         "joining another container's cgroup is not supported yet"
     );

@@ -8,9 +8,6 @@ use crate::error::{Error, Result};
 /// Refuses what is not done yet.
 pub(super) fn refuse(host: &HostConfig) -> Result<()> {
     let refuse = |what: &str| Err(Error::Unsupported(what.to_owned()));
-    if !host.storage_opt.is_empty() {
-        return refuse("--storage-opt is");
-    }
     if !host.cgroup.is_empty() {
         return refuse("joining another container's cgroup is");
     }
