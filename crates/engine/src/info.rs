@@ -122,7 +122,7 @@ pub(crate) fn info(
         images: shared.images.count().try_into().unwrap_or(i64::MAX),
         driver: shared.snapshots.name().to_owned(),
         driver_status: vec![["driver-type".into(), "io.containerd.snapshotter.v1".into()]],
-        plugins: plugins(live),
+        plugins: plugins(),
         memory_limit: cgroup.memory_limit,
         swap_limit: cgroup.swap_limit,
         cpu_cfs_period: cgroup.cpu_cfs,
@@ -246,15 +246,13 @@ fn counts(shared: &Shared) -> (i64, i64, i64) {
     (running, paused, stopped)
 }
 
-fn plugins(live: &Live) -> wire::PluginsInfo {
-    let networks = match !live.bridge.enabled {
-        true => vec!["host", "null"],
-        false => vec!["bridge", "host", "null"],
-    };
+fn plugins() -> wire::PluginsInfo {
+    let words = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     wire::PluginsInfo {
-        network: networks.into_iter().map(str::to_owned).collect(),
-        log: vec!["json-file".to_owned(), "local".to_owned()],
-        volume: vec![berth_volumes::DRIVER.to_owned()],
+        // Networks of users are of the bridge driver also where there is no default one.
+        network: words(&["bridge", "host", "null"]),
+        log: words(&["json-file", "local"]),
+        volume: words(&[berth_volumes::DRIVER]),
         ..Default::default()
     }
 }

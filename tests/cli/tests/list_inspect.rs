@@ -405,6 +405,17 @@ fn info_and_version() {
     ));
     assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
     assert!(info["NCPU"].as_i64().unwrap() > 0 && info["MemTotal"].as_i64().unwrap() > 0);
+    let plugins = &info["Plugins"];
+    assert_eq!(plugins["Volume"], json!(["local"]));
+    for (kind, wanted) in [
+        ("Network", &["bridge", "host", "null"][..]),
+        ("Log", &["json-file", "local"]),
+    ] {
+        let found = plugins[kind].as_array().expect(kind);
+        for name in wanted {
+            assert!(found.contains(&json!(name)), "{kind}: {plugins}");
+        }
+    }
     for list in ["SecurityOptions", "DriverStatus"] {
         assert!(info[list].is_array(), "{list}: {}", info[list]);
     }
