@@ -78,6 +78,27 @@ fn signals_are_passed_on() {
 }
 
 #[test]
+fn a_client_can_keep_its_signals_and_its_input() {
+    let name = unique("keeps");
+    let script = "while :; do read x || sleep 1000; echo got $x; done";
+    shared().run_d(&name, ["-i", "busybox", "sh", "-c", script]);
+    let mut quiet = shared()
+        .cli(["attach", "--no-stdin", "--sig-proxy=false", &name])
+        .spawn();
+    let mut other = shared().cli(["attach", &name]).spawn();
+    other.write("words\n");
+    quiet.wait_for("got words");
+    other.wait_for("got words");
+    quiet.signal(Signal::TERM);
+    drop(quiet);
+    assert_eq!(shared().format(&name, "{{.State.Running}}"), "true");
+    other.write("more\n");
+    other.wait_for("got more");
+    drop(other);
+    shared().remove(&[&name]);
+}
+
+#[test]
 fn a_client_that_goes_away_leaves_the_container_alone() {
     let name = unique("gone");
     let args = ["run", "-i", "--name", &name, "busybox", "sh", "-c", LOOP];

@@ -86,6 +86,45 @@ fn it_turns_healthy_and_unhealthy_and_says_so() {
     shared().remove(&[&name]);
 }
 
+/// While it starts it is asked more often, and what fails does not count.
+#[test]
+fn its_start_has_an_interval_of_its_own() {
+    if shared().is_old_dockerd() {
+        return;
+    }
+    let name = unique("starts");
+    let slow = [
+        "--health-interval",
+        "1h",
+        "--health-start-period",
+        "1h",
+        "--health-start-interval",
+        "100ms",
+        "--health-retries",
+        "1",
+    ];
+    let cli = shared().cli([
+        "run",
+        "-d",
+        "--name",
+        &name,
+        "--health-cmd",
+        "test -e /ready",
+    ]);
+    cli.args(slow).args(["busybox", "sleep", "1000"]).run().ok();
+    let check = shared().inspect(&name)["Config"]["Healthcheck"].clone();
+    assert_eq!(check["StartInterval"], 100_000_000);
+    eventually("it was asked twice", PATIENCE, || {
+        let probes = health(shared(), &name)["Log"].as_array()?.len();
+        (probes >= 2).then_some(())
+    });
+    assert_eq!(health(shared(), &name)["Status"], "starting");
+    assert_eq!(health(shared(), &name)["FailingStreak"], 0);
+    shared().docker(["exec", &name, "touch", "/ready"]).ok();
+    becomes(shared(), &name, "healthy");
+    shared().remove(&[&name]);
+}
+
 #[test]
 fn the_list_tells_health_to_new_clients() {
     if shared().is_old_dockerd() {
