@@ -14,6 +14,14 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
+    /// A limit could not be set.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// A file says something else than it should.
     #[error("{}: not understood", path.display())]
     Malformed {
@@ -35,7 +43,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotThere { .. } => Kind::NotFound,
-            Self::Read { .. } | Self::Malformed { .. } => Kind::Internal,
+            Self::Read { .. } | Self::Write { .. } | Self::Malformed { .. } => Kind::Internal,
         }
     }
 }

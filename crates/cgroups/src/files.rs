@@ -1,7 +1,7 @@
 //! Reading the kernel's files, and how many were read.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +43,16 @@ impl Files {
     /// The text of `path`; empty when there is none, as where a controller lacks a file.
     pub(crate) fn read_or_empty(&self, path: &Path) -> String {
         self.read(path).unwrap_or_default()
+    }
+
+    /// Writes `text` into `path`, which there must be.
+    pub(crate) fn write(&self, path: &Path, text: &str) -> Result<()> {
+        let file = File::options().write(true).open(self.real(path));
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|source| Error::Write {
+                path: path.to_owned(),
+                source,
+            })
     }
 
     pub(crate) fn is_there(&self, path: &Path) -> bool {

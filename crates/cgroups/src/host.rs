@@ -57,6 +57,10 @@ impl Host {
         }
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// The group of the container `id`, whose init is `pid`. One file.
     ///
     /// # Errors

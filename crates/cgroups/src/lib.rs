@@ -13,6 +13,7 @@ mod files;
 mod group;
 mod hierarchies;
 mod host;
+mod limit;
 mod parse;
 mod proc;
 #[cfg(test)]
@@ -23,4 +24,5 @@ mod v2;
 pub use error::{Error, Result};
 pub use group::Group;
 pub use host::{Host, Sample};
+pub use limit::{DeviceLimit, Limited};
 pub use proc::SystemCpu;

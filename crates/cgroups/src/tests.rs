@@ -40,6 +40,10 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(path.trim_start_matches('/'))).unwrap()
+    }
+
     fn host(&self) -> Host {
         Host::at(self.0.path(), 8 * GIB)
     }
@@ -217,6 +221,36 @@ fn version_2() {
     assert_eq!(told, [("read", 4096), ("write", 10)]);
     assert_eq!(sample.blkio.io_serviced_recursive, None);
     assert!(host.ran_out_of_memory(&group));
+}
+
+#[test]
+fn devices_are_limited_in_the_words_of_either_version() {
+    let world = World::new(V1_MOUNTS, &v1_membership("/docker"));
+    world.write_v1("/docker");
+    let limit = |what, most| DeviceLimit {
+        what,
+        device: (8, 16),
+        most,
+    };
+    let host = world.host();
+    let group = host.group(7, ID).unwrap();
+    let file = format!("/sys/fs/cgroup/blkio/docker/{ID}/blkio.throttle.read_iops_device");
+    assert!(host.limit_device(&group, limit(Limited::Reads, 5)).is_err());
+    world.write(&file, "");
+    host.limit_device(&group, limit(Limited::Reads, 5)).unwrap();
+    assert_eq!(world.read(&file), "8:16 5");
+    let world = World::new(V2_MOUNT, &format!("0::/docker/{ID}\n"));
+    let file = format!("/sys/fs/cgroup/docker/{ID}/io.max");
+    world.write(&file, "");
+    let host = world.host();
+    let group = host.group(7, ID).unwrap();
+    host.limit_device(&group, limit(Limited::WrittenBytes, 9))
+        .unwrap();
+    assert_eq!(world.read(&file), "8:16 wbps=9");
+    world.write(&file, "");
+    host.limit_device(&group, limit(Limited::ReadBytes, 0))
+        .unwrap();
+    assert_eq!(world.read(&file), "8:16 rbps=max");
 }
 
 /// On a hybrid host what version 1 has not is in the unified hierarchy.

@@ -77,6 +77,149 @@ fn what_runs_has_the_new_limits_at_once() {
     shared().remove(&[&name]);
 }
 
+/// A field of the request, its value, and where the kernel has it: controller, file and text.
+type Limit = (&'static str, Value, [&'static str; 3], &'static str);
+
+/// What can be changed, as version 1 of the cgroups shows it.
+fn limits() -> Vec<Limit> {
+    vec![
+        (
+            "Memory",
+            json!(96 * MIB),
+            ["memory", "memory.limit_in_bytes", "memory.max"],
+            "100663296",
+        ),
+        (
+            "MemoryReservation",
+            json!(48 * MIB),
+            ["memory", "memory.soft_limit_in_bytes", "memory.low"],
+            "50331648",
+        ),
+        ("CpuShares", json!(512), ["cpu", "cpu.shares", ""], "512"),
+        (
+            "CpuPeriod",
+            json!(50_000),
+            ["cpu", "cpu.cfs_period_us", ""],
+            "50000",
+        ),
+        (
+            "CpuQuota",
+            json!(30_000),
+            ["cpu", "cpu.cfs_quota_us", ""],
+            "30000",
+        ),
+        (
+            "CpusetCpus",
+            json!("0"),
+            ["cpuset", "cpuset.cpus", "cpuset.cpus"],
+            "0",
+        ),
+        (
+            "CpusetMems",
+            json!("0"),
+            ["cpuset", "cpuset.mems", "cpuset.mems"],
+            "0",
+        ),
+        (
+            "PidsLimit",
+            json!(33),
+            ["pids", "pids.max", "pids.max"],
+            "33",
+        ),
+    ]
+}
+
+#[test]
+fn each_limit_changes_on_what_runs_and_on_what_does_not() {
+    let (runs, made) = (unique("each"), unique("each"));
+    shared().run_d(&runs, ["-m", "64m", "busybox", "sleep", "1000"]);
+    let create = [
+        "create", "-m", "64m", "--name", &made, "busybox", "sleep", "1000",
+    ];
+    shared().docker(create).ok();
+    let mut body = json!({"MemorySwap": 128 * MIB, "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 2}});
+    for (field, value, ..) in limits() {
+        body[field] = value;
+    }
+    for name in [&runs, &made] {
+        update(shared(), name, body.clone()).is(200);
+    }
+    shared().docker(["start", &made]).ok();
+    for name in [&runs, &made] {
+        let host = shared().inspect(name)["HostConfig"].clone();
+        for (field, value) in body.as_object().expect("fields") {
+            assert_eq!(&host[field], value, "{name}: {field}");
+        }
+        for (field, _, [controller, v1, v2], wanted) in limits() {
+            if !has_unified_cgroups() || !v2.is_empty() {
+                assert_eq!(
+                    shared().cgroup(name, controller, v1, v2),
+                    wanted,
+                    "{name}: {field}"
+                );
+            }
+        }
+    }
+    shared().remove(&[&runs, &made]);
+}
+
+/// The limits of single devices: those that are not named stay.
+#[test]
+fn block_io_of_devices_changes() {
+    if shared().is_old_dockerd() {
+        return;
+    }
+    let Some((path, numbers)) = a_disk() else {
+        return;
+    };
+    let (runs, made) = (unique("disk"), unique("disk"));
+    let read = format!("{path}:2mb");
+    shared().run_d(
+        &runs,
+        ["--device-read-bps", &read, "busybox", "sleep", "1000"],
+    );
+    let create = ["create", "--device-read-bps", &read, "--name", &made];
+    let create = shared().cli(create).args(["busybox", "sleep", "1000"]);
+    create.run().ok();
+    let body = json!({"BlkioDeviceWriteBps": [{"Path": path, "Rate": MIB}]});
+    for name in [&runs, &made] {
+        update(shared(), name, body.clone()).is(200);
+    }
+    shared().docker(["start", &made]).ok();
+    for name in [&runs, &made] {
+        let file = |v1: &str| shared().cgroup(name, "blkio", v1, "io.max");
+        if has_unified_cgroups() {
+            let all = file("");
+            assert!(
+                all.contains(&format!("{numbers} rbps=2097152 wbps=1048576")),
+                "{all}"
+            );
+        } else {
+            assert_eq!(
+                file("blkio.throttle.read_bps_device"),
+                format!("{numbers} 2097152")
+            );
+            assert_eq!(
+                file("blkio.throttle.write_bps_device"),
+                format!("{numbers} 1048576")
+            );
+        }
+    }
+    shared().remove(&[&runs, &made]);
+}
+
+/// A whole disk of this machine: its node and numbers.
+fn a_disk() -> Option<(String, String)> {
+    let disks = std::fs::read_dir("/sys/block").ok()?;
+    disks.flatten().find_map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let numbers = std::fs::read_to_string(entry.path().join("dev")).ok()?;
+        let path = format!("/dev/{name}");
+        let usable = !name.starts_with("loop") && !name.starts_with("ram");
+        (usable && std::path::Path::new(&path).exists()).then(|| (path, numbers.trim().to_owned()))
+    })
+}
+
 #[test]
 fn it_is_told_and_outlives_the_daemon() {
     let daemon = Daemon::start(Options::default());

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use berth_cgroups::{DeviceLimit, Limited};
 use berth_ctrd::Task;
 use berth_errdefs::Kind;
 use berth_spec::Devices;
@@ -14,7 +15,7 @@ use super::{Actor, Outcome, failed_part, rewrite};
 use crate::container::record::Record;
 use crate::container::restart::Policy;
 use crate::container::state::{Done, Generation, Phase};
-use crate::shared::blocking;
+use crate::shared::{Shared, blocking};
 use crate::{Error, Result, fault};
 
 /// What is asked for, and who asks.
@@ -34,7 +35,7 @@ pub(super) struct Update {
     record: Arc<Record>,
     reply: oneshot::Sender<Result<Done>>,
     /// The old limits, for when the new ones cannot be written down.
-    back: Option<Vec<u8>>,
+    back: Option<Limits>,
     outcome: Result<()>,
 }
 
@@ -90,7 +91,8 @@ impl Actor {
             return Ok(());
         };
         self.updates.under_way = true;
-        let call = tokio::spawn(async move { tell_runtime(&task, new).await });
+        let (shared, id) = (self.shared.clone(), self.record.id.clone());
+        let call = tokio::spawn(async move { impose(&shared, &id, &task, new).await });
         self.work.push(Box::pin(async move {
             let outcome = call.await.unwrap_or_else(|error| Err(failed_part(&error)));
             Outcome::Updated(Update {
@@ -114,8 +116,14 @@ impl Actor {
         }
         let lower = |error: berth_spec::Error| Error::from_lower(error);
         let host = berth_spec::update(&self.record.host, asked).map_err(lower)?;
-        let forth = berth_spec::encode_update(&host, asked, devices).map_err(lower)?;
-        let back = berth_spec::encode_update(&self.record.host, asked, devices).map_err(lower)?;
+        let limits = |host: &wire::HostConfig| -> Result<Option<Limits>> {
+            let resources = berth_spec::encode_update(host, asked, devices).map_err(lower)?;
+            Ok(resources.map(|resources| Limits {
+                resources,
+                devices: device_limits(host, asked, devices),
+            }))
+        };
+        let (forth, back) = (limits(&host)?, limits(&self.record.host)?);
         let record = Record {
             host,
             ..Record::clone(&self.record)
@@ -155,12 +163,12 @@ impl Actor {
         &mut self,
         record: Arc<Record>,
         reply: oneshot::Sender<Result<Done>>,
-        back: Option<Vec<u8>>,
+        back: Option<Limits>,
     ) {
         if let Err(error) = rewrite(&self.shared, &record).await {
             let task = self.current.as_ref().map(|run| run.task.clone());
             if let (Some(task), Some(back)) = (task, back)
-                && let Err(error) = tell_runtime(&task, back).await
+                && let Err(error) = impose(&self.shared, &self.record.id, &task, back).await
             {
                 tracing::error!(id = %self.record.id, %error, "taking back an update");
             }
@@ -181,8 +189,90 @@ impl Actor {
 /// A change, as the record and the runtime take it.
 struct Change {
     record: Arc<Record>,
-    forth: Option<Vec<u8>>,
-    back: Option<Vec<u8>>,
+    forth: Option<Limits>,
+    back: Option<Limits>,
+}
+
+/// What holds for what runs.
+struct Limits {
+    /// OCI resources, for the runtime.
+    resources: Vec<u8>,
+    /// What the runtime would not change.
+    devices: Vec<DeviceLimit>,
+}
+
+/// What `host` says of the devices that `asked` names.
+fn device_limits(
+    host: &wire::HostConfig,
+    asked: &wire::HostConfig,
+    devices: &Devices,
+) -> Vec<DeviceLimit> {
+    let mut limits = Vec::new();
+    let mut add = |what, path: &str, most: Option<u64>| {
+        let limit = devices.block.get(path).map(|&device| DeviceLimit {
+            what,
+            device,
+            most: most.unwrap_or(0),
+        });
+        limits.extend(limit);
+    };
+    for (what, asked, own) in [
+        (
+            Limited::ReadBytes,
+            &asked.blkio_device_read_bps,
+            &host.blkio_device_read_bps,
+        ),
+        (
+            Limited::WrittenBytes,
+            &asked.blkio_device_write_bps,
+            &host.blkio_device_write_bps,
+        ),
+        (
+            Limited::Reads,
+            &asked.blkio_device_read_iops,
+            &host.blkio_device_read_iops,
+        ),
+        (
+            Limited::Writes,
+            &asked.blkio_device_write_iops,
+            &host.blkio_device_write_iops,
+        ),
+    ] {
+        for device in asked {
+            let own = own.iter().find(|own| own.path == device.path);
+            add(what, &device.path, own.map(|own| own.rate));
+        }
+    }
+    for device in &asked.blkio_weight_device {
+        let mut own = host.blkio_weight_device.iter();
+        let own = own.find(|own| own.path == device.path);
+        add(
+            Limited::Weight,
+            &device.path,
+            own.map(|own| own.weight.into()),
+        );
+    }
+    limits
+}
+
+async fn impose(shared: &Shared, id: &str, task: &Task, limits: Limits) -> Result<()> {
+    let Limits { resources, devices } = limits;
+    tell_runtime(task, resources).await?;
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let (cgroups, pid, id) = (shared.cgroups.clone(), task.pid(), id.to_owned());
+    blocking(move || {
+        let Ok(group) = cgroups.group(pid, &id) else {
+            // It has just ended.
+            return Ok(());
+        };
+        let mut devices = devices.into_iter();
+        devices
+            .try_for_each(|limit| cgroups.limit_device(&group, limit))
+            .map_err(Error::from_lower)
+    })
+    .await
 }
 
 /// The block devices that are named.
