@@ -1,8 +1,10 @@
 //! `GET /images/json`
 
+use http::StatusCode;
+
 use crate::Result;
 use crate::context::Ctx;
-use crate::reply::Response;
+use crate::reply::{self, Response};
 
 pub(crate) async fn list(ctx: Ctx) -> Result<Response> {
     let mut filters = ctx.filters()?.lists();
@@ -17,6 +19,7 @@ pub(crate) async fn list(ctx: Ctx) -> Result<Response> {
     let shared_size = ctx.since(42) && ctx.query.flag("shared-size");
     let manifests = ctx.since(47) && ctx.query.flag("manifests");
     let images = ctx.engine.image_list(&filters, shared_size, manifests);
-    let images = images.await?;
-    ctx.gated(&images, berth_wire::gates::image_list)
+    let mut images = images.await?;
+    berth_wire::gates::image_list(&mut images, ctx.version);
+    reply::json(StatusCode::OK, &images)
 }

@@ -2,39 +2,41 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{SNAPSHOTTER, each, fill};
-use crate::{ApiVersion, ContainerConfig, ZERO_TIME};
+use super::{SNAPSHOTTER, fill};
+use crate::{ApiVersion, ContainerConfig, ImageSummary, ZERO_TIME};
 
-/// `GET /images/json`.
-pub fn image_list(list: &mut Value, version: ApiVersion) {
-    for image in each(list) {
+/// `GET /images/json`. The list is changed before it is written: of a long one, a tree of JSON in
+/// between costs more than all the rest.
+pub fn image_list(list: &mut [ImageSummary], version: ApiVersion) {
+    for image in list {
         if version.before(43) {
             nameless(image);
         }
         if version.before(44) {
-            let size = image.get("Size").cloned().unwrap_or_default();
-            fill(image, "VirtualSize", size);
+            image.virtual_size = Some(image.size);
         }
         if version.before(48) {
-            image.remove("Descriptor");
+            image.descriptor = None;
         }
         if version.before(51) {
-            image.insert("Containers".to_owned(), (-1).into());
+            image.containers = -1;
         }
     }
 }
 
+/// [`image_list`] of a list that is written already.
+pub(crate) fn written_image_list(list: &mut Value, version: ApiVersion) {
+    if let Ok(mut images) = serde_json::from_value::<Vec<ImageSummary>>(list.clone()) {
+        image_list(&mut images, version);
+        *list = serde_json::to_value(images).unwrap_or_default();
+    }
+}
+
 /// Below 1.43, an image without a name was called `<none>`.
-fn nameless(image: &mut Map<String, Value>) {
-    let empty = |name| {
-        image
-            .get(name)
-            .and_then(Value::as_array)
-            .is_none_or(Vec::is_empty)
-    };
-    if empty("RepoTags") && empty("RepoDigests") {
-        image.insert("RepoTags".to_owned(), json!(["<none>:<none>"]));
-        image.insert("RepoDigests".to_owned(), json!(["<none>@<none>"]));
+fn nameless(image: &mut ImageSummary) {
+    if image.repo_tags.is_empty() && image.repo_digests.is_empty() {
+        image.repo_tags.push("<none>:<none>".to_owned());
+        image.repo_digests.push("<none>@<none>".to_owned());
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{container_list, each, fill, image_list};
+use super::image::written_image_list;
+use super::{container_list, each, fill};
 use crate::{ApiVersion, Event};
 
 /// `GET /version`: the same for all versions.
@@ -80,12 +81,12 @@ pub fn disk_usage(usage: &mut Value, version: ApiVersion) {
     if version.before(42) {
         old.insert("BuilderSize".to_owned(), 0.into());
     }
-    if let Some(images) = old.get_mut("Images") {
+    if let Some(images) = old.get_mut("Images").filter(|images| images.is_array()) {
         // Here, and only here, older versions were told how many containers use an image.
         let users: Vec<_> = each(images)
             .map(|image| image.get("Containers").cloned().unwrap_or_default())
             .collect();
-        image_list(images, version);
+        written_image_list(images, version);
         for (image, users) in each(images).zip(users) {
             image.insert("Containers".to_owned(), users);
         }

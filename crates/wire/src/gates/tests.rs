@@ -163,12 +163,14 @@ fn image_lists() {
         containers: 2,
         ..ImageSummary::default()
     };
-    let list = |minor| gated(&vec![summary.clone()], gates::image_list, minor)[0].clone();
+    let list = |minor| gated(&vec![summary.clone()], gates::written_image_list, minor)[0].clone();
     assert_eq!(list(51)["Containers"], 2);
     assert_eq!(list(50)["Containers"], -1);
     assert_eq!(list(43)["VirtualSize"], 7);
     assert_eq!(list(43)["RepoTags"], json!([]));
+    assert_eq!(list(44).get("VirtualSize"), None);
     assert_eq!(list(42)["RepoTags"], json!(["<none>:<none>"]));
+    assert_eq!(list(55), serde_json::to_value(&summary).unwrap());
 }
 
 #[test]

@@ -30,6 +30,8 @@ object! {
         shared_size: i64 = "SharedSize";
         /// What it takes on disk, in bytes.
         size: i64 = "Size";
+        /// The same once more, for API versions before 1.44.
+        virtual_size: Option<i64> = "VirtualSize" omit;
     }
 
     /// One manifest of an image.

@@ -82,7 +82,7 @@ fn images() {
         differences::<ImageInspect>(fixture!("image"), gate, &known),
         [""; 0]
     );
-    let gate: Option<Gate> = Some(gates::image_list);
+    let gate: Option<Gate> = Some(gates::written_image_list);
     // The image had no digest, which dockerd shows as `[]` since 1.43.
     let known = ["/0/RepoDigests"];
     assert_eq!(
