@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// After a change of rules: makes UDP flows follow it, then arrives.
-    fn then_forget_flows(
+    pub(crate) fn then_forget_flows(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         gone: bool,

@@ -248,7 +248,7 @@ impl Endpoint {
 
     /// Where it comes among a container's endpoints when one is to have the default route: the
     /// greatest wins.
-    pub(crate) fn rank(&self) -> impl Ord + use<> {
+    pub fn rank(&self) -> impl Ord + use<> {
         rank(self.gateway.is_none(), self.priority, &self.network)
     }
 }

@@ -24,6 +24,7 @@ mod netns;
 mod networks;
 mod ports;
 mod proxy;
+mod publish;
 mod reap;
 mod repair;
 pub mod resolv;

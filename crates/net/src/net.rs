@@ -15,8 +15,8 @@ use crate::dns::Resolvers;
 use crate::shared::{Endpoints, Shared};
 use crate::threads::Desk;
 use crate::{
-    Config, Endpoint, EndpointRequest, Error, Network, NetworkSpec, Result, SubnetRequests,
-    bridges, netns,
+    Config, Endpoint, EndpointRequest, Error, Network, NetworkSpec, Publish, Result,
+    SubnetRequests, bridges, netns,
 };
 
 /// How long any answer may take. Single operations need milliseconds; this covers hundreds queued
@@ -173,6 +173,26 @@ impl Net {
     pub async fn connect(&self, request: EndpointRequest) -> Result<Endpoint> {
         self.call("connecting to a network", move |shared, desk, reply| {
             shared.connect(desk, &request, reply);
+        })
+        .await
+    }
+
+    /// Publishes a running container's ports at `to`, one of its endpoints, and no more at `from`,
+    /// another one; `to` with its ports. Ports that were chosen before are chosen again. If they
+    /// cannot be had, they stay with `from`.
+    ///
+    /// Errors: [`Error::NoNetwork`], [`Error::PortAllocated`], [`Error::PortBind`],
+    /// [`Error::PortsExhausted`], [`Error::Invalid`], [`Error::Unsupported`]; [`Error::Nft`], after
+    /// which they are published nowhere.
+    pub async fn shift_ports(
+        &self,
+        from: Option<&Endpoint>,
+        to: &Endpoint,
+        publish: Vec<Publish>,
+    ) -> Result<Endpoint> {
+        let (from, to) = (from.cloned(), to.clone());
+        self.call("publishing ports", move |shared, _, reply| {
+            shared.shift_ports(from.as_ref(), &to, &publish, reply);
         })
         .await
     }

@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -32,13 +34,35 @@ const DATAGRAM: usize = 65_535;
 /// The pause after an error of a socket's, lest it be repeated without end.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A host port that is led to a container, until this is dropped.
+/// How long the end of a port is waited for; it needs microseconds.
+const END: Duration = Duration::from_secs(2);
+/// How many answers of UDP may wait to be sent.
+const ANSWERS: usize = 64;
+
+/// Where a proxy leads to.
+type Target = Arc<ArcSwap<SocketAddr>>;
+
+/// A host port that is led to a container, until this is dropped: then the port is free.
 #[derive(Debug)]
-pub(crate) struct Proxy(AbortHandle);
+pub(crate) struct Proxy {
+    task: AbortHandle,
+    to: Target,
+    /// Cut off when the task is gone, and the socket with it.
+    ended: Receiver<()>,
+}
+
+impl Proxy {
+    /// Leads elsewhere from now on. Connections that there are stay with where they lead.
+    pub(crate) fn redirect(&self, to: SocketAddr) {
+        self.to.store(Arc::new(to));
+    }
+}
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        // Who gives a port back may take it again at once.
+        let _ = self.ended.recv_timeout(END);
     }
 }
 
@@ -52,23 +76,39 @@ pub(crate) fn serve(
     to: SocketAddr,
 ) -> io::Result<Proxy> {
     let _context = runtime.enter();
+    let to = Target::new(ArcSwap::from_pointee(to));
+    let (end, ended) = channel::<()>();
+    let target = Arc::clone(&to);
     let task = match proto {
         Proto::Tcp => {
             let listener = std::net::TcpListener::from(socket);
             listener.set_nonblocking(true)?;
-            runtime.spawn(tcp(TcpListener::from_std(listener)?, to))
+            let listener = TcpListener::from_std(listener)?;
+            runtime.spawn(async move {
+                // Dropped after the socket.
+                let _end = end;
+                tcp(listener, target).await;
+            })
         }
         Proto::Udp => {
             let socket = std::net::UdpSocket::from(socket);
             socket.set_nonblocking(true)?;
-            runtime.spawn(udp(UdpSocket::from_std(socket)?, to))
+            let socket = UdpSocket::from_std(socket)?;
+            runtime.spawn(async move {
+                let _end = end;
+                udp(socket, target).await;
+            })
         }
         Proto::Sctp => return Err(io::ErrorKind::Unsupported.into()),
     };
-    Ok(Proxy(task.abort_handle()))
+    Ok(Proxy {
+        task: task.abort_handle(),
+        to,
+        ended,
+    })
 }
 
-async fn tcp(listener: TcpListener, to: SocketAddr) {
+async fn tcp(listener: TcpListener, to: Target) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     // Its connections end with this task.
     let mut connections = JoinSet::new();
@@ -81,6 +121,7 @@ async fn tcp(listener: TcpListener, to: SocketAddr) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
+        let to = **to.load();
         connections.spawn(async move {
             // Whichever side fails, both are closed, and that is all that they can be told.
             let _ = converse(client, to).await;
@@ -97,33 +138,51 @@ async fn converse(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// The clients of a UDP port, each with a socket of its own towards the container.
-type Clients = Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>;
+/// What the container has said to a client; `None`: nothing more will come.
+type Answer = (SocketAddr, Option<Vec<u8>>);
 
-async fn udp(socket: UdpSocket, to: SocketAddr) {
-    let socket = Arc::new(socket);
-    let clients = Clients::default();
+/// Owns the socket alone, so that it is closed when the task ends; each client has a socket of its
+/// own towards the container, and a task that reads from it.
+async fn udp(socket: UdpSocket, to: Target) {
+    let (said, mut answers) = mpsc::channel::<Answer>(ANSWERS);
+    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut sessions = JoinSet::new();
+    let mut target = **to.load();
     let mut datagram = vec![0; DATAGRAM];
     loop {
         while sessions.try_join_next().is_some() {}
-        let Ok((length, from)) = socket.recv_from(&mut datagram).await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let (length, from) = tokio::select! {
+            received = socket.recv_from(&mut datagram) => match received {
+                Ok(received) => received,
+                Err(_) => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            },
+            Some((client, answer)) = answers.recv() => {
+                match answer {
+                    Some(bytes) => drop(timeout(PAUSE, socket.send_to(&bytes, client)).await),
+                    None => drop(clients.remove(&client)),
+                }
+                continue;
+            }
         };
-        let known = of(&clients, from);
-        let outward = match known {
-            Some(outward) => outward,
+        let now = **to.load();
+        if now != target {
+            target = now;
+            clients.clear();
+            sessions.shutdown().await;
+        }
+        let outward = match clients.get(&from) {
+            Some(outward) => Arc::clone(outward),
+            None if clients.len() >= CLIENTS => continue,
             None => {
-                let Some(outward) = join(&clients, from, to).await else {
+                let Ok(outward) = towards(target).await else {
                     continue;
                 };
-                let (socket, clients) = (Arc::clone(&socket), Arc::clone(&clients));
-                let answers = Arc::clone(&outward);
-                sessions.spawn(async move {
-                    answer(&answers, &socket, from).await;
-                    lock(&clients).remove(&from);
-                });
+                let outward = Arc::new(outward);
+                clients.insert(from, Arc::clone(&outward));
+                sessions.spawn(listen(Arc::clone(&outward), from, said.clone()));
                 outward
             }
         };
@@ -133,42 +192,34 @@ async fn udp(socket: UdpSocket, to: SocketAddr) {
     }
 }
 
-fn lock(clients: &Clients) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<UdpSocket>>> {
-    clients.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn of(clients: &Clients, from: SocketAddr) -> Option<Arc<UdpSocket>> {
-    lock(clients).get(&from).cloned()
-}
-
-/// Takes a new client in, if there is room.
-async fn join(clients: &Clients, from: SocketAddr, to: SocketAddr) -> Option<Arc<UdpSocket>> {
-    if lock(clients).len() >= CLIENTS {
-        return None;
-    }
-    let any: SocketAddr = match to {
+/// A socket that talks to the container alone.
+async fn towards(container: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match container {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0u16; 8], 0).into(),
     };
-    let outward = UdpSocket::bind(any).await.ok()?;
-    outward.connect(to).await.ok()?;
-    let outward = Arc::new(outward);
-    lock(clients).insert(from, Arc::clone(&outward));
-    Some(outward)
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(container).await?;
+    Ok(socket)
 }
 
-/// Hands the container's answers to a client, until none has come for long.
-async fn answer(container: &UdpSocket, socket: &UdpSocket, client: SocketAddr) {
+/// Hands on what the container says to a client, until nothing has come for long.
+async fn listen(container: Arc<UdpSocket>, client: SocketAddr, said: mpsc::Sender<Answer>) {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         match timeout(SILENCE, container.recv(&mut datagram)).await {
             Ok(Ok(length)) => {
-                let bytes = datagram.get(..length).unwrap_or_default();
-                let _ = socket.send_to(bytes, client).await;
+                let bytes = datagram.get(..length).unwrap_or_default().to_vec();
+                if said.send((client, Some(bytes))).await.is_err() {
+                    return;
+                }
             }
             // Nobody listens there, or not yet: told by the kernel once for each datagram.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Err(_)) | Err(_) => {
+                let _ = said.send((client, None)).await;
+                return;
+            }
         }
     }
 }
@@ -224,13 +275,19 @@ mod tests {
         let mut answer = [0; 6];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
+        // New ones go elsewhere, this one stays.
+        let elsewhere = Listener::bind("127.0.0.1:0").unwrap();
+        proxy.redirect(elsewhere.local_addr().unwrap());
+        let _new = Stream::connect(address).unwrap();
+        elsewhere.accept().unwrap();
+        container.write_all(b"more..").unwrap();
+        client.read_exact(&mut answer).unwrap();
         drop(proxy);
+        assert!(
+            Stream::connect(address).is_err(),
+            "the port is free at once"
+        );
         assert_eq!(client.read(&mut answer).unwrap_or(0), 0, "closed");
-        let refused = || Stream::connect(address).is_err();
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !refused() {
-            assert!(std::time::Instant::now() < deadline, "it listens still");
-        }
     }
 
     #[test]
@@ -239,7 +296,7 @@ mod tests {
         let behind = Udp::bind("127.0.0.1:0").unwrap();
         behind.set_read_timeout(Some(PATIENCE)).unwrap();
         let to = behind.local_addr().unwrap();
-        let (_proxy, address) = proxied(runtime.handle(), Proto::Udp, to);
+        let (proxy, address) = proxied(runtime.handle(), Proto::Udp, to);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| Udp::bind("[::1]:0").unwrap())
             .collect();
@@ -264,5 +321,13 @@ mod tests {
         clients[0].send_to(b"known", address).unwrap();
         let (length, _) = behind.recv_from(&mut datagram).unwrap();
         assert_eq!(&datagram[..length], b"known");
+        let elsewhere = Udp::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_read_timeout(Some(PATIENCE)).unwrap();
+        proxy.redirect(elsewhere.local_addr().unwrap());
+        clients[0].send_to(b"moved", address).unwrap();
+        let (length, _) = elsewhere.recv_from(&mut datagram).unwrap();
+        assert_eq!(&datagram[..length], b"moved");
+        drop(proxy);
+        Udp::bind(address).expect("the port is free at once");
     }
 }

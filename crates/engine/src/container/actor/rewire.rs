@@ -56,7 +56,8 @@ pub(super) struct Outcome {
 /// What has changed.
 enum Changed {
     Joined(String, Box<wire::EndpointSettings>, Box<Endpoint>),
-    Left(String),
+    /// Left a network; the endpoint that has the published ports instead, if that changed.
+    Left(String, Option<Box<Endpoint>>),
     Rejoined(Vec<Endpoint>),
 }
 
@@ -227,16 +228,27 @@ impl Actor {
         let (action, touched) = match changed {
             Changed::Joined(name, settings, endpoint) => {
                 known.insert(name, *settings);
-                self.run.endpoints.push(Endpoint::clone(&endpoint));
+                let endpoints = &mut self.run.endpoints;
+                if !endpoint.ports.is_empty() {
+                    // They are in one place at a time.
+                    endpoints.iter_mut().for_each(|other| other.ports.clear());
+                }
+                endpoints.push(Endpoint::clone(&endpoint));
                 ("connect", vec![*endpoint])
             }
             Changed::Rejoined(endpoints) => {
                 self.run.endpoints.clone_from(&endpoints);
                 ("connect", endpoints)
             }
-            Changed::Left(name) => {
+            Changed::Left(name, publishing) => {
                 known.remove(&name);
                 let endpoints = &mut self.run.endpoints;
+                for heir in publishing.into_iter() {
+                    let mut others = endpoints.iter_mut();
+                    if let Some(own) = others.find(|own| own.endpoint_id == heir.endpoint_id) {
+                        *own = *heir;
+                    }
+                }
                 let at = endpoints
                     .iter()
                     .position(|endpoint| endpoint.network == name);
@@ -291,6 +303,8 @@ impl Wiring {
         let (name, users) = (network.name().to_owned(), network.is_users());
         let wanted = Wanted::new(&self.record, network, &settings)?;
         let endpoint = self.connect(&wanted, live).await?;
+        let endpoint = self.publish_joined(endpoint).await?;
+        self.endpoints.push(endpoint.clone());
         self.complete(users, live).await;
         Ok(Changed::Joined(name, settings, Box::new(endpoint)))
     }
@@ -299,9 +313,12 @@ impl Wiring {
     async fn rejoin(mut self, live: &Arc<Live>) -> Result<Changed> {
         if let Plan::Bridges(all) = network::plan(&self.shared, &self.record)? {
             for wanted in &all {
-                if let Err(error) = self.connect(wanted, live).await {
-                    let network = wanted.network.name();
-                    tracing::error!(id = %self.record.id, network, %error, "a running container is not in its network any more");
+                match self.connect(wanted, live).await {
+                    Ok(endpoint) => self.endpoints.push(endpoint),
+                    Err(error) => {
+                        let network = wanted.network.name();
+                        tracing::error!(id = %self.record.id, network, %error, "a running container is not in its network any more");
+                    }
                 }
             }
             self.complete(false, live).await;
@@ -309,13 +326,29 @@ impl Wiring {
         Ok(Changed::Rejoined(self.endpoints))
     }
 
-    async fn connect(&mut self, wanted: &Wanted, live: &Arc<Live>) -> Result<Endpoint> {
+    async fn connect(&self, wanted: &Wanted, live: &Arc<Live>) -> Result<Endpoint> {
         let upstream = files::upstream(&self.record, live).await?;
         let request = network::request(&self.shared, &self.record, wanted, &upstream);
         let connected = self.shared.net.connect(request).await;
-        let endpoint = connected.map_err(Error::from_lower)?;
-        self.endpoints.push(endpoint.clone());
-        Ok(endpoint)
+        connected.map_err(Error::from_lower)
+    }
+
+    /// Publishes the container's ports at the endpoint that was joined, if that leads out from now
+    /// on. Where they cannot be, it is not joined either.
+    async fn publish_joined(&self, endpoint: Endpoint) -> Result<Endpoint> {
+        let all = self.endpoints.iter().chain([&endpoint]);
+        let leads = leading(all).is_some_and(|best| best.endpoint_id == endpoint.endpoint_id);
+        let published = match leads {
+            true => self.publish_at(&endpoint).await,
+            false => Ok(None),
+        };
+        match published {
+            Ok(published) => Ok(published.unwrap_or(endpoint)),
+            Err(error) => {
+                self.take_down(&endpoint).await;
+                Err(error)
+            }
+        }
     }
 
     /// The files that tell of its networks; `resolves`: its names become our own DNS's to look up.
@@ -333,21 +366,81 @@ impl Wiring {
 
     async fn leave(self, name: String, force: bool) -> Result<Changed> {
         let (shared, record) = (&self.shared, &self.record);
-        let mut endpoints = self.endpoints.iter();
-        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == name) else {
-            return Ok(Changed::Left(name));
+        let (left, rest): (Vec<_>, Vec<_>) = self
+            .endpoints
+            .iter()
+            .partition(|endpoint| endpoint.network == name);
+        // The ports go first, so that they are published all the time.
+        let heir = match leading(rest) {
+            Some(heir) => self.publish_at(heir).await.unwrap_or_else(|error| {
+                tracing::warn!(id = %record.id, %error, "publishing ports in another network");
+                None
+            }),
+            None => None,
         };
-        if let Err(error) = shared.net.disconnect(endpoint).await {
+        let Some(endpoint) = left.first() else {
+            return Ok(Changed::Left(name, heir.map(Box::new)));
+        };
+        let mut without = Endpoint::clone(endpoint);
+        if heir.is_some() {
+            without.ports.clear();
+        }
+        if let Err(error) = shared.net.disconnect(&without).await {
             if !force {
+                if let Some(heir) = heir {
+                    self.give_back(&heir, endpoint).await;
+                }
                 return Err(Error::from_lower(error));
             }
             tracing::warn!(id = %record.id, %error, "leaving a network");
         }
-        if let Err(error) = shared.net.reroute(&record.id).await {
-            tracing::warn!(id = %record.id, %error, "routing after leaving a network");
-        }
-        Ok(Changed::Left(name))
+        self.reroute().await;
+        Ok(Changed::Left(name, heir.map(Box::new)))
     }
+
+    /// Publishes the container's ports at `endpoint`, which leads out from now on; the endpoint
+    /// with them. Nothing to do where it has them already, or there are none.
+    async fn publish_at(&self, endpoint: &Endpoint) -> Result<Option<Endpoint>> {
+        let publish = network::publish(&self.record)?;
+        if publish.is_empty() || !endpoint.ports.is_empty() {
+            return Ok(None);
+        }
+        let mut others = self.endpoints.iter();
+        let from = others.find(|other| !other.ports.is_empty());
+        let shifted = self.shared.net.shift_ports(from, endpoint, publish).await;
+        shifted.map(Some).map_err(Error::from_lower)
+    }
+
+    /// Publishes the ports at `endpoint` again, which could not be left.
+    async fn give_back(&self, heir: &Endpoint, endpoint: &Endpoint) {
+        let publish = network::publish(&self.record).unwrap_or_default();
+        let shifted = self.shared.net.shift_ports(Some(heir), endpoint, publish);
+        if let Err(error) = shifted.await {
+            tracing::warn!(id = %self.record.id, %error, "publishing ports as before");
+        }
+    }
+
+    /// Takes back an endpoint that could not be joined as a whole.
+    async fn take_down(&self, endpoint: &Endpoint) {
+        if let Err(error) = self.shared.net.disconnect(endpoint).await {
+            tracing::warn!(id = %self.record.id, %error, "taking back a network");
+        }
+        self.reroute().await;
+    }
+
+    async fn reroute(&self) {
+        if let Err(error) = self.shared.net.reroute(&self.record.id).await {
+            tracing::warn!(id = %self.record.id, %error, "routing after leaving a network");
+        }
+    }
+}
+
+/// The one of a container's endpoints that leads out.
+fn leading<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Option<&'a Endpoint> {
+    let out = endpoints
+        .into_iter()
+        .filter(|endpoint| endpoint.gateway.is_some());
+    out.max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
 async fn resolve_internally(
