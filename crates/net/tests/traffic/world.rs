@@ -43,7 +43,10 @@ pub(crate) fn alone<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send
         let world = World {
             dir: tempfile::tempdir().unwrap(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        // Its worker is of these namespaces, too. Tests that wait keep their own thread, and what
+        // serves proxied ports must go on.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
