@@ -237,6 +237,9 @@ async fn discard_late(container: &Container, late: Duration) -> Vec<String> {
     let _ = tokio::time::timeout(KILLED, task.wait()).await;
     drop(ended);
     let errors = delete_or_force(&task).await;
-    force::end_forgotten_shims(&id, late).await;
+    // One whose runtime failed to delete the container is not forgotten: it can be asked again.
+    if errors.is_empty() {
+        force::end_forgotten_shims(&id, late).await;
+    }
     errors
 }
