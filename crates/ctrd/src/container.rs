@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use containerd_client::services::v1 as svc;
 use prost_types::Any;
+use tokio::sync::Semaphore;
 
 use crate::client::CALL;
 use crate::content::{Labels, to_labels};
@@ -54,7 +55,14 @@ pub struct TaskInfo {
 pub struct Container {
     pub(crate) client: Client,
     pub(crate) id: Arc<str>,
+    /// For each exec of it that is being started.
+    pub(crate) starts: Arc<Semaphore>,
 }
+
+/// How many execs of a container are started at a time. The shim has room for 32 exits that it has
+/// not looked at yet, and a start makes two, the runtime's and the process's; beyond that containerd
+/// 1.6's may miss one, and a `Tasks.Start` then hangs though its process runs.
+const STARTS: usize = 16;
 
 impl Client {
     /// Makes the container's record. 1 RPC (`Containers.Create`).
@@ -93,6 +101,7 @@ impl Client {
         Container {
             client: self.clone(),
             id: id.into(),
+            starts: Arc::new(Semaphore::new(STARTS)),
         }
     }
 

@@ -29,19 +29,33 @@ impl Process {
         Process { container, exec }
     }
 
-    /// Lets it run; the process id on the host. 1 RPC (`Tasks.Start`).
+    /// Lets it run; the process id on the host. 1 RPC (`Tasks.Start`). Waits its turn where many
+    /// execs of the container are started.
     ///
     /// # Errors
-    /// The runtime's own words, e.g. that the command was not found.
+    /// The runtime's own words, e.g. that the command was not found. [`Error::Timeout`], also when
+    /// its turn does not come.
     pub async fn start(&self) -> Result<u32> {
+        const METHOD: &str = "Tasks.Start";
         let client = &self.container.client;
+        let _turn = match self.exec.is_empty() {
+            true => None,
+            false => {
+                let turn = tokio::time::timeout(CALL, self.container.starts.acquire());
+                let timeout = |_| Error::Timeout {
+                    method: METHOD,
+                    seconds: CALL.as_secs(),
+                };
+                turn.await.map_err(timeout)?.ok()
+            }
+        };
         let request = svc::StartRequest {
             container_id: self.container(),
             exec_id: self.exec.clone(),
         };
         let mut c = client.tasks_client();
         let answer = client
-            .call("Tasks.Start", CALL, c.start(client.limited(CALL, request)))
+            .call(METHOD, CALL, c.start(client.limited(CALL, request)))
             .await?;
         Ok(answer.pid)
     }

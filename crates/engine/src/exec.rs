@@ -54,7 +54,7 @@ pub(crate) struct Execs {
 enum Stage {
     Created,
     Starting,
-    Running { pid: u32, process: Process },
+    Running { pid: u32, process: Box<Process> },
     Ended { code: i64, at: Instant },
 }
 
@@ -340,7 +340,7 @@ impl Exec {
             loop {
                 told.as_mut().enable();
                 match &**self.stage.load() {
-                    Stage::Running { process, .. } => return Ok(process.clone()),
+                    Stage::Running { process, .. } => return Ok(Process::clone(process)),
                     Stage::Ended { .. } => {
                         let message = format!("exec {} is not running", self.id);
                         return Err(Error::conflict(message));
@@ -446,7 +446,7 @@ impl Run {
             Ok(pid) => {
                 let running = Stage::Running {
                     pid,
-                    process: process.clone(),
+                    process: Box::new(process.clone()),
                 };
                 exec.enter(running);
                 fault::point("exec:started");
