@@ -1,7 +1,9 @@
 //! `docker update`: limits and the restart policy of containers that run, and of those that do not.
 
 use serde_json::{Value, json};
-use testkit::{Daemon, Options, PATIENCE, eventually, has_unified_cgroups, shared, unique};
+use testkit::{
+    Daemon, Options, PATIENCE, eventually, has_unified_cgroups, run_command, shared, unique,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -206,6 +208,28 @@ fn block_io_of_devices_changes() {
         }
     }
     shared().remove(&[&runs, &made]);
+}
+
+#[test]
+fn limits_of_a_device_that_cannot_be_had_change_nothing() {
+    if shared().is_old_dockerd() {
+        return;
+    }
+    // There are nodes for devices that nobody has.
+    let node = shared().sandbox().state().join("no-disk");
+    let mut mknod = std::process::Command::new("mknod");
+    mknod.arg(&node).args(["b", "250", "250"]);
+    run_command(mknod).ok();
+    let name = unique("nodisk");
+    shared().run_d(&name, ["-m", "64m", "busybox", "sleep", "1000"]);
+    let limit = || shared().cgroup(&name, "memory", "memory.limit_in_bytes", "memory.max");
+    let before = (limit(), shared().inspect(&name)["HostConfig"].clone());
+    let read = json!([{"Path": node, "Rate": MIB}]);
+    let body = json!({"Memory": 32 * MIB, "BlkioDeviceReadBps": read});
+    update(shared(), &name, body).is(500);
+    let after = (limit(), shared().inspect(&name)["HostConfig"].clone());
+    assert_eq!(after, before);
+    shared().remove(&[&name]);
 }
 
 /// A whole disk of this machine: its node and numbers.

@@ -92,7 +92,8 @@ impl Actor {
         };
         self.updates.under_way = true;
         let (shared, id) = (self.shared.clone(), self.record.id.clone());
-        let call = tokio::spawn(async move { impose(&shared, &id, &task, new).await });
+        let back = change.back.clone();
+        let call = tokio::spawn(async move { change_limits(&shared, &id, &task, new, back).await });
         self.work.push(Box::pin(async move {
             let outcome = call.await.unwrap_or_else(|error| Err(failed_part(&error)));
             Outcome::Updated(Update {
@@ -194,6 +195,7 @@ struct Change {
 }
 
 /// What holds for what runs.
+#[derive(Clone)]
 struct Limits {
     /// OCI resources, for the runtime.
     resources: Vec<u8>,
@@ -255,9 +257,38 @@ fn device_limits(
     limits
 }
 
+/// Imposes `new` as a whole, or leaves `old`. A runtime that refuses its part has changed nothing.
+async fn change_limits(
+    shared: &Shared,
+    id: &str,
+    task: &Task,
+    new: Limits,
+    old: Option<Limits>,
+) -> Result<()> {
+    tell_runtime(task, new.resources).await?;
+    let Err(refused) = limit_devices(shared, id, task, new.devices).await else {
+        return Ok(());
+    };
+    if let Some(old) = old
+        && let Err(error) = impose(shared, id, task, old).await
+    {
+        tracing::error!(id, %error, "taking back an update");
+    }
+    Err(refused)
+}
+
 async fn impose(shared: &Shared, id: &str, task: &Task, limits: Limits) -> Result<()> {
     let Limits { resources, devices } = limits;
     tell_runtime(task, resources).await?;
+    limit_devices(shared, id, task, devices).await
+}
+
+async fn limit_devices(
+    shared: &Shared,
+    id: &str,
+    task: &Task,
+    devices: Vec<DeviceLimit>,
+) -> Result<()> {
     if devices.is_empty() {
         return Ok(());
     }
