@@ -86,18 +86,14 @@ fn a_described_device_is_there_inside() {
         "ran\n"
     );
     // With a mount of the container's own in that place, that one stays.
-    let args = [
-        "run",
-        "--rm",
-        "--device",
-        "vendor.com/card=0",
-        "--tmpfs",
-        "/opt/card",
-        "busybox",
-        "ls",
-        "/opt/card",
-    ];
-    daemon.docker(args).ok().out_is("");
+    for own in [
+        ["--tmpfs", "/opt/card"],
+        ["--mount", "type=tmpfs,dst=/opt/card"],
+    ] {
+        let run = daemon.cli(["run", "--rm", "--device", "vendor.com/card=0"]);
+        let run = run.args(own).args(["busybox", "ls", "/opt/card"]);
+        run.run().ok().out_is("");
+    }
     // Without it there is none of it.
     let script = "echo \"$CARD\"; ls /dev/card0";
     daemon

@@ -148,6 +148,9 @@ pub(crate) fn prepare(
 /// What a client mounts itself no device mounts over.
 fn has_own_mount(record: &Record, mounts: &[BindMount], path: &Path) -> bool {
     let tmpfs = record.host.tmpfs.keys();
+    let of_mounts = record.host.mounts.iter();
+    let of_mounts = of_mounts.filter(|mount| mount.kind == "tmpfs");
+    let tmpfs = tmpfs.chain(of_mounts.map(|mount| &mount.target));
     let binds = mounts.iter().map(|mount| mount.destination.as_path());
     tmpfs.map(Path::new).chain(binds).any(|own| own == path)
 }
