@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use berth_ctrd::Snapshots;
 use berth_rootfs::{Base, Change, Layer, View, Written};
@@ -19,6 +19,15 @@ use crate::create::{GC_ROOT, OWNER, random_id};
 use crate::shared::{Shared, blocking};
 use crate::tree::{self, Access, Shown};
 use crate::{Error, Result};
+
+/// Labels a view with the run of the daemon that made it: one of another run is in nobody's use.
+const RUN: &str = "berth/run";
+static THIS_RUN: LazyLock<String> = LazyLock::new(random_id);
+
+/// Whether a snapshot with these labels is one that is being looked into.
+pub(crate) fn is_in_use(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(RUN) == Some(&*THIS_RUN)
+}
 
 /// What a container has written and what it was made of, for as long as this is held.
 #[derive(Debug)]
@@ -132,6 +141,7 @@ impl Parent {
         let labels = BTreeMap::from([
             (GC_ROOT.to_owned(), Timestamp::now().to_string()),
             (OWNER.to_owned(), parent.key.clone()),
+            (RUN.to_owned(), THIS_RUN.clone()),
         ]);
         let mounts = parent.snapshots.view(&parent.key, &record.base, &labels);
         let mounts = mounts.await.map_err(Error::from_lower)?;

@@ -28,7 +28,7 @@ use crate::container::state::{Phase, State};
 use crate::create::OWNER;
 use crate::shared::{Shared, blocking};
 use crate::stdio::Hub;
-use crate::{Error, Result, autostart, mounts, network, networks, shm, strays, wrappers};
+use crate::{Error, Result, autostart, changed, mounts, network, networks, shm, strays, wrappers};
 
 /// What was found on disk of one container.
 struct Found {
@@ -447,7 +447,7 @@ async fn sweep(shared: &Arc<Shared>, kept: HashSet<String>) {
         tracing::warn!(%error, "clearing away networks of containers that are gone");
     }
     sweep_snapshots(shared, &shared.snapshots).await;
-    // Nothing is made any more in what a daemon before used, so nobody has to wait for that.
+    // No containers are made any more in what a daemon before used, so nobody has to wait for that.
     let shared = shared.clone();
     tokio::spawn(async move {
         let all = match shared.client.snapshotters().await {
@@ -472,7 +472,8 @@ async fn sweep_snapshots(shared: &Shared, snapshots: &Snapshots) {
             let known = shared.table.load();
             let orphans = found
                 .iter()
-                .filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key));
+                .filter(|s| s.labels.get(OWNER) == Some(&s.key) && !known.has(&s.key))
+                .filter(|s| !changed::is_in_use(&s.labels));
             for snapshot in orphans {
                 mounts::forget(shared, &snapshot.key);
                 if let Err(error) = snapshots.remove(&snapshot.key).await {

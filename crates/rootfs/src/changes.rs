@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::assembly::link_to;
 use crate::entry::{capability, look};
@@ -114,7 +115,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn enter(&mut self, entry: Entry) -> Result<()> {
         let is_dir = entry.kind() == FileType::Directory;
-        let before = self.before(&entry.path);
+        let before = self.before(&entry)?;
         let is_whiteout = !self.is_whole && is_whiteout(&entry);
         let kind = match &before {
             _ if entry.path.as_os_str().is_empty() => None,
@@ -176,19 +177,28 @@ impl Comparison<'_> {
             other => other.map_err(entry.fail("open"))?,
         };
         for name in names_in(folder).map_err(entry.fail("read"))? {
-            if matches!(look(&now, &name), Err(rustix::io::Errno::NOENT)) {
+            if matches!(look(&now, &name), Err(Errno::NOENT)) {
                 self.changed(&entry.path.join(name), ChangeKind::Deleted, None)?;
             }
         }
         Ok(())
     }
 
-    /// What the image has at `path`, and the capabilities of it.
-    fn before(&self, path: &Path) -> Option<(Stat, Vec<u8>)> {
+    /// What the image has in the entry's place, and the capabilities of it. What cannot be read is not
+    /// taken for missing: a commit would bring back what was deleted.
+    fn before(&self, entry: &Entry) -> Result<Option<(Stat, Vec<u8>)>> {
+        const LOOK: &str = "look in the image at";
+        let Some(before) = self.before else {
+            return Ok(None);
+        };
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let found = open_below(self.before?.root(), path, flags).ok()?;
-        let capability = capability(&link_to(found.as_fd())).ok()?;
-        Some((rustix::fs::fstat(&found).ok()?, capability))
+        let found = match open_below(before.root(), &entry.path, flags) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            other => other.map_err(entry.fail(LOOK))?,
+        };
+        let stat = rustix::fs::fstat(&found).map_err(entry.fail(LOOK))?;
+        let capability = capability(&link_to(found.as_fd())).map_err(entry.fail(LOOK))?;
+        Ok(Some((stat, capability)))
     }
 }
 
