@@ -97,7 +97,7 @@ async fn try_out(client: &Client, snapshotter: &Snapshotter) -> Result<(), Strin
 /// Has a proxy make a snapshot: less does not reach it.
 async fn ask(client: &Client, name: &str) -> Result<(), String> {
     let snapshots = client.snapshots(name);
-    let key = format!("{PROBE}-{}", std::process::id());
+    let key = probe();
     let told = |error: berth_ctrd::Error| error.to_string();
     let made = snapshots.prepare(&key, "", &Labels::new()).await;
     made.map_err(told)?;
@@ -108,9 +108,15 @@ async fn ask(client: &Client, name: &str) -> Result<(), String> {
     }
 }
 
+/// This daemon's own name for what it tries out with.
+fn probe() -> String {
+    format!("{PROBE}-{}", std::process::id())
+}
+
 /// Mounts an overlay of directories in `root`, out of sight, and uses it. Blocks.
 fn overlay_in(root: &Path) -> Result<(), String> {
-    let probe = root.join(PROBE);
+    // Other daemons may use the same snapshotter. One that died in here leaves three empty folders.
+    let probe = root.join(probe());
     let _ = std::fs::remove_dir_all(&probe);
     let outcome = use_overlay(&probe);
     if let Err(error) = std::fs::remove_dir_all(&probe) {
