@@ -22,28 +22,6 @@ fn bare(daemon: &Daemon, args: &[&str]) -> Output {
     run_command(command)
 }
 
-/// Runs a second daemon with the first one's flags and `args`; it must refuse.
-#[track_caller]
-fn refuses(daemon: &Daemon, args: &[&str], text: &str) {
-    let mut command = daemon.command();
-    command.args(args);
-    let output = run_command(command);
-    assert_ne!(output.code, 0, "{output}");
-    assert!(output.stderr.contains(text), "no [{text}] in {output}");
-    if !daemon.is_old_dockerd() {
-        let lines = output
-            .stderr
-            .lines()
-            .filter(|line| line.contains(text))
-            .count();
-        assert_eq!(lines, 1, "said once: {output}");
-        assert!(
-            !output.stderr.contains("panicked") && !output.stderr.contains("RUST_BACKTRACE"),
-            "{output}"
-        );
-    }
-}
-
 #[test]
 fn the_version_and_the_help() {
     let daemon = Daemon::prepare(without_image());
@@ -132,16 +110,14 @@ fn the_file_s_errors_name_the_file_and_the_option() {
     let file = daemon.config_file();
     let with = |text: &str| std::fs::write(&file, text).unwrap();
     with("{\"debug\": tru");
-    refuses(&daemon, &[], "daemon.json");
+    daemon.refuses(&[], "daemon.json");
     with("{\"nosuch-option\": 1}");
-    refuses(&daemon, &[], "nosuch-option");
+    daemon.refuses(&[], "nosuch-option");
     with("{\"mtu\": \"wide\"}");
-    refuses(&daemon, &[], "daemon.json");
+    daemon.refuses(&[], "daemon.json");
     // A flag and the file must not say the same thing.
     with("{\"data-root\": \"/var/tmp/nosuch\"}");
-    refuses(
-        &daemon,
-        &[],
+    daemon.refuses(&[],
         "the following directives are specified both as a flag and in the configuration file: data-root:",
     );
     with("{}");
@@ -314,7 +290,7 @@ fn several_hosts() {
 #[track_caller]
 fn refuses_elsewhere(args: &[&str], text: &str) {
     let daemon = Daemon::prepare(without_image());
-    refuses(&daemon, args, text);
+    daemon.refuses(args, text);
 }
 
 #[test]
@@ -326,11 +302,7 @@ fn a_port_that_is_taken() {
             std::net::TcpListener::bind("127.0.0.1:2375")
         })
         .unwrap();
-    refuses(
-        &daemon,
-        &["-H", "tcp://127.0.0.1:2375"],
-        "address already in use",
-    );
+    daemon.refuses(&["-H", "tcp://127.0.0.1:2375"], "address already in use");
     drop(taken);
 }
 
@@ -342,7 +314,7 @@ fn a_socket_left_by_a_dead_daemon_and_one_that_answers() {
     assert!(daemon.socket().exists());
     daemon.boot();
     // The first one lives and holds the pidfile; a second one must not start, nor harm it.
-    refuses(&daemon, &[], "pid");
+    daemon.refuses(&[], "pid");
     daemon.api("GET", "/_ping", None).is(200);
     if !daemon.is_old_dockerd() {
         let pidfile = daemon.sandbox().run_dir().join("other.pid");
@@ -395,11 +367,7 @@ fn no_containerd_at_the_given_address() {
     if daemon.is_old_dockerd() {
         return; // It tries for a minute.
     }
-    refuses(
-        &daemon,
-        &["--containerd", missing.to_str().unwrap()],
-        "nosuch.sock",
-    );
+    daemon.refuses(&["--containerd", missing.to_str().unwrap()], "nosuch.sock");
 }
 
 #[test]

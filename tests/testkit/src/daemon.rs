@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::wait_limited;
+use crate::command::{run_command, wait_limited};
 use crate::{Compression, Flavour, Image, PATIENCE, Sandbox, binary, eventually, flavour};
 
 /// Where the daemon's containerd comes from.
@@ -259,6 +259,29 @@ impl Daemon {
             }
         }
         panic!("no containerd.sock under {}", self.exec_root().display());
+    }
+
+    /// Runs a second daemon with this one's flags and `args`: it must refuse, with one line that has
+    /// `text`.
+    #[track_caller]
+    pub fn refuses(&self, args: &[&str], text: &str) {
+        let mut command = self.command();
+        command.args(args);
+        let output = run_command(command);
+        assert_ne!(output.code, 0, "{output}");
+        assert!(output.stderr.contains(text), "no [{text}] in {output}");
+        if !self.is_old_dockerd() {
+            let lines = output
+                .stderr
+                .lines()
+                .filter(|line| line.contains(text))
+                .count();
+            assert_eq!(lines, 1, "said once: {output}");
+            assert!(
+                !output.stderr.contains("panicked") && !output.stderr.contains("RUST_BACKTRACE"),
+                "{output}"
+            );
+        }
     }
 
     /// The daemon's command line with the kit's flags, in the sandbox, not started.
