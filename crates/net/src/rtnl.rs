@@ -194,7 +194,8 @@ impl Rtnl {
         Ok(addresses.collect())
     }
 
-    /// The destinations of all IPv4 routes except the default ones.
+    /// The destinations of all IPv4 routes to what is on a link of the host's. What lies behind a
+    /// gateway is not the host's: a VPN that takes half of all addresses would leave no subnet.
     pub(crate) fn routes(&mut self) -> Result<Vec<Ipv4Net>> {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
@@ -203,6 +204,9 @@ impl Rtnl {
             let RouteNetlinkMessage::NewRoute(message) = answer else {
                 return None;
             };
+            if message.header.scope != RouteScope::Link {
+                return None;
+            }
             message
                 .attributes
                 .iter()

@@ -68,6 +68,9 @@ fn the_subnet_avoids_what_the_host_routes() {
         run("ip addr add 172.17.9.1/24 dev other");
         run("ip link set other up");
         run("ip route add 172.18.0.0/15 dev other");
+        // As a VPN does that everything goes through.
+        run("ip route add 0.0.0.0/1 via 172.17.9.2");
+        run("ip route add 128.0.0.0/1 via 172.17.9.2");
         let net = world.net().await;
         assert_eq!(
             net.bridge_info().unwrap().subnet.to_string(),
