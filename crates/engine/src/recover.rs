@@ -380,22 +380,48 @@ async fn adopt_endpoints(
     record: &Record,
     endpoints: &[berth_net::Endpoint],
 ) -> Vec<berth_net::Endpoint> {
-    let mut endpoints = endpoints.to_vec();
+    let named = &record.networking.endpoints_config;
     // One that it does not name was being joined or left: that is taken back, or done.
-    endpoints.retain(|endpoint| {
-        let named = &record.networking.endpoints_config;
-        named.contains_key(&endpoint.network)
-    });
+    let (mut endpoints, gone): (Vec<_>, Vec<_>) = endpoints
+        .iter()
+        .cloned()
+        .partition(|endpoint| named.contains_key(&endpoint.network));
+    // With it its ports may have been under way: they belong where the container is led out.
+    let moving = gone.into_iter().flat_map(|endpoint| endpoint.ports);
+    if let Some(leading) = network::leading(&mut endpoints) {
+        leading.ports.extend(moving);
+    }
     for endpoint in &mut endpoints {
-        let settings = record.networking.endpoints_config.get(&endpoint.network);
-        let aliases = settings.map_or(&[][..], |settings| &settings.aliases);
+        let aliases = named.get(&endpoint.network);
+        let aliases = aliases.map_or(&[][..], |settings| &settings.aliases);
         // It may have been renamed since.
         endpoint.names = network::dns_names(record, aliases);
-        if let Err(error) = shared.net.adopt(endpoint).await {
-            tracing::error!(id = %record.id, network = endpoint.network, %error, "the network of a running container could not be taken over");
+    }
+    // Those with ports first: where one is gone, they are published in what leads out then.
+    let (mut with_ports, mut others): (Vec<_>, Vec<_>) = endpoints
+        .iter_mut()
+        .partition(|endpoint| !endpoint.ports.is_empty());
+    let mut lost = Vec::new();
+    for endpoint in &mut with_ports {
+        if !adopted(shared, record, endpoint).await {
+            lost.append(&mut endpoint.ports);
         }
     }
+    if let Some(heir) = network::leading(others.iter_mut().map(|endpoint| &mut **endpoint)) {
+        heir.ports.append(&mut lost);
+    }
+    for endpoint in others {
+        adopted(shared, record, endpoint).await;
+    }
     endpoints
+}
+
+async fn adopted(shared: &Shared, record: &Record, endpoint: &berth_net::Endpoint) -> bool {
+    let outcome = shared.net.adopt(endpoint).await;
+    if let Err(error) = &outcome {
+        tracing::error!(id = %record.id, network = endpoint.network, %error, "the network of a running container could not be taken over");
+    }
+    outcome.is_ok()
 }
 
 /// Opens the streams and the log of what runs. It runs on without its log, or with streams that

@@ -54,14 +54,25 @@ impl Shared {
     fn sweep_links(&self, desk: &mut Desk, keep: &HashSet<String>) -> Result<()> {
         let endpoints = self.endpoints.load();
         let taken_over = |link: &str| endpoints.values().any(|e| e.host_ifname == link);
-        let stale = desk.host.links()?.into_iter().filter(|link| {
-            let alias = link.alias.as_deref().unwrap_or_default();
+        let (mut stale, mut left) = (Vec::new(), HashSet::new());
+        for link in desk.host.links()? {
+            let Some((container, _)) = link.alias.as_deref().and_then(|mark| self.marked(mark))
+            else {
+                continue;
+            };
             // What was made just before a crash is no endpoint that anybody knows.
-            self.marked(alias)
-                .is_some_and(|(container, _)| !keep.contains(container) || !taken_over(&link.name))
-        });
-        let names: Vec<String> = stale.map(|link| link.name).collect();
-        reap::delete_together(&mut desk.host, names.iter().map(String::as_str))
+            match keep.contains(container) {
+                true if taken_over(&link.name) => continue,
+                true => drop(left.insert(container.to_owned())),
+                false => {}
+            }
+            stale.push(link.name);
+        }
+        let deleted = reap::delete_together(&mut desk.host, stale.iter().map(String::as_str));
+        // It may have been what led out.
+        let routed = left.iter().map(|container| self.reroute(desk, container));
+        let errors = routed.chain([deleted]).filter_map(Result::err).collect();
+        Error::collect(errors)
     }
 
     fn sweep_bridges(&self, desk: &mut Desk) -> Result<()> {

@@ -4,10 +4,12 @@ mod endpoint;
 mod links;
 mod ports;
 
+use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use berth_errdefs::Kind;
+use berth_net::Endpoint;
 use berth_spec::modes::Mode;
 use berth_wire as wire;
 
@@ -166,6 +168,14 @@ fn sharing() -> Error {
     Error::invalid(
         "container sharing network namespace with another container or host cannot be connected to any other network",
     )
+}
+
+/// The one of a container's endpoints that leads out, and has its published ports.
+pub(crate) fn leading<E: Borrow<Endpoint>>(endpoints: impl IntoIterator<Item = E>) -> Option<E> {
+    let out = endpoints
+        .into_iter()
+        .filter(|endpoint| endpoint.borrow().gateway.is_some());
+    out.max_by(|one, other| one.borrow().rank().cmp(&other.borrow().rank()))
 }
 
 /// Whether a container of this mode may be in further networks.

@@ -337,7 +337,8 @@ impl Wiring {
     /// on. Where they cannot be, it is not joined either.
     async fn publish_joined(&self, endpoint: Endpoint) -> Result<Endpoint> {
         let all = self.endpoints.iter().chain([&endpoint]);
-        let leads = leading(all).is_some_and(|best| best.endpoint_id == endpoint.endpoint_id);
+        let leads =
+            network::leading(all).is_some_and(|best| best.endpoint_id == endpoint.endpoint_id);
         let published = match leads {
             true => self.publish_at(&endpoint).await,
             false => Ok(None),
@@ -371,7 +372,7 @@ impl Wiring {
             .iter()
             .partition(|endpoint| endpoint.network == name);
         // The ports go first, so that they are published all the time.
-        let heir = match leading(rest) {
+        let heir = match network::leading(rest) {
             Some(heir) => self.publish_at(heir).await.unwrap_or_else(|error| {
                 tracing::warn!(id = %record.id, %error, "publishing ports in another network");
                 None
@@ -433,14 +434,6 @@ impl Wiring {
             tracing::warn!(id = %self.record.id, %error, "routing after leaving a network");
         }
     }
-}
-
-/// The one of a container's endpoints that leads out.
-fn leading<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Option<&'a Endpoint> {
-    let out = endpoints
-        .into_iter()
-        .filter(|endpoint| endpoint.gateway.is_some());
-    out.max_by(|one, other| one.rank().cmp(&other.rank()))
 }
 
 async fn resolve_internally(
