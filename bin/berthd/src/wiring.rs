@@ -133,6 +133,7 @@ fn net_config(live: &Live) -> berth_net::Config {
             ip_forward: bridge.ip_forward,
             icc: bridge.icc,
             masquerade: bridge.masquerade,
+            userland_proxy: live.user.userland_proxy,
             table: table(live),
             disabled: !bridge.enabled,
         },

@@ -62,6 +62,8 @@ pub struct Config {
     pub ip_masq: bool,
     /// Turn on `net.ipv4.ip_forward`.
     pub ip_forward: bool,
+    /// Let the daemon itself lead connections to containers where rules cannot.
+    pub userland_proxy: bool,
     /// The host address that ports are published on unless a container says.
     pub ip: String,
     /// The addresses that `host-gateway` in `--add-host` means.
@@ -183,6 +185,7 @@ impl Default for Config {
             icc: true,
             ip_masq: true,
             ip_forward: true,
+            userland_proxy: true,
             ip: "0.0.0.0".into(),
             host_gateway_ips: Vec::new(),
             dns: Vec::new(),

@@ -203,7 +203,7 @@ impl Shared {
         if publish.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted = ports::spread(publish, bind_ip, self.has_v6)?;
+        let wanted = ports::spread(publish, bind_ip, self.over_v6)?;
         let mut host_ports = self.host_ports();
         let mut held = host_ports.ports.take(&wanted)?;
         for port in &mut held {

@@ -53,6 +53,9 @@ pub struct BridgeConfig {
     pub icc: bool,
     /// Hide containers behind the host's address (`--ip-masq`).
     pub masquerade: bool,
+    /// Lead what comes to IPv6 addresses of the host (`--userland-proxy`); without it no ports are
+    /// published there.
+    pub userland_proxy: bool,
     /// Name of our nftables table.
     pub table: String,
     /// No bridge network at all (`--bridge=none`).
@@ -75,6 +78,7 @@ impl Default for BridgeConfig {
             ip_forward: true,
             icc: true,
             masquerade: true,
+            userland_proxy: true,
             table: "berth".into(),
             disabled: false,
         }

@@ -76,11 +76,12 @@ pub(crate) struct Wanted {
 }
 
 /// What requests come to: those without an address get `bind_ip`, and where that is any IPv4
-/// address any IPv6 address as well, as in dockerd, if the host has such (`v6`). Requests that
-/// differ in the address alone share a host port.
+/// address any IPv6 address as well, as in dockerd, where ports can be published there (`over_v6`).
+/// Requests that differ in the address alone share a host port.
 ///
-/// Errors: [`Error::Unsupported`] for SCTP on IPv6, which nobody could lead to the container.
-pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, v6: bool) -> Result<Vec<Wanted>> {
+/// Errors: [`Error::Unsupported`] for SCTP on IPv6, which nobody could lead to the container, and
+/// for any protocol where nobody may.
+pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, over_v6: OverV6) -> Result<Vec<Wanted>> {
     let mut spread: Vec<Wanted> = Vec::new();
     for request in publish {
         let sctp = request.proto == Proto::Sctp;
@@ -90,9 +91,14 @@ pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, v6: bool) -> Result<V
                 "publishing SCTP ports on IPv6 addresses is not supported: {host_ip}"
             )));
         }
+        if host_ip.is_ipv6() && over_v6 == OverV6::SwitchedOff {
+            return Err(Error::Unsupported(format!(
+                "publishing ports on IPv6 addresses needs the userland proxy, which is switched off: {host_ip}"
+            )));
+        }
         let mut host_ips = vec![host_ip];
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        if request.host_ip.is_none() && host_ip == any && v6 && !sctp {
+        if request.host_ip.is_none() && host_ip == any && over_v6 == OverV6::Proxied && !sctp {
             host_ips.push(Ipv6Addr::UNSPECIFIED.into());
         }
         let wanted = Wanted {
@@ -117,9 +123,27 @@ pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, v6: bool) -> Result<V
     Ok(spread)
 }
 
-/// Whether sockets can listen on IPv6 in this thread's network namespace.
-pub(crate) fn has_v6() -> bool {
-    hold(Ipv6Addr::UNSPECIFIED.into(), Proto::Tcp, 0).is_ok_and(|socket| socket.is_some())
+/// What becomes of ports on IPv6 addresses of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OverV6 {
+    /// They are led to the container.
+    Proxied,
+    /// They could be, but the host has no such addresses.
+    Missing,
+    /// Nobody may lead them.
+    SwitchedOff,
+}
+
+impl OverV6 {
+    /// As it is in this thread's network namespace.
+    pub(crate) fn here(proxy: bool) -> OverV6 {
+        let listens = || hold(Ipv6Addr::UNSPECIFIED.into(), Proto::Tcp, 0);
+        match proxy {
+            false => OverV6::SwitchedOff,
+            true if listens().is_ok_and(|socket| socket.is_some()) => OverV6::Proxied,
+            true => OverV6::Missing,
+        }
+    }
 }
 
 /// All host ports that we publish.
@@ -214,6 +238,10 @@ impl Ports {
 
     /// Gives ports back and closes their sockets.
     pub(crate) fn release(&mut self, held: Vec<Held>) {
+        // All of them come to their end at the same time.
+        held.iter()
+            .filter_map(|held| held.proxy.as_ref())
+            .for_each(Proxy::end);
         for Held { port, .. } in held {
             self.disclaim(port.host_ip, port.proto, port.host_port);
         }

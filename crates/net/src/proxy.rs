@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use rustix::net::sockopt;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
@@ -23,8 +24,9 @@ use crate::Proto;
 
 /// How many connections one port may have; who comes later waits in the kernel's queue.
 const CONNECTIONS: usize = 1024;
-/// How many clients may talk to one UDP port; what others send is dropped.
-const CLIENTS: usize = 256;
+/// How many clients one UDP port remembers; who comes then takes the place of the one that has been
+/// silent for longest.
+const CLIENTS: usize = 1024;
 /// How long the container may take to accept.
 const ACCEPT: Duration = Duration::from_secs(10);
 /// How long the container may say nothing to a client of a UDP port, as in dockerd.
@@ -33,6 +35,11 @@ const SILENCE: Duration = Duration::from_secs(90);
 const DATAGRAM: usize = 65_535;
 /// The pause after an error of a socket's, lest it be repeated without end.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// When a side that says nothing is asked whether it is still there, how long apart, and how often
+/// in vain until its connection is closed: without an end, those who vanish would fill
+/// [`CONNECTIONS`].
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(15), 9);
 
 /// How long the end of a port is waited for; it needs microseconds.
 const END: Duration = Duration::from_secs(2);
@@ -56,11 +63,16 @@ impl Proxy {
     pub(crate) fn redirect(&self, to: SocketAddr) {
         self.to.store(Arc::new(to));
     }
+
+    /// Begins to end. Dropping it waits until it has.
+    pub(crate) fn end(&self) {
+        self.task.abort();
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.task.abort();
+        self.end();
         // Who gives a port back may take it again at once.
         let _ = self.ended.recv_timeout(END);
     }
@@ -132,20 +144,57 @@ async fn tcp(listener: TcpListener, to: Target) {
 
 async fn converse(mut client: TcpStream, to: SocketAddr) -> io::Result<()> {
     let mut container = timeout(ACCEPT, TcpStream::connect(to)).await??;
-    client.set_nodelay(true)?;
-    container.set_nodelay(true)?;
+    for side in [&client, &container] {
+        side.set_nodelay(true)?;
+        keep_alive(side)?;
+    }
     copy_bidirectional(&mut client, &mut container).await?;
     Ok(())
+}
+
+fn keep_alive(side: &TcpStream) -> io::Result<()> {
+    let (idle, pause, tries) = KEEPALIVE;
+    sockopt::set_tcp_keepidle(side, idle)?;
+    sockopt::set_tcp_keepintvl(side, pause)?;
+    sockopt::set_tcp_keepcnt(side, tries)?;
+    Ok(sockopt::set_socket_keepalive(side, true)?)
 }
 
 /// What the container has said to a client; `None`: nothing more will come.
 type Answer = (SocketAddr, Option<Vec<u8>>);
 
+/// A client of a UDP port.
+struct Client {
+    /// Towards the container.
+    outward: Arc<UdpSocket>,
+    /// Reads from it.
+    listening: AbortHandle,
+    /// When the client was heard last.
+    heard: Instant,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Makes room for one more.
+fn forget_the_most_silent(clients: &mut HashMap<SocketAddr, Client>) {
+    if clients.len() < CLIENTS {
+        return;
+    }
+    let silent = clients.iter().min_by_key(|(_, client)| client.heard);
+    if let Some(address) = silent.map(|(address, _)| *address) {
+        clients.remove(&address);
+    }
+}
+
 /// Owns the socket alone, so that it is closed when the task ends; each client has a socket of its
 /// own towards the container, and a task that reads from it.
 async fn udp(socket: UdpSocket, to: Target) {
     let (said, mut answers) = mpsc::channel::<Answer>(ANSWERS);
-    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut clients: HashMap<SocketAddr, Client> = HashMap::new();
     let mut sessions = JoinSet::new();
     let mut target = **to.load();
     let mut datagram = vec![0; DATAGRAM];
@@ -173,16 +222,23 @@ async fn udp(socket: UdpSocket, to: Target) {
             clients.clear();
             sessions.shutdown().await;
         }
-        let outward = match clients.get(&from) {
-            Some(outward) => Arc::clone(outward),
-            None if clients.len() >= CLIENTS => continue,
+        let outward = match clients.get_mut(&from) {
+            Some(client) => {
+                client.heard = Instant::now();
+                Arc::clone(&client.outward)
+            }
             None => {
-                let Ok(outward) = towards(target).await else {
+                let Ok(outward) = towards(target).await.map(Arc::new) else {
                     continue;
                 };
-                let outward = Arc::new(outward);
-                clients.insert(from, Arc::clone(&outward));
-                sessions.spawn(listen(Arc::clone(&outward), from, said.clone()));
+                forget_the_most_silent(&mut clients);
+                let session = listen(Arc::clone(&outward), from, said.clone());
+                let client = Client {
+                    outward: Arc::clone(&outward),
+                    listening: sessions.spawn(session),
+                    heard: Instant::now(),
+                };
+                clients.insert(from, client);
                 outward
             }
         };
@@ -205,23 +261,34 @@ async fn towards(container: SocketAddr) -> io::Result<UdpSocket> {
 
 /// Hands on what the container says to a client, until nothing has come for long.
 async fn listen(container: Arc<UdpSocket>, client: SocketAddr, said: mpsc::Sender<Answer>) {
-    let mut datagram = vec![0; DATAGRAM];
     loop {
-        match timeout(SILENCE, container.recv(&mut datagram)).await {
-            Ok(Ok(length)) => {
-                let bytes = datagram.get(..length).unwrap_or_default().to_vec();
+        // Room for a datagram only where there is one: most sessions are over after the first.
+        let heard = timeout(SILENCE, container.readable()).await;
+        let received = heard.map(|ready| ready.and_then(|()| receive(&container)));
+        match received {
+            Ok(Ok(bytes)) => {
                 if said.send((client, Some(bytes))).await.is_err() {
                     return;
                 }
             }
             // Nobody listens there, or not yet: told by the kernel once for each datagram.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock
+                ) => {}
             Ok(Err(_)) | Err(_) => {
                 let _ = said.send((client, None)).await;
                 return;
             }
         }
     }
+}
+
+fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    let mut datagram = vec![0; DATAGRAM];
+    let length = socket.try_recv(&mut datagram)?;
+    Ok(datagram.get(..length).unwrap_or_default().to_vec())
 }
 
 #[cfg(test)]
@@ -315,12 +382,17 @@ mod tests {
                 (number.to_string().as_bytes(), address)
             );
         }
-        // One too many is not heard; those who are known still are.
+        // One more is heard, too, in place of the one that has been silent for longest; the others
+        // are who they were.
+        let ask = |client: &Udp| {
+            client.send_to(b"who", address).unwrap();
+            behind.recv_from(&mut [0; 16]).unwrap().1
+        };
+        let known = ask(&clients[0]);
+        let second = ask(&clients[2]);
         let late = Udp::bind("[::1]:0").unwrap();
-        late.send_to(b"late", address).unwrap();
-        clients[0].send_to(b"known", address).unwrap();
-        let (length, _) = behind.recv_from(&mut datagram).unwrap();
-        assert_eq!(&datagram[..length], b"known");
+        ask(&late);
+        assert_eq!((ask(&clients[0]), ask(&clients[2])), (known, second));
         let elsewhere = Udp::bind("127.0.0.1:0").unwrap();
         elsewhere.set_read_timeout(Some(PATIENCE)).unwrap();
         proxy.redirect(elsewhere.local_addr().unwrap());

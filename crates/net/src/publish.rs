@@ -56,7 +56,7 @@ impl Shared {
     ) -> Result<Vec<PublishedPort>> {
         let before = from.map_or(&[][..], |from| &from.ports);
         let bind_ip = self.bridged(&to.network_id)?.spec.bind_ip;
-        let wanted = ports::spread(&at_the_same_ports(publish, before), bind_ip, self.has_v6)?;
+        let wanted = ports::spread(&at_the_same_ports(publish, before), bind_ip, self.over_v6)?;
         let mut host_ports = self.host_ports();
         let held = from.and_then(|from| host_ports.held.remove(&from.endpoint_id));
         match host_ports.ports.exchange(held.unwrap_or_default(), &wanted) {

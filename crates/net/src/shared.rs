@@ -13,7 +13,7 @@ use crate::bridged::{Bridged, HostPorts};
 use crate::dns::Resolvers;
 use crate::firewall::Firewall;
 use crate::networks::Record;
-use crate::ports::{self, Ports};
+use crate::ports::{self, OverV6, Ports};
 use crate::reap::Reaper;
 use crate::rtnl::{self, Rtnl};
 use crate::rules;
@@ -44,8 +44,7 @@ pub(crate) struct Shared {
     pub(crate) making: Mutex<()>,
     pub(crate) firewall: Firewall,
     pub(crate) reaper: Reaper,
-    /// The host has IPv6 addresses, if only on loopback.
-    pub(crate) has_v6: bool,
+    pub(crate) over_v6: OverV6,
     host_ports: Mutex<HostPorts>,
     pub(crate) resolvers: Resolvers,
     pub(crate) threads: Threads,
@@ -93,7 +92,7 @@ impl Shared {
             making: Mutex::default(),
             firewall,
             reaper,
-            has_v6: ports::has_v6(),
+            over_v6: OverV6::here(config.bridge.userland_proxy),
             host_ports: Mutex::new(HostPorts {
                 ports: Ports::new(ephemeral),
                 held: HashMap::new(),

@@ -33,16 +33,6 @@ fn subnets(daemon: &Daemon, network: &str) -> String {
     shown(daemon, network, "{{range .IPAM.Config}}{{.Subnet}} {{end}}")
 }
 
-/// Runs a second daemon with the first one's flags and `args`; it must refuse.
-#[track_caller]
-fn refuses(daemon: &Daemon, args: &[&str], text: &str) {
-    let mut command = daemon.command();
-    command.args(args);
-    let output = run_command(command);
-    assert_ne!(output.code, 0, "{output}");
-    assert!(output.stderr.contains(text), "no [{text}] in {output}");
-}
-
 #[test]
 fn all_networks_get_their_subnets_from_the_configured_pools() {
     let pools =
@@ -106,25 +96,21 @@ fn bad_pools_and_options_are_refused_in_dockerds_words() {
         ..Options::default()
     });
     let pool = |value| ["--default-address-pool", value];
-    refuses(
-        &daemon,
+    daemon.refuses(
         &pool("base=10.10.0.0/16,size=8"),
         "could not construct local address space: network at index 0 (&{10.10.0.0/16 8}) has a \
          smaller prefix (/16) than the target size of that pool (/8)",
     );
-    refuses(
-        &daemon,
+    daemon.refuses(
         &pool("base=10.10.0.0/16"),
         "network at index 0 (&{10.10.0.0/16 0}) is not in canonical form",
     );
-    refuses(
-        &daemon,
+    daemon.refuses(
         &pool("base=nonsense,size=24"),
         "invalid argument \"base=nonsense,size=24\" for \"--default-address-pool\" flag: invalid \
          base prefix \"nonsense\": netip.ParsePrefix(\"nonsense\"): no '/'",
     );
-    refuses(
-        &daemon,
+    daemon.refuses(
         &["--default-network-opt", "bridge"],
         "invalid value \"bridge\" for map option, should be root-key=key=value",
     );
@@ -262,6 +248,18 @@ fn bad_options_of_the_default_bridge_are_refused_in_dockerds_words() {
             "You specified -b & --bip6, mutually exclusive options. Please specify only one",
         ),
     ] {
-        refuses(&daemon, args, text);
+        daemon.refuses(args, text);
     }
+}
+
+#[test]
+fn without_the_userland_proxy_nothing_is_published_on_ipv6() {
+    let daemon = daemon(json!({"userland-proxy": false}));
+    daemon.run_d("web", ["-p", "18700:80", "busybox", "sleep", "1000"]);
+    let ports = daemon.docker(["port", "web"]).ok();
+    ports.out_is("80/tcp -> 0.0.0.0:18700");
+    let asked = daemon.docker(["run", "-p", "[::1]:18701:80", "busybox", "true"]);
+    asked.exits(125).err_has(
+        "publishing ports on IPv6 addresses needs the userland proxy, which is switched off: ::1",
+    );
 }

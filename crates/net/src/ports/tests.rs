@@ -144,10 +144,10 @@ fn requests_without_an_address_are_for_both_families_at_one_port() {
         ips.collect::<Vec<_>>()
     };
     let one = [publish(None, 80, Proto::Tcp)];
-    assert_eq!(ips(&one, "0.0.0.0", true), ["[0.0.0.0, ::]"]);
-    assert_eq!(ips(&one, "0.0.0.0", false), ["[0.0.0.0]"]);
-    assert_eq!(ips(&one, "192.0.2.1", true), ["[192.0.2.1]"]);
-    assert_eq!(ips(&one, "::1", true), ["[::1]"]);
+    assert_eq!(ips(&one, "0.0.0.0", OverV6::Proxied), ["[0.0.0.0, ::]"]);
+    assert_eq!(ips(&one, "0.0.0.0", OverV6::Missing), ["[0.0.0.0]"]);
+    assert_eq!(ips(&one, "192.0.2.1", OverV6::Proxied), ["[192.0.2.1]"]);
+    assert_eq!(ips(&one, "::1", OverV6::Proxied), ["[::1]"]);
     let pair = [
         publish(Some("127.0.0.1"), 80, Proto::Tcp),
         publish(None, 81, Proto::Sctp),
@@ -155,15 +155,20 @@ fn requests_without_an_address_are_for_both_families_at_one_port() {
         publish(Some("::1"), 80, Proto::Udp),
     ];
     let both = ["[127.0.0.1, ::1]", "[0.0.0.0]", "[::1]"];
-    assert_eq!(ips(&pair, "0.0.0.0", true), both);
+    assert_eq!(ips(&pair, "0.0.0.0", OverV6::Proxied), both);
     let twice = [publish(None, 80, Proto::Tcp), publish(None, 80, Proto::Tcp)];
-    assert_eq!(ips(&twice, "0.0.0.0", false).len(), 2);
+    assert_eq!(ips(&twice, "0.0.0.0", OverV6::Missing).len(), 2);
     let sctp = spread(
         &[publish(Some("::1"), 80, Proto::Sctp)],
         IpAddr::V4(Ipv4Addr::LOCALHOST),
-        true,
+        OverV6::Proxied,
     );
     assert!(matches!(sctp, Err(Error::Unsupported(_))));
+    // Nobody may lead them: a container that has IPv4 alone is not to be reached by IPv6.
+    let off = OverV6::SwitchedOff;
+    assert_eq!(ips(&one, "0.0.0.0", off), ["[0.0.0.0]"]);
+    let asked = spread(&pair[2..3], IpAddr::V4(Ipv4Addr::UNSPECIFIED), off);
+    assert!(matches!(asked, Err(Error::Unsupported(_))));
 }
 
 #[test]
