@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub, eventually, run_command};
+use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub, eventually};
 
-use super::{Stock, absent, image, offsets, runs};
+use super::{Stock, absent, image, kept_in_memory, offsets, runs};
 
 /// Holds the largest blob back after its first half, for as long as the client stays.
 fn stalling(daemon: &Daemon, port: u16) -> (Stub, String, mpsc::Receiver<()>) {
@@ -204,16 +204,7 @@ fn berthd_killed_at_any_step_of_a_pull_leaks_nothing_and_the_next_one_resumes() 
 
 #[test]
 fn a_full_disk_fails_the_pull_and_leaves_the_daemon_well() {
-    let daemon = Daemon::prepare(Options::default());
-    let root = daemon.data_root().display().to_string();
-    let mut mount = daemon.sandbox().command("sh");
-    mount.args([
-        "-c",
-        "mkdir -p $0 && mount -t tmpfs -o size=48m tmpfs $0",
-        &root,
-    ]);
-    run_command(mount).ok();
-    daemon.boot();
+    let daemon = kept_in_memory("48m");
     daemon.load_busybox();
     let large = Stock::of(&image().raw_layer(vec![0x5a; 64 << 20]), Compression::None);
     let stub = Stub::start(&daemon, 5000, move |asked, wire| large.serve(asked, wire));

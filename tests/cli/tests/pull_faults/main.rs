@@ -4,7 +4,7 @@ mod cut_off;
 mod layers;
 mod registry;
 
-use testkit::{Asked, Compression, Daemon, Image, Stub, Wire};
+use testkit::{Asked, Compression, Daemon, Image, Options, Stub, Wire, run_command};
 
 /// What a registry of one image serves.
 struct Stock {
@@ -51,6 +51,17 @@ impl Stock {
 
 fn image() -> Image {
     Image::busybox("x").layer(&[("etc/name", 0o644, "whole")])
+}
+
+/// A daemon whose data root is a disk in memory of this size.
+fn kept_in_memory(size: &str) -> Daemon {
+    let daemon = Daemon::prepare(Options::default());
+    let mut mount = daemon.sandbox().command("sh");
+    let script = "mkdir -p $0 && mount -t tmpfs -o size=$1 tmpfs $0";
+    mount.args(["-c", script]).arg(daemon.data_root()).arg(size);
+    run_command(mount).ok();
+    daemon.boot();
+    daemon
 }
 
 fn runs(daemon: &Daemon, name: &str) {
