@@ -15,7 +15,8 @@ struct Hub {
 }
 
 impl Hub {
-    fn new() -> Hub {
+    /// For one test: what that removes by its digest, no other one has.
+    fn new(test: &str) -> Hub {
         let mut things: Vec<(String, Vec<u8>)> = Vec::new();
         let mut add = |bytes: Vec<u8>| {
             let digest = format!("sha256:{}", sha256(&bytes));
@@ -23,6 +24,7 @@ impl Hub {
             digest
         };
         let image = Image::busybox("x").layer(&[("etc/name", 0o644, "multi")]);
+        let image = image.set("Labels", json!({"test": test}));
         let (manifest, blobs) = image.blobs(Compression::Gzip);
         let mut other: Value = serde_json::from_slice(&manifest).expect("JSON");
         for (_, bytes) in &blobs {
@@ -125,7 +127,7 @@ fn platform(architecture: &str) -> String {
 
 #[test]
 fn one_platform_of_several() {
-    let hub = Hub::new();
+    let hub = Hub::new("one of several");
     let (amd64, arm64) = (hub.amd64.clone(), hub.arm64.clone());
     let stub = hub.start(5000);
     let name = format!("{}/multi:1", stub.host());
@@ -193,7 +195,7 @@ fn has(digest: &str) -> bool {
 
 #[test]
 fn one_platform_goes_and_what_others_need_stays() {
-    let hub = Hub::new();
+    let hub = Hub::new("one goes");
     let (amd64, arm64) = (hub.amd64.clone(), hub.arm64.clone());
     let stub = hub.start(5040);
     let name = format!("{}/parts:1", stub.host());
@@ -254,7 +256,7 @@ fn one_platform_goes_and_what_others_need_stays() {
 
 #[test]
 fn a_platform_that_is_none_is_refused_before_anybody_is_asked() {
-    let stub = Hub::new().start(5050);
+    let stub = Hub::new("none").start(5050);
     let name = format!("{}/none:1", stub.host());
     for (platform, words) in [
         (
@@ -278,7 +280,7 @@ fn a_platform_that_is_none_is_refused_before_anybody_is_asked() {
 
 #[test]
 fn lists_tell_of_containers_and_manifests() {
-    let stub = Hub::new().start(5010);
+    let stub = Hub::new("lists").start(5010);
     let name = format!("{}/listed:1", stub.host());
     shared().docker(["pull", "-q", &name]).ok();
     let listed = |query: &str| {
