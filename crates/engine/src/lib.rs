@@ -17,7 +17,6 @@ mod engine;
 mod error;
 mod events;
 mod exec;
-mod fault;
 mod features;
 mod files;
 mod info;
@@ -45,6 +44,8 @@ mod versions;
 mod volumes;
 mod wait;
 mod wrappers;
+
+use berth_fault as fault;
 
 pub use archive::{ByteStream, ExtractOptions};
 pub use attach::{Attachment, Flow, Input, Output};

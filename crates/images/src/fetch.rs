@@ -9,7 +9,7 @@ use crate::flights::Turn;
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
 use crate::retry::Retry;
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Result, fault};
 
 /// How often a layer is fetched that others fetch, and have collected, at the same time.
 const RACES: u32 = 5;
@@ -152,6 +152,7 @@ impl Fetch<'_> {
         self.progress.update(id, "Verifying Checksum").await;
         match writer.commit(job.labels).await {
             Ok(Committed::New) => {
+                fault::point("pull:layer");
                 self.progress.update(id, "Download complete").await;
                 Ok(Attempt::Done)
             }

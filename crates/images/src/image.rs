@@ -59,6 +59,13 @@ impl Image {
         }
     }
 
+    /// The records that are names of it. A dangling one may stand beside them where a daemon was killed
+    /// between the two.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        let records = self.records.iter();
+        records.filter(|record| !record.starts_with(DANGLING))
+    }
+
     /// The image's ID: the digest of its manifest or index.
     pub fn id(&self) -> &Digest {
         &self.metadata.target.digest

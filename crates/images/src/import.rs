@@ -23,7 +23,7 @@ use crate::names::Told;
 use crate::progress::Progress;
 use crate::stream::{Input, bridge};
 use crate::unpack::Unpack;
-use crate::{Error, Images, Platform, Result, changes};
+use crate::{Error, Images, Platform, Result, changes, fault};
 
 /// How many bytes are read, and sent to containerd, at a time.
 const CHUNK: usize = 1 << 20;
@@ -282,5 +282,6 @@ pub(crate) async fn store(
     // First, as it may be there already and about to be collected.
     lease.protect(&digest).await?;
     writer.commit(&Labels::new()).await?;
+    fault::point("blob:stored");
     Ok((digest, size))
 }

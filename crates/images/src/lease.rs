@@ -6,7 +6,7 @@ use std::time::Duration;
 use berth_ctrd::{Client, Labels};
 use berth_reference::Digest;
 
-use crate::{Images, Result};
+use crate::{Images, Result, fault};
 
 /// When a lease ends that nobody deleted, because we were killed: longer than any pull takes.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -111,6 +111,7 @@ impl Images {
             .leases()
             .create(&held.id, LIFETIME, &Labels::new())
             .await?;
+        fault::point("lease:taken");
         Ok(Lease(Arc::new(held)))
     }
 }
@@ -151,6 +152,7 @@ impl Drop for Held {
                     }
                     _ => {}
                 }
+                fault::point("lease:ended");
             });
         }
     }

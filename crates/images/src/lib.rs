@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use berth_ctrd::{Client, Snapshots};
+use berth_fault as fault;
 use berth_reference::Digest;
 use berth_registry::Registry;
 use tokio::sync::Semaphore;

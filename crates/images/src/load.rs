@@ -23,7 +23,7 @@ use crate::names::Told;
 use crate::progress::Progress;
 use crate::stream::{Input, bridge};
 use crate::unpack::Unpack;
-use crate::{Error, Images, Platform, Result, import};
+use crate::{Error, Images, Platform, Result, fault, import};
 
 /// How deep links and nested indexes are followed.
 const MAX_DEPTH: usize = 8;
@@ -91,6 +91,7 @@ impl Images {
             },
         )
         .await?;
+        fault::point("load:stored");
         let load = Load {
             images: self,
             lease,
@@ -187,6 +188,7 @@ impl Spool<'_> {
             // about to be collected.
             self.lease.protect(&digest).await?;
             writer.commit(&Labels::new()).await?;
+            fault::point("blob:stored");
         }
         Ok(Node::Blob {
             digest,
@@ -543,5 +545,6 @@ pub(crate) async fn put_json(
         .content()
         .put(&unique("put"), digest.as_str(), data.into(), labels)
         .await?;
+    fault::point("document:stored");
     Ok(descriptor)
 }

@@ -9,7 +9,7 @@ use crate::image::{Image, dangling_name};
 use crate::lease::Lease;
 use crate::manifest::Descriptor;
 use crate::metadata::Metadata;
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Result, fault};
 
 /// What an event is to say once a change is there.
 #[derive(Debug)]
@@ -98,13 +98,18 @@ impl Images {
         let before = self.inner.table.load_full();
         let old = before.record(&record).map(|r| r.target.digest.clone());
         match old.as_deref().map(Digest::parse) {
-            Some(Ok(old)) if old != id => self.keep(client, &old).await?,
+            Some(Ok(old)) if old != id => {
+                self.keep(client, &old).await?;
+                fault::point("name:kept");
+            }
             _ => {}
         }
         self.persist(client, &record, metadata).await?;
+        fault::point("name:recorded");
         let dangling = dangling_name(&id);
         if name.is_some() && self.inner.table.load().record(&dangling).is_some() {
             self.delete_record(client, &dangling, false).await?;
+            fault::point("name:cleared");
         }
         Ok(())
     }
@@ -113,7 +118,7 @@ impl Images {
     /// only name.
     async fn keep(&self, client: &Client, old: &Digest) -> Result<()> {
         match self.by_id(old) {
-            Some(image) if image.records.len() == 1 && !image.is_dangling() => {
+            Some(image) if image.names().count() == 1 => {
                 self.persist(client, &dangling_name(old), image.metadata.clone())
                     .await
             }

@@ -9,7 +9,7 @@ use berth_wire as wire;
 use crate::attestations::ABOUT;
 use crate::image::Image;
 use crate::manifest::{Descriptor, Document, Manifest};
-use crate::{Error, Images, Platform, Result};
+use crate::{Error, Images, Platform, Result, fault};
 
 /// What is asked of whoever removes a platform: dockerd's own words, its dashes included.
 const FORCE: &str = "Content will be removed from all images referencing this variant. \
@@ -59,7 +59,7 @@ impl Images {
         for digest in &removed {
             match client.content().delete(digest.as_str()).await {
                 Err(e) if !e.is_not_found() => return Err(e.into()),
-                _ => {}
+                _ => fault::point("rmi:manifest"),
             }
         }
         let mut now = Vec::new();

@@ -20,7 +20,7 @@ use crate::names::Told;
 use crate::progress::Progress;
 use crate::retry::Retry;
 use crate::unpack::Unpack;
-use crate::{Error, Images, Platform, Result, sources};
+use crate::{Error, Images, Platform, Result, fault, sources};
 
 /// What is to be pulled.
 #[derive(Clone, Debug)]
@@ -334,6 +334,7 @@ impl Pull {
             // Whoever wrote it may not have come as far as labelling it.
             content.update_labels(digest.as_str(), &labels).await?;
         }
+        fault::point("pull:document");
         Ok(())
     }
 

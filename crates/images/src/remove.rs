@@ -7,7 +7,7 @@ use berth_wire as wire;
 
 use crate::image::{DANGLING, Image};
 use crate::table::id_prefix;
-use crate::{Error, Filters, Images, Result};
+use crate::{Error, Filters, Images, Result, fault};
 
 /// Who uses an image, as the engine knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Images {
             );
             return Err(conflict(false, message));
         }
-        if !force && !named && image.records.len() > 1 {
+        if !force && !named && image.names().count() > 1 {
             return Err(conflict(
                 false,
                 "image is referenced in multiple repositories".to_owned(),
@@ -164,6 +164,7 @@ impl Images {
         let mut removed = Vec::new();
         for record in &image.records {
             self.delete_record(&self.inner.client, record, true).await?;
+            fault::point("rmi:record");
             removed.extend(self.untagged(image, record));
         }
         let id = image.id().to_string();
@@ -180,6 +181,7 @@ impl Images {
         for record in records {
             self.delete_record(&self.inner.client, record, false)
                 .await?;
+            fault::point("rmi:record");
             removed.extend(self.untagged(image, record));
         }
         Ok(removed)
@@ -192,7 +194,9 @@ impl Images {
         name: &Reference,
     ) -> Result<Vec<wire::ImageDeleteItem>> {
         self.dangle(image).await?;
-        let mut removed = self.untag(image, &image.records.clone()).await?;
+        fault::point("rmi:kept");
+        let names: Vec<String> = image.names().cloned().collect();
+        let mut removed = self.untag(image, &names).await?;
         removed.truncate(1);
         if removed.is_empty() {
             removed.push(untagged(name.familiar()));

@@ -11,7 +11,7 @@ use crate::load::snapshot_label;
 use crate::manifest::Descriptor;
 use crate::metadata::Metadata;
 use crate::progress::Progress;
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Result, fault};
 
 /// How often a layer is unpacked that others unpack, and have collected, at the same time.
 const RACES: u32 = 5;
@@ -184,14 +184,19 @@ impl Unpack<'_> {
             Err(e) if e.is_already_exists() => return Ok(false),
             Err(e) => return Err(e.into()),
         };
+        fault::point("unpack:prepared");
         let applied = client.diffs().apply(&layer.to_containerd(), &mounts).await;
         let outcome = match applied {
             Ok(actual) if actual == diff_id.as_str() => {
+                fault::point("unpack:applied");
                 match snapshots
                     .commit(chain_id.as_str(), &key, &Labels::new())
                     .await
                 {
-                    Ok(()) => return Ok(true),
+                    Ok(()) => {
+                        fault::point("unpack:committed");
+                        return Ok(true);
+                    }
                     Err(e) if e.is_already_exists() => Ok(false),
                     Err(e) => Err(e.into()),
                 }

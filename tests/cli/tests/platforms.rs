@@ -316,7 +316,7 @@ fn what_an_index_attests() {
     let none = shared().api("GET", &of("single:1"), None).is(200).json();
     assert_eq!(none, json!([]));
     shared().api("GET", &of("nosuch:1"), None).is(404);
-    Hub::new().load("attested:1");
+    Hub::new("attested").load("attested:1");
     let all = shared().api("GET", &of("attested:1"), None).is(200).json();
     let kind = "https://slsa.dev/provenance/v0.2";
     assert_eq!(all[0]["PredicateType"], kind, "{all}");
@@ -357,15 +357,6 @@ fn an_import_from_a_url() {
     output.err_has("with status 404");
 }
 
-/// Has containerd collect what nobody needs, and waits for it.
-fn collect() {
-    let socket = shared().containerd_socket();
-    let mut ctr = std::process::Command::new("ctr");
-    ctr.arg("--address").arg(socket);
-    ctr.args(["-n", "moby", "content", "prune", "references"]);
-    testkit::run_command(ctr).ok();
-}
-
 #[test]
 fn a_container_outlives_its_image_and_nothing_else_does() {
     let image = |text: &str| {
@@ -388,13 +379,13 @@ fn a_container_outlives_its_image_and_nothing_else_does() {
         .err_has("is being used by stopped container");
     shared().docker(["rmi", "-f", &old]).ok();
     shared().docker(["rmi", "-f", "gone:1"]).ok();
-    collect();
+    shared().collect_garbage();
     shared()
         .docker(["start", "-a", "outlives"])
         .ok()
         .out_is("old");
     shared().docker(["rm", "outlives"]).ok();
-    collect();
+    shared().collect_garbage();
     let socket = shared().containerd_socket();
     testkit::eventually("its content is collected", testkit::PATIENCE, || {
         let mut ctr = std::process::Command::new("ctr");

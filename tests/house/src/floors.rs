@@ -6,7 +6,7 @@
 //! api      HTTP
 //! domain   engine → images
 //! edges    ctrd registry net volumes rootfs logs cgroups config store    know nothing of one another
-//! ground   spec → wire, errdefs …                 wire reference archive errdefs
+//! ground   spec → wire, errdefs …                 wire reference archive errdefs fault
 //! ```
 
 use std::collections::BTreeSet;
@@ -30,6 +30,7 @@ pub enum Floor {
 
 const FLOORS: &[(&str, Floor)] = &[
     ("berth-errdefs", Floor::Ground),
+    ("berth-fault", Floor::Ground),
     ("berth-reference", Floor::Ground),
     ("berth-wire", Floor::Ground),
     ("berth-archive", Floor::Ground),

@@ -202,7 +202,8 @@ fn without_counters(value: &Value) -> Value {
     }
 }
 
-fn ctr(daemon: &Daemon, args: &[&str]) -> String {
+#[track_caller]
+pub(crate) fn ctr(daemon: &Daemon, args: &[&str]) -> String {
     let mut command = daemon.sandbox().command("ctr");
     command
         .arg("--address")
@@ -213,7 +214,7 @@ fn ctr(daemon: &Daemon, args: &[&str]) -> String {
 }
 
 /// The snapshotters that came up.
-fn snapshotters(daemon: &Daemon) -> Vec<String> {
+pub(crate) fn snapshotters(daemon: &Daemon) -> Vec<String> {
     let list = ctr(
         daemon,
         &["plugins", "ls", "type==io.containerd.snapshotter.v1"],

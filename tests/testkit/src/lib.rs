@@ -38,7 +38,8 @@
 //!   misbehaves as the test says. What the kernel was told:
 //!   [`Daemon::cgroup`], [`Sandbox::proc`].
 //! - Leaks: `let before = Leaks::count(&daemon)`, the work, `before.settle(&daemon, PATIENCE)`.
-//!   Run one container first, where what the first one makes for all is no leak.
+//!   Run one container first, where what the first one makes for all is no leak. [`Stored`] is the
+//!   same for images.
 //! - RPCs: [`RpcCounter`], with [`Containerd::Metered`].
 //! - Wait for what will happen ([`eventually`], [`Daemon::wait_status`], [`Daemon::wait_log`]);
 //!   never sleep instead. Everything has a time limit of its own ([`PATIENCE`]).
@@ -68,6 +69,7 @@ mod pty;
 mod registry;
 mod rpc;
 mod sandbox;
+mod stored;
 mod stub;
 mod tokens;
 
@@ -83,6 +85,7 @@ pub use pty::Pty;
 pub use registry::{Guard, Registry, Tls};
 pub use rpc::{Budget, RpcCounter};
 pub use sandbox::{Place, Sandbox};
+pub use stored::Stored;
 pub use stub::{Asked, Stub, Wire};
 pub use tokens::{IDENTITY, PASSWORD, Tokens, USER};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{Daemon, Flavour, Options, PATIENCE, Request, flavour};
 
-/// A debug build of the daemon, which aborts at a named step: see `crates/engine/src/fault.rs`.
+/// A debug build of the daemon, which aborts at a named step: see `crates/fault/src/lib.rs`.
 #[derive(Debug)]
 pub struct Mortal {
     /// The daemon.
@@ -55,7 +55,8 @@ impl Mortal {
         points
     }
 
-    /// Has the daemon die at `step`, once it comes there.
+    /// Has the daemon die at `step`, once it comes there; with a number behind the name, once it has
+    /// passed there so often.
     #[track_caller]
     pub fn doom(&self, step: &str) {
         std::fs::write(&self.faults, step).expect("written");
@@ -75,6 +76,14 @@ impl Mortal {
             let _ = answer.rest(PATIENCE);
         }
         self.is_reborn(step);
+    }
+
+    /// Kills the daemon and starts it again, so that what it still does of something else does not come
+    /// to a step that is meant for the next.
+    #[track_caller]
+    pub fn renew(&self) {
+        self.daemon.kill9();
+        self.daemon.boot();
     }
 
     /// Waits for the death at `step`, and starts the daemon again.

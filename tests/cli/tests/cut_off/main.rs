@@ -1,8 +1,9 @@
 //! A change of a container cut off: whatever is left of one can be looked at and removed.
 //!
-//! The daemon dies between two steps: see `crates/engine/src/fault.rs`. A release cannot do that, so
+//! The daemon dies between two steps: see `crates/fault/src/lib.rs`. A release cannot do that, so
 //! with one these tests end early, and say so.
 
+mod images;
 mod living;
 mod making;
 mod removal;
@@ -14,10 +15,12 @@ use testkit::{Daemon, Mortal, Options};
 
 /// Where the tests are that walk the points of a change. The points themselves they get from the
 /// daemon: a new one is walked, or fails its test.
-const WALKERS: [&str; 4] = [
+const WALKERS: [&str; 6] = [
+    include_str!("images.rs"),
     include_str!("living.rs"),
     include_str!("making.rs"),
     include_str!("removal.rs"),
+    include_str!("../pull_faults/steps.rs"),
     include_str!("../volumes/cut_off.rs"),
 ];
 

@@ -147,7 +147,7 @@ fn who_joined_a_pull_goes_on_when_the_first_one_leaves() {
 }
 
 #[test]
-fn berthd_killed_at_any_step_of_a_pull_leaks_nothing_and_the_next_one_resumes() {
+fn berthd_killed_while_the_registry_answers_leaks_nothing_and_the_next_pull_resumes() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);
     for (port, step) in [(5000, "manifests/1"), (5001, "config"), (5002, "layer")] {

@@ -3,6 +3,7 @@
 mod cut_off;
 mod layers;
 mod registry;
+mod steps;
 
 use testkit::{Asked, Compression, Daemon, Image, Options, Stub, Wire, run_command};
 
