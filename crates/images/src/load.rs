@@ -148,7 +148,11 @@ impl Spool<'_> {
         let wanted = expected.as_ref().map_or("", Digest::as_str);
         let content = self.lease.client().content();
         let mut writer = match content.writer(&reference, size, wanted).await? {
-            Opened::Writer(writer) => Some(writer),
+            Opened::Writer(mut writer) => {
+                // It stands at its end where another namespace has the blob, or ours had until now.
+                writer.restart();
+                Some(writer)
+            }
             Opened::Existing => None,
         };
         let mut sum = sha2::Sha256::new();

@@ -1,7 +1,9 @@
 //! Images: load, import, tag, remove, inspect, list. Pulls stand in `pull.rs`.
 
 use serde_json::{Value, json};
-use testkit::{Compression, Daemon, Image, Options, Output, PATIENCE, rootfs_tar, shared, unique};
+use testkit::{
+    Compression, Daemon, Image, Options, Output, PATIENCE, rootfs_tar, run_command, shared, unique,
+};
 
 /// An image that no other test has, with one small layer over busybox.
 fn image(tag: &str) -> Image {
@@ -111,6 +113,21 @@ fn an_oci_layout() {
         runs(tag);
         rmi(tag);
     }
+}
+
+#[test]
+fn what_another_namespace_of_containerd_stores_can_be_loaded() {
+    let daemon = Daemon::start(Options::default());
+    let archive = image("common:1").oci_layout(Compression::Gzip);
+    let file = daemon.write("common.tar", &archive);
+    let mut other = daemon.sandbox().command("ctr");
+    other.arg("--address").arg(daemon.containerd_socket());
+    other.args(["-n", "other", "images", "import", "--no-unpack"]);
+    other.arg(file);
+    run_command(other).ok();
+    daemon.cli(["load"]).stdin(archive).run().ok();
+    let run = ["run", "--rm", "common:1", "cat", "/etc/name"];
+    daemon.docker(run).ok().out_is("common:1");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Pulls from registries on loopback.
 
 use serde_json::{Value, json};
-use testkit::{Compression, Daemon, Image, Options, Registry, Tls, shared};
+use testkit::{Compression, Daemon, Image, Options, Registry, Stub, Tls, shared};
 
 fn image(tag: &str) -> Image {
     Image::busybox(tag).layer(&[("etc/name", 0o644, tag)])
@@ -114,6 +114,31 @@ fn at_once() {
     runs(shared(), &name("1"), "one");
     runs(shared(), &name("2"), "two");
     shared().docker(["rmi", "-f", &name("1"), &name("2")]).ok();
+}
+
+#[test]
+fn what_another_namespace_of_containerd_stores_is_not_downloaded() {
+    let daemon = Daemon::start(Options::default());
+    let image = image("common");
+    let file = daemon.write("common.tar", image.oci_layout(Compression::Gzip));
+    let mut other = daemon.sandbox().command("ctr");
+    other.arg("--address").arg(daemon.containerd_socket());
+    other.args(["-n", "other", "images", "import", "--no-unpack"]);
+    other.arg(file);
+    testkit::run_command(other).ok();
+    // It has no layers to give.
+    let (manifest, blobs) = image.blobs(Compression::Gzip);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| {
+        let kind = ("Content-Type", "application/vnd.oci.image.manifest.v1+json");
+        match asked.target.as_str() {
+            target if target.contains("/manifests/") => wire.answer("200 OK", &[kind], &manifest),
+            target if target.ends_with(&blobs[0].0) => wire.answer("200 OK", &[], &blobs[0].1),
+            _ => wire.answer("404 Not Found", &[], ""),
+        }
+    });
+    let name = format!("{}/common:1", stub.host());
+    daemon.docker(["pull", "-q", &name]).ok();
+    runs(&daemon, &name, "common");
 }
 
 #[test]
