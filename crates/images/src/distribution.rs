@@ -4,8 +4,7 @@ use berth_reference::Reference;
 use berth_registry::Credentials;
 use berth_wire as wire;
 
-use crate::manifest::{ConfigFile, Descriptor, Document};
-use crate::pull::small_blob;
+use crate::manifest::{ConfigFile, Descriptor, Document, MAX_JSON};
 use crate::{Images, Result};
 
 impl Images {
@@ -39,7 +38,8 @@ impl Images {
             }
             Document::Manifest(manifest) => {
                 let digest = &manifest.config.digest;
-                let data = small_blob(&repository, digest).await?.unwrap_or_default();
+                let data = repository.small_blob(digest, MAX_JSON).await?;
+                let data = data.unwrap_or_default();
                 // What is no image's configuration says nothing of platforms.
                 let config = ConfigFile::parse(digest, &data).ok();
                 let platform = config.map(|config| config.platform());

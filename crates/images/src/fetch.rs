@@ -13,6 +13,9 @@ use crate::{Error, Images, Result, fault};
 
 /// How often a layer is fetched that others fetch, and have collected, at the same time.
 const RACES: u32 = 5;
+/// How much of a layer must have come for its tries to be counted anew, in bytes. A registry that has
+/// a byte for each of them gets no more than one that has none.
+const PROGRESS: u64 = 64 << 10;
 /// How many addresses of a layer are tried.
 const ADDRESSES: usize = 8;
 
@@ -21,7 +24,7 @@ const ADDRESSES: usize = 8;
 enum Attempt {
     /// It is in the content store.
     Done,
-    /// The registry broke off; `moved` when it sent something before that.
+    /// The registry broke off; `moved` when it sent enough before that to go on with it.
     Broke {
         error: berth_registry::Error,
         moved: bool,
@@ -142,7 +145,7 @@ impl Fetch<'_> {
             Err(Error::Registry(error)) if error.is_transient() => {
                 let at = writer.offset();
                 tracing::info!(%error, layer = %layer.digest, at, "download broke off");
-                let moved = at > start;
+                let moved = at.saturating_sub(start) >= PROGRESS;
                 return Ok(Attempt::Broke { error, moved });
             }
             // Somebody else has written it meanwhile.

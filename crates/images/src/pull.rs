@@ -5,9 +5,9 @@ use std::sync::Arc;
 use berth_ctrd::{Client, Committed, Labels};
 use berth_reference::{Digest, Reference};
 use berth_registry::{Credentials, Manifest as Fetched, Repository};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
-use futures::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
 use crate::fetch::Fetch;
@@ -249,7 +249,8 @@ impl Pull {
     async fn config(&self, descriptor: &Descriptor) -> Result<(ConfigFile, Bytes)> {
         let mut retry = Retry::new(self.images.inner.lanes.load().attempts);
         let data = loop {
-            match small_blob(&self.repository, &descriptor.digest).await {
+            let found = self.repository.small_blob(&descriptor.digest, MAX_JSON);
+            match found.await {
                 Ok(Some(data)) => break data,
                 Ok(None) => {
                     return Err(Error::Corrupt(format!(
@@ -355,22 +356,6 @@ impl Pull {
         labels.extend(sources::label(&self.reference));
         labels
     }
-}
-
-/// A blob that is kept in memory; `None` when it is larger than [`MAX_JSON`].
-pub(crate) async fn small_blob(
-    repository: &Repository,
-    digest: &Digest,
-) -> berth_registry::Result<Option<Bytes>> {
-    let mut stream = repository.blob(digest, 0).await?.stream;
-    let mut data = BytesMut::new();
-    while let Some(part) = stream.next().await {
-        data.extend_from_slice(&part?);
-        if data.len() > MAX_JSON {
-            return Ok(None);
-        }
-    }
-    Ok(Some(data.freeze()))
 }
 
 /// Refuses artifacts that are no images.

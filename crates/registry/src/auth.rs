@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,8 +15,6 @@ use crate::{Error, Result};
 /// What a token is asked for: `repository:<path>:pull,push`.
 pub(crate) type Scopes = Arc<[String]>;
 
-/// How long fetching a token may take.
-const LIMIT: Duration = Duration::from_secs(60);
 /// What we call ourselves to a token server.
 const CLIENT: &str = "docker";
 /// The longest answer of a token server, in bytes.
@@ -216,7 +213,7 @@ impl Client<'_> {
                 }
             }
         };
-        let response = request.timeout(LIMIT).send().await;
+        let response = request.timeout(self.rules.limits.answer).send().await;
         let response = response.map_err(|e| Error::transport(method, &realm, &e))?;
         let status = response.status();
         let body = crate::refusal::limited(method, &realm, response, MAX_TOKEN).await?;

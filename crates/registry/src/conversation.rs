@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use bytes::Bytes;
+use futures::Stream;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::auth::{self, Challenge, Scopes};
 use crate::hosts::{At, Host};
+use crate::limits::Limits;
 use crate::rules::{Rules, authority};
 use crate::trust::Trust;
 use crate::{Credentials, Error, Result};
@@ -48,17 +50,27 @@ pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// For the whole answer; `None`: as long as it goes on.
-    pub(crate) limit: Option<Duration>,
+    pub(crate) size: Size,
+}
+
+/// What an answer is like, which says how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// [`Limits::answer`](crate::limits::Limits::answer) for all of it.
+    Small,
+    /// [`Limits::settle`](crate::limits::Limits::settle) for all of it.
+    Slow,
+    /// As long as it comes on, once it has begun.
+    Large,
 }
 
 impl Ask {
-    pub(crate) fn new(method: Method, limit: Option<Duration>) -> Ask {
+    pub(crate) fn new(method: Method, size: Size) -> Ask {
         Ask {
             method,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            limit,
+            size,
         }
     }
 
@@ -143,35 +155,45 @@ impl Conversation {
     }
 
     /// Sends `body`, which can't be sent twice: no challenge is answered and no redirect followed.
-    pub(crate) async fn pour(
+    pub(crate) async fn pour<S>(
         &self,
         url: Url,
         method: Method,
         length: u64,
-        body: Body,
-    ) -> Result<Answer> {
+        body: S,
+    ) -> Result<Answer>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    {
         let verb = verb(&method);
+        let (upload, body) = crate::limits::watched(body, self.limits());
         let ours = same_place(&self.url("").await?, &url);
         let client = self.client(&url, ours).await?;
         let mut request = client
             .request(method, url.clone())
             .header("content-type", "application/octet-stream")
-            .header("content-length", length)
-            .body(body);
+            .header("content-length", length);
         if ours {
             request = request.headers(self.host.headers.clone());
             if let Some(Secret(value)) = self.authorization.lock().await.clone() {
                 request = request.header("authorization", value);
             }
         }
-        let response = request.send().await;
-        let response = response.map_err(|e| Error::transport(verb, &url, &e))?;
+        let sent = tokio::select! {
+            response = request.body(Body::wrap_stream(body)).send() => response,
+            error = upload.too_slow(verb, &url) => return Err(error),
+        };
+        let response = sent.map_err(|e| Error::transport(verb, &url, &e))?;
         Ok(Answer { url, response })
     }
 
     /// Forgets the token, which may have expired while a body was sent.
     pub(crate) async fn forget_authorization(&self) {
         *self.authorization.lock().await = None;
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.rules.limits
     }
 
     async fn client(&self, url: &Url, ours: bool) -> Result<Client> {
@@ -199,18 +221,30 @@ impl Conversation {
                 .header("content-length", ask.body.len())
                 .body(ask.body.clone());
         }
-        if let Some(limit) = ask.limit {
-            request = request.timeout(limit);
-        }
         if let Some(Secret(value)) = authorization {
             request = request.header("authorization", value);
         }
-        request.send().await.map_err(|e| {
-            if let At::Either(host) = &self.host.at {
-                self.rules.forget(host);
+        let (limits, verb) = (self.limits(), verb(&ask.method));
+        request = match ask.size {
+            Size::Small => request.timeout(limits.answer),
+            Size::Slow => request.timeout(limits.settle),
+            Size::Large => request,
+        };
+        let begun = async {
+            match ask.size {
+                Size::Large => timeout(limits.answer, request.send()).await,
+                Size::Small | Size::Slow => Ok(request.send().await),
             }
-            Error::transport(verb(&ask.method), url, &e)
-        })
+        };
+        let error = match begun.await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(e)) => Error::transport(verb, url, &e),
+            Err(_) => Error::slow(verb, url, Error::NO_ANSWER.to_owned()),
+        };
+        if let At::Either(host) = &self.host.at {
+            self.rules.forget(host);
+        }
+        Err(error)
     }
 
     /// Where a redirect leads, if we go there: not from HTTPS to plain HTTP, and not in circles.

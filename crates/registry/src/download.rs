@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use reqwest::{Method, Url};
 
-use crate::conversation::{Ask, Conversation};
+use crate::conversation::{Ask, Conversation, Size};
 use crate::hosts::{At, Does, Host};
+use crate::limits::paced;
 use crate::{Error, Registry, Result};
 
 /// What is being fetched.
@@ -45,7 +46,7 @@ impl Registry {
         }
         let host = Host::new(At::Url(url.clone()), Does::MIRROR, false);
         let there = Conversation::new(self.rules(), self.agent(), host, None, Arc::default());
-        let answer = there.ask(url, Ask::new(Method::GET, None)).await?;
+        let answer = there.ask(url, Ask::new(Method::GET, Size::Large)).await?;
         let status = answer.response.status();
         if !status.is_success() {
             let printable = crate::error::printable(&answer.url);
@@ -54,9 +55,7 @@ impl Registry {
             )));
         }
         let size = answer.response.content_length();
-        let url = answer.url;
-        let stream = answer.response.bytes_stream();
-        let stream = stream.map(move |part| part.map_err(|e| Error::transport("Get", &url, &e)));
+        let stream = paced(answer.response.bytes_stream(), answer.url, there.limits());
         Ok(Download {
             size,
             stream: Box::pin(stream),

@@ -150,6 +150,20 @@ impl Error {
         }
     }
 
+    /// What Go's HTTP client says when no answer came in time.
+    pub(crate) const NO_ANSWER: &str =
+        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)";
+
+    /// The other end took longer than it may.
+    pub(crate) fn slow(method: &'static str, url: &reqwest::Url, reason: String) -> Error {
+        Error::Transport {
+            method,
+            url: printable(url),
+            reason,
+            timeout: true,
+        }
+    }
+
     /// True when nobody listens there at all, so that another protocol will not help.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self, Error::Transport { reason, .. } if reason.contains("connection refused"))
@@ -199,8 +213,7 @@ fn reason(url: &reqwest::Url, e: &reqwest::Error) -> String {
         return format!("dial tcp {address}: i/o timeout");
     }
     if e.is_timeout() {
-        return "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"
-            .to_owned();
+        return Error::NO_ANSWER.to_owned();
     }
     root
 }

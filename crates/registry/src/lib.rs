@@ -14,6 +14,7 @@ mod download;
 mod error;
 mod hosts;
 mod insecure;
+mod limits;
 mod login;
 mod proxy;
 mod refusal;

@@ -3,10 +3,9 @@
 use reqwest::Method;
 
 use crate::auth;
-use crate::conversation::{Ask, Conversation, challenges};
+use crate::conversation::{Ask, Conversation, Size, challenges};
 use crate::hosts::{Does, Host};
 use crate::refusal::Refusal;
-use crate::repository::LIMIT;
 use crate::rules::address;
 use crate::{Credentials, Error, Registry, Result};
 
@@ -39,7 +38,7 @@ impl Registry {
         );
         let url = there.url("").await?;
         let answer = there
-            .ping(url.clone(), &Ask::new(Method::GET, Some(LIMIT)))
+            .ping(url.clone(), &Ask::new(Method::GET, Size::Small))
             .await?;
         if answer.response.status().is_success() {
             return Ok(String::new());
@@ -58,12 +57,13 @@ impl Registry {
             let Some((header, identity)) = found else {
                 continue;
             };
-            let ask = Ask::new(Method::GET, Some(LIMIT)).header("authorization", &header);
+            let ask = Ask::new(Method::GET, Size::Small).header("authorization", &header);
             let answer = there.ping(url.clone(), &ask).await?;
             return match answer.response.status() {
                 status if status.is_success() => Ok(identity),
                 status if status.as_u16() == 401 => {
-                    let refusal = Refusal::read("Get", &answer.url, answer.response).await;
+                    let refusal =
+                        Refusal::read("Get", &answer.url, answer.response, rules.limits).await;
                     Err(refused(
                         &url,
                         &refusal.words("incorrect username or password"),

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
+use tokio::time::timeout;
 
+use crate::limits::Limits;
 use crate::{Error, Result};
 
 /// The longest error body read.
@@ -39,14 +41,20 @@ struct Failure {
 }
 
 impl Refusal {
-    /// Reads what an answer says.
-    pub(crate) async fn read(verb: &'static str, url: &Url, response: Response) -> Refusal {
+    /// Reads what an answer says, if it says so in time.
+    pub(crate) async fn read(
+        verb: &'static str,
+        url: &Url,
+        response: Response,
+        limits: Limits,
+    ) -> Refusal {
         let status = response.status();
         let after = retry_after(response.headers());
-        let body = limited(verb, url, response, MAX_ERROR).await;
+        let body = timeout(limits.answer, limited(verb, url, response, MAX_ERROR)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
         Refusal {
             status,
-            failures: failures(&body.unwrap_or_default()),
+            failures: failures(&body),
             after,
         }
     }
@@ -129,18 +137,29 @@ pub(crate) async fn limited(
     response: Response,
     limit: usize,
 ) -> Result<Bytes> {
+    let body = small(method, url, response, limit).await?;
+    body.ok_or_else(|| {
+        let url = crate::error::printable(url);
+        Error::Protocol(format!("{url}: answer is larger than {limit} bytes"))
+    })
+}
+
+/// The whole body of an answer; `None` when it is larger than `limit` bytes.
+pub(crate) async fn small(
+    method: &'static str,
+    url: &Url,
+    response: Response,
+    limit: usize,
+) -> Result<Option<Bytes>> {
     let mut stream = response.bytes_stream();
     let mut body = BytesMut::new();
     while let Some(part) = stream.next().await {
         body.extend_from_slice(&part.map_err(|e| Error::transport(method, url, &e))?);
         if body.len() > limit {
-            let url = crate::error::printable(url);
-            return Err(Error::Protocol(format!(
-                "{url}: answer is larger than {limit} bytes"
-            )));
+            return Ok(None);
         }
     }
-    Ok(body.freeze())
+    Ok(Some(body.freeze()))
 }
 
 #[cfg(test)]

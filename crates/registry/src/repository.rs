@@ -3,22 +3,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use berth_reference::{Digest, Reference};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use reqwest::{Method, StatusCode};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use crate::conversation::{Answer, Ask, Conversation, challenges, verb};
+use crate::conversation::{Answer, Ask, Conversation, Size, challenges, verb};
 use crate::hosts::Host;
-use crate::refusal::{Refusal, limited};
+use crate::limits::{Limits, paced};
+use crate::refusal::{Refusal, limited, small};
 use crate::rules::Rules;
 use crate::{Credentials, Error, Result};
 
-/// How long a manifest may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// The largest manifest taken, in bytes; the distribution specification asks for 4 MiB.
 const MAX_MANIFEST: usize = 8 << 20;
 /// The largest page of a list of tags taken, in bytes.
@@ -108,7 +107,7 @@ impl Repository {
     /// # Errors
     /// As [`Repository::manifest`].
     pub async fn digest(&self, tag: &str) -> Result<Option<Digest>> {
-        let ask = Ask::new(Method::HEAD, Some(LIMIT)).header("accept", ACCEPT);
+        let ask = Ask::new(Method::HEAD, Size::Small).header("accept", ACCEPT);
         let answer = self.find(Kind::Manifest, tag, ask).await?;
         let header = answer.response.headers().get("docker-content-digest");
         Ok(header
@@ -121,7 +120,7 @@ impl Repository {
     /// # Errors
     /// [`Error::ManifestUnknown`], [`Error::Denied`] and failures of the exchange.
     pub async fn manifest(&self, tag_or_digest: &str) -> Result<Manifest> {
-        let ask = Ask::new(Method::GET, Some(LIMIT)).header("accept", ACCEPT);
+        let ask = Ask::new(Method::GET, Size::Small).header("accept", ACCEPT);
         let Answer { url, response } = self.find(Kind::Manifest, tag_or_digest, ask).await?;
         let media_type = response
             .headers()
@@ -154,9 +153,19 @@ impl Repository {
     /// # Errors
     /// [`Error::BlobUnknown`], [`Error::Denied`] and failures of the exchange.
     pub async fn blob(&self, digest: &Digest, offset: u64) -> Result<Blob> {
-        let ask = Ask::new(Method::GET, None);
+        let ask = Ask::new(Method::GET, Size::Large);
         let answer = self.find(Kind::Blob, digest.as_str(), from(ask, offset));
-        Ok(blob(answer.await?, offset))
+        Ok(blob(answer.await?, offset, self.rules.limits))
+    }
+
+    /// All of a blob that is small; `None` when it is larger than `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Repository::blob`].
+    pub async fn small_blob(&self, digest: &Digest, limit: usize) -> Result<Option<Bytes>> {
+        let ask = Ask::new(Method::GET, Size::Slow);
+        let Answer { url, response } = self.find(Kind::Blob, digest.as_str(), ask).await?;
+        small("Get", &url, response, limit).await
     }
 
     /// A blob from `offset` on, from an address that its manifest names: a layer that registries
@@ -178,13 +187,14 @@ impl Repository {
         );
         let scopes = Arc::default();
         let there = Conversation::new(self.rules.clone(), self.agent.clone(), host, None, scopes);
-        let ask = from(Ask::new(Method::GET, None), offset);
+        let ask = from(Ask::new(Method::GET, Size::Large), offset);
         let answer = there.ask(url, ask).await?;
         if !answer.response.status().is_success() {
-            let refusal = Refusal::read("Get", &answer.url, answer.response).await;
+            let limits = there.limits();
+            let refusal = Refusal::read("Get", &answer.url, answer.response, limits).await;
             return Err(refusal.other());
         }
-        Ok(blob(answer, offset))
+        Ok(blob(answer, offset, there.limits()))
     }
 
     /// All tags of the repository.
@@ -192,6 +202,15 @@ impl Repository {
     /// # Errors
     /// [`Error::NameUnknown`], [`Error::Denied`] and failures of the exchange.
     pub async fn tags(&self) -> Result<Vec<String>> {
+        let listed = timeout(self.rules.limits.list, self.all_tags()).await;
+        listed.unwrap_or_else(|_| {
+            let name = self.reference.familiar_name();
+            let text = format!("the registry takes too long to list the tags of {name}");
+            Err(Error::Server { text, after: None })
+        })
+    }
+
+    async fn all_tags(&self) -> Result<Vec<String>> {
         #[derive(serde::Deserialize)]
         struct Page {
             #[serde(default)]
@@ -200,7 +219,7 @@ impl Repository {
         let mut tags = Vec::new();
         let mut path = "list".to_owned();
         for _ in 0..MAX_PAGES {
-            let ask = Ask::new(Method::GET, Some(LIMIT));
+            let ask = Ask::new(Method::GET, Size::Small);
             let Answer { url, response } = self.find(Kind::Tags, &path, ask).await?;
             let next = next_page(&response);
             let data = limited("Get", &url, response, MAX_PAGE).await?;
@@ -306,7 +325,8 @@ impl Repository {
     ) -> Error {
         let asked = challenges(&answer.response);
         let known = conversation.has_credentials();
-        let refusal = Refusal::read(method, &answer.url, answer.response).await;
+        let limits = conversation.limits();
+        let refusal = Refusal::read(method, &answer.url, answer.response, limits).await;
         match refusal.status {
             StatusCode::NOT_FOUND if refusal.says("NAME_UNKNOWN") || kind == Kind::Tags => {
                 Error::NameUnknown {
@@ -365,15 +385,12 @@ fn from(ask: Ask, offset: u64) -> Ask {
     }
 }
 
-fn blob(answer: Answer, offset: u64) -> Blob {
+fn blob(answer: Answer, offset: u64, limits: Limits) -> Blob {
     let Answer { url, response } = answer;
     let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-    let stream = response
-        .bytes_stream()
-        .map(move |part| part.map_err(|e| Error::transport("Get", &url, &e)));
     Blob {
         offset: if partial { offset } else { 0 },
-        stream: Box::pin(stream),
+        stream: Box::pin(paced(response.bytes_stream(), url, limits)),
     }
 }
 

@@ -10,14 +10,13 @@ use reqwest::{Client, Url, redirect};
 
 use crate::hosts::{self, At, Does, Host, Hosts};
 use crate::insecure::Insecure;
+use crate::limits::Limits;
 use crate::proxy::Proxies;
 use crate::trust::{Trust, folders};
 use crate::{Error, Result};
 
 /// How long a connection attempt may take.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long a registry may be silent in the middle of an answer.
-const READ: Duration = Duration::from_secs(60);
 /// How many clients are kept. There is one for all hosts without certificates of their own.
 const CLIENTS: usize = 64;
 /// Where the default registry really lives.
@@ -49,6 +48,7 @@ pub struct Rules {
     insecure: Arc<Insecure>,
     certificates: PathBuf,
     proxies: Proxies,
+    pub(crate) limits: Limits,
     /// The connection pools.
     clients: Mutex<HashMap<Trust, Client>>,
     /// Which protocol an insecure host was found to speak.
@@ -171,7 +171,6 @@ impl Rules {
         let builder = Client::builder()
             .user_agent(agent)
             .connect_timeout(CONNECT)
-            .read_timeout(READ)
             // Followed by us, who know whose credentials are whose.
             .redirect(redirect::Policy::none());
         self.proxies.apply(builder)

@@ -7,9 +7,8 @@ use berth_reference::DEFAULT_DOMAIN;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::{Answer, Ask, Conversation};
+use crate::conversation::{Answer, Ask, Conversation, Size};
 use crate::hosts::{At, Does, Host};
-use crate::repository::LIMIT;
 use crate::{Credentials, Error, Registry, Result};
 
 /// Where Docker Hub is searched.
@@ -72,7 +71,7 @@ impl Registry {
         url.query_pairs_mut()
             .append_pair("q", term)
             .append_pair("n", &limit.to_string());
-        let ask = Ask::new(Method::GET, Some(LIMIT)).header("x-docker-token", "true");
+        let ask = Ask::new(Method::GET, Size::Small).header("x-docker-token", "true");
         let Answer { url, response } = there.ask(url, ask).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();

@@ -1,5 +1,7 @@
+mod slow;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use berth_reference::{Digest, Reference};
 use futures::StreamExt;
@@ -10,28 +12,42 @@ use crate::auth::Challenge;
 use crate::insecure::is_loopback;
 
 /// A server that answers each request with what `answer` makes of its head.
-fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> SocketAddr {
+fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr {
+    converse(move |head, stream| {
+        let _ = stream.write_all(&answer(head));
+    })
+}
+
+/// A server that has `answer` write to each client, whose request's head it gets.
+fn converse(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let answer = std::sync::Arc::new(answer);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut byte) {
-                    // A TLS hello is not a request: close.
-                    Ok(1) if head.is_empty() && byte[0] == 0x16 => break,
-                    Ok(1) => head.push(byte[0]),
-                    _ => break,
+            let (mut stream, answer) = (stream.unwrap(), answer.clone());
+            std::thread::spawn(move || {
+                if let Some(head) = head(&mut stream) {
+                    answer(&head, &mut stream);
                 }
-            }
-            if head.ends_with(b"\r\n\r\n") {
-                let _ = stream.write_all(&answer(&String::from_utf8_lossy(&head)));
-            }
+            });
         }
     });
     address
+}
+
+/// The head of a request; `None` for a TLS hello, which is none.
+fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) if head.is_empty() && byte[0] == 0x16 => return None,
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
 }
 
 fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {

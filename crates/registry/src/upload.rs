@@ -1,19 +1,14 @@
 //! What one repository is to have: blobs and manifests go up.
 
-use std::time::Duration;
-
 use berth_reference::Digest;
 use bytes::Bytes;
 use futures::Stream;
 use reqwest::header::HeaderMap;
-use reqwest::{Body, Method, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
-use crate::conversation::{Answer, Ask, Conversation};
-use crate::repository::{Kind, LIMIT, Repository};
+use crate::conversation::{Answer, Ask, Conversation, Size};
+use crate::repository::{Kind, Repository};
 use crate::{Error, Result};
-
-/// How long a registry may take to say what became of a blob that was sent whole.
-const SETTLE: Duration = Duration::from_secs(300);
 
 /// What became of asking for a blob to be mounted from elsewhere.
 #[derive(Debug)]
@@ -36,7 +31,7 @@ impl Repository {
     /// # Errors
     /// [`Error::PushDenied`] and failures of the exchange.
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool> {
-        let ask = Ask::new(Method::HEAD, Some(LIMIT));
+        let ask = Ask::new(Method::HEAD, Size::Small);
         self.has(Kind::Blob, digest.as_str(), ask).await
     }
 
@@ -45,7 +40,7 @@ impl Repository {
     /// # Errors
     /// [`Error::PushDenied`] and failures of the exchange.
     pub async fn has_manifest(&self, digest: &Digest, media_type: &str) -> Result<bool> {
-        let ask = Ask::new(Method::HEAD, Some(LIMIT)).header("accept", media_type);
+        let ask = Ask::new(Method::HEAD, Size::Small).header("accept", media_type);
         self.has(Kind::Manifest, digest.as_str(), ask).await
     }
 
@@ -71,7 +66,7 @@ impl Repository {
         url.query_pairs_mut()
             .append_pair("mount", digest.as_str())
             .append_pair("from", source);
-        let answer = there.ask(url, Ask::new(Method::POST, Some(LIMIT))).await?;
+        let answer = there.ask(url, Ask::new(Method::POST, Size::Small)).await?;
         match answer.response.status() {
             StatusCode::CREATED => Ok(Mounted::Yes),
             StatusCode::ACCEPTED => Ok(Mounted::No(upload(&answer)?)),
@@ -87,7 +82,7 @@ impl Repository {
     pub async fn begin(&self) -> Result<Upload> {
         let there = self.there().await?;
         let url = there.url(&self.path(Kind::Blob, "uploads/")).await?;
-        let answer = there.ask(url, Ask::new(Method::POST, Some(LIMIT))).await?;
+        let answer = there.ask(url, Ask::new(Method::POST, Size::Small)).await?;
         match answer.response.status() {
             StatusCode::ACCEPTED => upload(&answer),
             _ => Err(self.refused(there, "Post", Kind::Tags, "", answer).await),
@@ -112,8 +107,7 @@ impl Repository {
         let there = self.there().await?;
         let mut url = upload.location;
         url.query_pairs_mut().append_pair("digest", digest.as_str());
-        let body = Body::wrap_stream(content);
-        let answer = there.pour(url, Method::PUT, size, body).await?;
+        let answer = there.pour(url, Method::PUT, size, content).await?;
         match answer.response.status() {
             status if status.is_success() => Ok(()),
             StatusCode::UNAUTHORIZED => {
@@ -144,7 +138,7 @@ impl Repository {
         let there = self.there().await?;
         let url = there.url(&self.path(Kind::Manifest, tag_or_digest)).await?;
         let digest = Digest::of(&data);
-        let mut ask = Ask::new(Method::PUT, Some(SETTLE)).header("content-type", media_type);
+        let mut ask = Ask::new(Method::PUT, Size::Slow).header("content-type", media_type);
         ask.body = data;
         let answer = there.ask(url, ask).await?;
         if !answer.response.status().is_success() {

@@ -36,7 +36,7 @@ fn is_asked(stub: &Stub, what: &str) {
         let asked = stub.asked();
         asked
             .iter()
-            .any(|asked| asked.target.ends_with(what))
+            .any(|asked| asked.target.contains(what))
             .then_some(())
     });
 }
@@ -56,6 +56,55 @@ fn a_pull_that_nobody_waits_for_ends_and_the_next_goes_on() {
     absent(&daemon, &name);
     daemon.docker(["pull", &name]).ok();
     runs(&daemon, &name);
+}
+
+#[test]
+fn a_registry_that_drips_is_left_when_the_client_leaves() {
+    let daemon = Daemon::start(Options::default());
+    let before = Leaks::count(&daemon);
+    let stock = std::sync::Arc::new(Stock::of(&image(), Compression::Gzip));
+    let (config, layer) = (stock.blobs[0].0.clone(), stock.largest());
+    let places = ["/token", "/manifests/", &config, &layer];
+    let each = places
+        .iter()
+        .flat_map(|place| [(*place, true), (*place, false)]);
+    for (port, (place, head)) in (5000..).zip(each) {
+        let (gone, hung_up) = mpsc::channel();
+        let gone = Mutex::new(gone);
+        let (stock, wanted) = (stock.clone(), place.to_owned());
+        let stub = Stub::start(&daemon, port, move |asked, wire| {
+            if asked.target.contains(&wanted) {
+                match head {
+                    true => drop(wire.send("HTTP/1.1 200 OK\r\nX-Long: ")),
+                    false => wire.head("200 OK", &[], 1 << 20),
+                }
+                while wire.send("1") {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let _ = gone.lock().expect("nobody panicked").send(());
+            } else if wanted == "/token" && asked.target != "/v2/" {
+                let realm = format!("Bearer realm=\"http://127.0.0.1:{port}/token\"");
+                let challenge = ("WWW-Authenticate", realm.as_str());
+                wire.answer("401 Unauthorized", &[challenge], "");
+            } else {
+                stock.serve(asked, wire);
+            }
+        });
+        let name = format!("{}/drips:1", stub.host());
+        let pull = daemon.cli(["pull", &name]).spawn();
+        is_asked(&stub, place);
+        pull.signal(rustix::process::Signal::INT);
+        let gone = hung_up.recv_timeout(PATIENCE);
+        gone.unwrap_or_else(|e| panic!("{place}: {e}"));
+        pull.wait();
+        absent(&daemon, &name);
+    }
+    // What was pulled so far is kept for the next try for a while.
+    let stub = Stub::start(&daemon, 4999, move |asked, wire| stock.serve(asked, wire));
+    let name = format!("{}/whole:1", stub.host());
+    daemon.docker(["pull", &name]).ok();
+    daemon.docker(["rmi", &name]).ok();
+    before.settle(&daemon, PATIENCE);
 }
 
 #[test]

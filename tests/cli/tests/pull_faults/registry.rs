@@ -92,6 +92,34 @@ fn tries_end_as_configured_and_nothing_is_left() {
 }
 
 #[test]
+fn a_registry_that_breaks_off_after_a_byte_each_time_is_given_up() {
+    let daemon = Daemon::start(Options {
+        config: json!({"max-download-attempts": 3}),
+        ..Options::default()
+    });
+    let stock = Stock::of(&image(), Compression::Gzip);
+    let largest = stock.largest();
+    let wanted = largest.clone();
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| match stock.blob(asked) {
+        Some(blob) if asked.target.ends_with(&wanted) => {
+            let (from, last, all) = (asked.offset(), blob.len() - 1, blob.len());
+            let range = format!("bytes {from}-{last}/{all}");
+            let head = [("Content-Range", range.as_str())];
+            wire.head("206 Partial Content", &head, all - from);
+            wire.send(&blob[from..=from]);
+        }
+        _ => stock.serve(asked, wire),
+    });
+    let before = Leaks::count(&daemon);
+    let name = format!("{}/mean:1", stub.host());
+    let pull = daemon.docker(["pull", &name]).exits(1);
+    pull.err_has("unexpected EOF");
+    assert_eq!(offsets(&stub, &largest), [0, 1, 2]);
+    absent(&daemon, &name);
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
 fn other_bytes_than_promised_are_refused() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);
