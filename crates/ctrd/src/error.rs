@@ -93,6 +93,12 @@ impl Error {
         matches!(self, Error::Rpc { exists: true, .. })
     }
 
+    /// True when containerd says that there is no room on its disk. gRPC has no code for that.
+    pub fn is_out_of_space(&self) -> bool {
+        let full = ["no space left on device", "disk quota exceeded"];
+        matches!(self, Error::Rpc { message, .. } if full.iter().any(|words| message.contains(words)))
+    }
+
     /// True when containerd itself is away, so that the call is worth repeating once it is back.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Unreachable(_))

@@ -84,6 +84,21 @@ impl Leases {
         self.client.call("Leases.AddResource", CALL, call).await
     }
 
+    /// The keys of the snapshots of `snapshotter` that the lease `id` itself protects. 1 RPC.
+    ///
+    /// # Errors
+    /// [`crate::Error::is_not_found`] when there is no such lease.
+    pub async fn snapshots(&self, id: &str, snapshotter: &str) -> Result<Vec<String>> {
+        let message = svc::ListResourcesRequest { id: id.to_owned() };
+        let mut c = svc::leases_client::LeasesClient::new(self.client.channel());
+        let call = c.list_resources(self.client.request(message));
+        let answer = self.client.call("Leases.ListResources", CALL, call).await?;
+        let kind = format!("snapshots/{snapshotter}");
+        let resources = answer.resources.into_iter();
+        let these = resources.filter(|resource| resource.r#type == kind);
+        Ok(these.map(|resource| resource.id).collect())
+    }
+
     /// Deletes the lease `id`; with `sync` waits until what only it protected is collected. 1 RPC.
     pub async fn delete(&self, id: &str, sync: bool) -> Result<()> {
         let message = svc::DeleteRequest {

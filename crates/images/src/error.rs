@@ -83,6 +83,13 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// True when there is no room on containerd's disk.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        matches!(self, Error::Containerd(e) if e.is_out_of_space())
+    }
+}
+
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

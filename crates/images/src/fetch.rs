@@ -161,7 +161,8 @@ impl Fetch<'_> {
             }
             // Our lease does not protect it yet.
             Ok(Committed::Existing) => Ok(Attempt::Overtaken),
-            Err(e) if e.is_unreachable() => Err(e.into()),
+            // What came is as good as it was.
+            Err(e) if e.is_unreachable() || e.is_out_of_space() => Err(e.into()),
             Err(e) => {
                 content.abort(reference).await?;
                 let error = Error::Corrupt(format!(

@@ -1,5 +1,6 @@
 //! The lease that every write of images is made under.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +18,19 @@ pub(crate) struct Lease(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
-    plain: Client,
+    images: Images,
     leased: Client,
     id: String,
+    /// It stays for the next pull.
+    left: AtomicBool,
 }
 
 /// How every lease of ours is called.
 const PREFIX: &str = "berth";
 /// How those are called whose work the next daemon may go on with.
 const PULL: &str = "berth-pull";
-/// How long after a start what a killed daemon was at work on is kept for the next pull.
+/// How long that is kept for the next pull which a killed daemon was at work on, or for which there was no
+/// room.
 const KEPT: Duration = Duration::from_secs(15 * 60);
 
 impl Images {
@@ -47,30 +51,53 @@ impl Images {
             let leases = left.len() + over.len();
             tracing::info!(leases, "an earlier daemon was killed at work");
         }
-        self.let_go(over).await;
-        if left.is_empty() {
-            return Ok(());
+        self.let_go(over, false).await;
+        if !left.is_empty() {
+            self.keep_for_a_while(left);
         }
-        *self.orphans() = left;
-        let images = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(KEPT).await;
-            images.drop_orphans().await;
-        });
         Ok(())
     }
 
-    /// Lets go what an earlier daemon had left, if it still is there.
-    pub(crate) async fn drop_orphans(&self) {
-        let left = std::mem::take(&mut *self.orphans());
-        self.let_go(left).await;
+    /// Keeps leases that nobody holds for the next pull.
+    fn keep_for_a_while(&self, leases: Vec<String>) {
+        self.orphans().extend(leases.iter().cloned());
+        let images = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT).await;
+            let still = |id: &String| images.orphans().contains(id);
+            let left = leases.into_iter().filter(still).collect();
+            images.let_go(left, false).await;
+        });
     }
 
-    async fn let_go(&self, leases: Vec<String>) {
+    /// Lets go what an earlier daemon, or a pull that there was no room for, had left, if it still is
+    /// there. 1 RPC for each.
+    pub(crate) async fn drop_orphans(&self) {
+        let left = self.orphans().clone();
+        self.let_go(left, false).await;
+    }
+
+    /// The same; what they protected is gone then. True if there was any.
+    pub(crate) async fn sweep_orphans(&self) -> bool {
+        let left = self.orphans().clone();
+        let any = !left.is_empty();
+        self.let_go(left, true).await;
+        any
+    }
+
+    /// Deletes leases; with `collect` what only they protected is collected then. One that cannot be
+    /// deleted, for lack of room, is tried again with the next.
+    async fn let_go(&self, leases: Vec<String>, collect: bool) {
+        let last = leases.last().cloned();
         for id in leases {
-            match self.inner.client.leases().delete(&id, false).await {
+            let sync = collect && Some(&id) == last.as_ref();
+            let deleted = self.inner.client.leases().delete(&id, sync).await;
+            let mut orphans = self.orphans();
+            orphans.retain(|orphan| *orphan != id);
+            match deleted {
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(%error, lease = id, "could not delete a lease");
+                    orphans.push(id);
                 }
                 _ => {}
             }
@@ -103,14 +130,16 @@ impl Images {
     }
 
     async fn lease_called(&self, id: String) -> Result<Lease> {
-        let plain = self.inner.client.clone();
-        let leased = plain.with_lease(&id);
+        let leased = self.inner.client.with_lease(&id);
         // Made first: when we are dropped while containerd answers, the lease goes all the same.
-        let held = Held { plain, leased, id };
-        held.plain
-            .leases()
-            .create(&held.id, LIFETIME, &Labels::new())
-            .await?;
+        let held = Held {
+            images: self.clone(),
+            leased,
+            id,
+            left: AtomicBool::new(false),
+        };
+        let leases = self.inner.client.leases();
+        leases.create(&held.id, LIFETIME, &Labels::new()).await?;
         fault::point("lease:taken");
         Ok(Lease(Arc::new(held)))
     }
@@ -124,37 +153,43 @@ impl Lease {
 
     /// Protects a blob that is there already, or is going to be. 1 RPC.
     pub(crate) async fn protect(&self, digest: &Digest) -> Result<()> {
-        Ok(self
-            .0
-            .plain
-            .leases()
-            .protect(&self.0.id, digest.as_str())
-            .await?)
+        let leases = self.0.images.inner.client.leases();
+        Ok(leases.protect(&self.0.id, digest.as_str()).await?)
     }
 
     /// Protects a snapshot, and those below it, that is there already or is going to be. 1 RPC.
     pub(crate) async fn protect_snapshot(&self, snapshotter: &str, chain: &Digest) -> Result<()> {
-        let leases = self.0.plain.leases();
+        let leases = self.0.images.inner.client.leases();
         let added = leases.protect_snapshot(&self.0.id, snapshotter, chain.as_str());
         Ok(added.await?)
+    }
+
+    /// The snapshots that were found or made under it. 1 RPC.
+    pub(crate) async fn snapshots(&self, snapshotter: &str) -> Result<Vec<String>> {
+        let leases = self.0.images.inner.client.leases();
+        Ok(leases.snapshots(&self.0.id, snapshotter).await?)
+    }
+
+    /// Leaves what it protects to the next pull.
+    pub(crate) fn leave(self) {
+        self.0.left.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Not awaited: what the lease protected beyond the image is collected in its own time.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (client, id) = (self.plain.clone(), std::mem::take(&mut self.id));
-            runtime.spawn(async move {
-                match client.leases().delete(&id, false).await {
-                    Err(error) if !error.is_not_found() => {
-                        tracing::warn!(%error, lease = id, "could not delete a lease");
-                    }
-                    _ => {}
-                }
-                fault::point("lease:ended");
-            });
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
         }
+        let (images, id) = (self.images.clone(), std::mem::take(&mut self.id));
+        if *self.left.get_mut() {
+            return images.keep_for_a_while(vec![id]);
+        }
+        // Not awaited: what the lease protected beyond the image is collected in its own time.
+        tokio::spawn(async move {
+            images.let_go(vec![id], false).await;
+            fault::point("lease:ended");
+        });
     }
 }
 

@@ -36,6 +36,7 @@ mod pull;
 mod push;
 mod remove;
 mod retry;
+mod room;
 mod save;
 mod sources;
 mod stream;

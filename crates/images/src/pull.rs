@@ -34,18 +34,28 @@ pub struct PullRequest {
 }
 
 /// A pull whose registry has answered. Dropping it, or the future of [`Pull::run`], cancels it;
-/// what was downloaded so far is kept for the next try.
+/// what nobody else pulls, too, is collected then.
 #[derive(Debug)]
 pub struct Pull {
-    images: Images,
+    pub(crate) images: Images,
     repository: Repository,
     reference: Reference,
     platform: Option<Platform>,
     old: Option<Arc<Image>>,
-    /// The index or manifest that the name points to; `None` when it is what we have already.
-    root: Option<(Descriptor, Fetched)>,
-    /// The manifest for the platform and where it comes from.
-    manifest: Option<(Descriptor, Bytes, Manifest)>,
+    /// What the name points to; `None` when it is what we have already.
+    wanted: Option<Wanted>,
+}
+
+/// What a registry says that a name points to.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The index or manifest itself.
+    target: Descriptor,
+    root: Fetched,
+    /// The manifest for the platform.
+    descriptor: Descriptor,
+    data: Bytes,
+    manifest: Manifest,
 }
 
 impl Images {
@@ -90,21 +100,25 @@ impl Images {
             reference,
             platform: request.platform,
             old,
-            root: None,
-            manifest: None,
+            wanted: None,
         };
         if pull.is_current(&what).await {
             return Ok(pull);
         }
         let root = pull.document(&what).await?;
         let document = Document::parse(&root.digest, &root.data)?;
-        let descriptor =
-            Descriptor::new(document.media_type(), root.digest.clone(), root.data.len());
-        pull.manifest = Some(match document {
-            Document::Manifest(manifest) => (descriptor.clone(), root.data.clone(), manifest),
+        let target = Descriptor::new(document.media_type(), root.digest.clone(), root.data.len());
+        let (descriptor, data, manifest) = match document {
+            Document::Manifest(manifest) => (target.clone(), root.data.clone(), manifest),
             Document::Index(index) => pull.choose(&index.manifests).await?,
+        };
+        pull.wanted = Some(Wanted {
+            target,
+            root,
+            descriptor,
+            data,
+            manifest,
         });
-        pull.root = Some((descriptor, root));
         Ok(pull)
     }
 }
@@ -165,12 +179,9 @@ impl Pull {
             )
             .await;
         let before = self.old.as_ref().map(|image| image.id().clone());
-        let image = match (&self.root, &self.manifest, &self.old) {
-            (Some((target, root)), Some((descriptor, data, manifest)), _) => {
-                self.fetch(target, root, descriptor, data, manifest, progress)
-                    .await?
-            }
-            (_, _, Some(old)) => {
+        let image = match (&self.wanted, &self.old) {
+            (Some(wanted), _) => self.fetch_where_there_is_room(wanted, progress).await?,
+            (None, Some(old)) => {
                 let told = self.told();
                 self.images.emit(told.action, told.id, told.name, Some(old));
                 old.clone()
@@ -191,25 +202,29 @@ impl Pull {
         Ok(image)
     }
 
-    async fn fetch(
+    /// Fetches, unpacks and names what is wanted, under a lease.
+    pub(crate) async fn fetch(
         &self,
-        target: &Descriptor,
-        root: &Fetched,
-        descriptor: &Descriptor,
-        data: &Bytes,
-        manifest: &Manifest,
+        lease: &Lease,
+        wanted: &Wanted,
         progress: &Progress,
     ) -> Result<Arc<Image>> {
+        let Wanted {
+            target,
+            root,
+            descriptor,
+            data,
+            manifest,
+        } = wanted;
         only_layers(manifest)?;
         for layer in &manifest.layers {
             progress
                 .update(layer.digest.short(), "Pulling fs layer")
                 .await;
         }
-        let lease = self.images.pull_lease().await?;
         let client = lease.client();
         let (config, config_data) = self.config(&manifest.config).await?;
-        self.layers(&lease, manifest, &config, progress).await?;
+        self.layers(lease, manifest, &config, progress).await?;
         let mut labels = self.source();
         if let Some(chain) = berth_reference::chain_id(&config.rootfs.diff_ids) {
             labels.extend(snapshot_label(self.images.snapshotter(), &chain));
@@ -242,7 +257,7 @@ impl Pull {
             ),
         };
         let names = std::slice::from_ref(&self.reference);
-        self.images.name(&lease, names, metadata, self.told()).await
+        self.images.name(lease, names, metadata, self.told()).await
     }
 
     /// The configuration, verified.

@@ -90,7 +90,8 @@ impl Images {
     }
 
     /// Removes dangling images or, with `all`, every image that no container uses, of those
-    /// that `filters` let through. Returns what went and the bytes that it took.
+    /// that `filters` let through. Without filters also what is kept for the next pull. Returns what
+    /// went and the bytes that it took.
     ///
     /// # Errors
     /// When containerd fails; an image in use is simply kept.
@@ -101,6 +102,9 @@ impl Images {
         in_use: InUse,
     ) -> Result<(Vec<wire::ImageDeleteItem>, i64)> {
         let candidates = self.select(filters)?;
+        if filters.is_empty() {
+            self.sweep_orphans().await;
+        }
         let images = self.clone();
         crate::whole(async move { images.prune_all(candidates, all, &in_use).await }).await
     }

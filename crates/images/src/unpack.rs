@@ -15,6 +15,8 @@ use crate::{Error, Images, Result, fault};
 
 /// How often a layer is unpacked that others unpack, and have collected, at the same time.
 const RACES: u32 = 5;
+/// How the keys of snapshots begin that are being unpacked into.
+const EXTRACTION: &str = "extract";
 /// Tells the snapshotter what a snapshot is going to be.
 const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 
@@ -176,7 +178,7 @@ impl Unpack<'_> {
             .await;
         let client = self.lease.client();
         let snapshots = self.images.snapshots(client);
-        let key = format!("{} {chain_id}", unique("extract"));
+        let key = format!("{} {chain_id}", unique(EXTRACTION));
         let labels = Labels::from([(SNAPSHOT_REF.to_owned(), chain_id.to_string())]);
         let mounts = match snapshots.prepare(&key, parent, &labels).await {
             Ok(mounts) => mounts,
@@ -211,6 +213,12 @@ impl Unpack<'_> {
         let _ = snapshots.remove(&key).await;
         outcome
     }
+}
+
+/// Whether this is the key of a snapshot that a layer is, or was, being unpacked into.
+pub(crate) fn is_extraction(key: &str) -> bool {
+    let start = key.strip_prefix(EXTRACTION);
+    start.is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// Waits for a layer's signal. When its sender is gone the download has failed, and the

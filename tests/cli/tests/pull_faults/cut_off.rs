@@ -1,4 +1,4 @@
-//! Pulls whose client, daemon, disk or memory comes to its end.
+//! Pulls whose client, daemon or memory comes to its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub, eventually};
 
-use super::{Stock, absent, image, kept_in_memory, offsets, runs};
+use super::{Stock, absent, image, offsets, runs};
 
 /// Holds the largest blob back after its first half, for as long as the client stays.
 fn stalling(daemon: &Daemon, port: u16) -> (Stub, String, mpsc::Receiver<()>) {
@@ -249,27 +249,6 @@ fn berthd_killed_while_the_registry_answers_leaks_nothing_and_the_next_pull_resu
         daemon.docker(["rmi", "-f", &name]).ok();
     }
     before.settle(&daemon, PATIENCE);
-}
-
-#[test]
-fn a_full_disk_fails_the_pull_and_leaves_the_daemon_well() {
-    let daemon = kept_in_memory("48m");
-    daemon.load_busybox();
-    let large = Stock::of(&image().raw_layer(vec![0x5a; 64 << 20]), Compression::None);
-    let stub = Stub::start(&daemon, 5000, move |asked, wire| large.serve(asked, wire));
-    let name = format!("{}/large:1", stub.host());
-    daemon
-        .docker(["pull", &name])
-        .exits(1)
-        .err_has("no space left on device");
-    absent(&daemon, &name);
-    let small = Stock::of(&image(), Compression::Gzip);
-    let stub = Stub::start(&daemon, 5001, move |asked, wire| small.serve(asked, wire));
-    let name = format!("{}/small:1", stub.host());
-    eventually("what was written is collected", PATIENCE, || {
-        (daemon.docker(["pull", "-q", &name]).code == 0).then_some(())
-    });
-    runs(&daemon, &name);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Pulls from a registry that misbehaves as each test says, and pulls that are cut off.
 
 mod cut_off;
+mod full_disk;
 mod layers;
 mod registry;
 mod steps;

@@ -1,0 +1,67 @@
+//! Pulls for which there is no room: room is made of what others left, and what came is kept.
+
+use std::sync::Arc;
+
+use crate::image::Image;
+use crate::lease::Lease;
+use crate::progress::Progress;
+use crate::pull::Wanted;
+use crate::unpack::is_extraction;
+use crate::{Images, Pull, Result};
+
+impl Pull {
+    /// Fetches what is wanted. Where there is no room for it, once more without what was kept of earlier
+    /// pulls; where there is none even then, what came is kept for the next one. RPCs: as
+    /// [`Pull::fetch`], and 2.
+    pub(crate) async fn fetch_where_there_is_room(
+        &self,
+        wanted: &Wanted,
+        progress: &Progress,
+    ) -> Result<Arc<Image>> {
+        let images = &self.images;
+        let lease = match images.pull_lease().await {
+            Err(e) if e.is_out_of_space() && images.sweep_orphans().await => {
+                images.pull_lease().await?
+            }
+            other => other?,
+        };
+        let mut fetched = self.fetch(&lease, wanted, progress).await;
+        if no_room(&fetched) && images.sweep_orphans().await {
+            fetched = self.fetch(&lease, wanted, progress).await;
+        }
+        if no_room(&fetched) {
+            images.keep_blobs(lease).await;
+        }
+        fetched
+    }
+}
+
+fn no_room(fetched: &Result<Arc<Image>>) -> bool {
+    matches!(fetched, Err(e) if e.is_out_of_space())
+}
+
+impl Images {
+    /// Leaves a lease to the next pull, without the layer that was being unpacked: that is what filled
+    /// the disk, and nobody goes on with it.
+    async fn keep_blobs(&self, lease: Lease) {
+        match self.drop_extractions(&lease).await {
+            Ok(()) => lease.leave(),
+            // It goes with all the rest.
+            Err(error) => tracing::warn!(%error, "after a pull for which there was no room"),
+        }
+    }
+
+    async fn drop_extractions(&self, lease: &Lease) -> Result<()> {
+        let snapshots = self.snapshots(&self.inner.client);
+        for key in lease.snapshots(self.snapshotter()).await? {
+            if !is_extraction(&key) {
+                continue;
+            }
+            match snapshots.remove(&key).await {
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                _ => {}
+            }
+        }
+        self.collect().await
+    }
+}
