@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use crate::threads::{Desk, Join};
 use crate::{
     Endpoint, EndpointRequest, Error, Mac, Proto, Publish, Result, V6, conntrack, firewall, netns,
-    networks, ports,
+    networks,
 };
 
 /// Where an answer goes.
@@ -203,7 +203,7 @@ impl Shared {
         if publish.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted = ports::spread(publish, bind_ip, self.over_v6)?;
+        let wanted = self.reach(to.is_ipv6()).spread(publish, bind_ip)?;
         let mut host_ports = self.host_ports();
         let mut held = host_ports.ports.take(&wanted)?;
         for port in &mut held {

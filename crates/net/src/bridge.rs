@@ -89,10 +89,27 @@ fn prepare(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()
     if config.ip_forward {
         sysctl("net/ipv4/ip_forward", "1")?;
     }
+    if bridge.ours && !bridge.fresh {
+        forget_old_v6(config, bridge, host)?;
+    }
     match config.address6 {
         Some(net) => prepare_v6(config, bridge, net, host),
         None => Ok(()),
     }
+}
+
+/// Takes addresses from the bridge that an earlier configuration gave it: the host would keep on
+/// sending there what is for others now.
+fn forget_old_v6(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()> {
+    let addresses = host.addresses6()?.into_iter();
+    let old = addresses.filter(|(link, net)| {
+        let given = !net.addr().is_unicast_link_local();
+        *link == bridge.index && given && Some(*net) != config.address6
+    });
+    let requests: Vec<_> = old
+        .map(|(index, net)| rtnl::delete_address(index, net.into()))
+        .collect();
+    host.apply(requests)
 }
 
 fn prepare_v6(config: &BridgeConfig, bridge: &Bridge, net: Ipv6Net, host: &mut Rtnl) -> Result<()> {
@@ -100,6 +117,11 @@ fn prepare_v6(config: &BridgeConfig, bridge: &Bridge, net: Ipv6Net, host: &mut R
     sysctl(&format!("{own}/disable_ipv6"), "0")?;
     // Containers must not tell the host where to send its packets.
     sysctl(&format!("{own}/accept_ra"), "0")?;
+    if bridge.ours {
+        // Until it had made sure of its link-local address, for a second or two after the first
+        // container joined, the host would forward nothing. We chose its MAC; nobody else has it.
+        sysctl(&format!("{own}/accept_dad"), "0")?;
+    }
     if config.ip_forward {
         sysctl("net/ipv6/conf/default/forwarding", "1")?;
         sysctl("net/ipv6/conf/all/forwarding", "1")?;

@@ -4,7 +4,7 @@
 //! would for ever reach the host, or a container that is gone, instead of the new one.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -27,8 +27,8 @@ const ROOM: usize = 64 * 1024;
 /// One direction of a flow.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tuple {
-    source: Option<Ipv4Addr>,
-    destination: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
     proto: u8,
     destination_port: u16,
 }
@@ -40,7 +40,7 @@ pub(crate) fn forget(endpoint: &Endpoint, gone: bool) -> Result<()> {
         return Ok(());
     }
     let stale = |original: &Tuple, reply: &Tuple| {
-        let ours = reply.source == Some(endpoint.ip);
+        let ours = endpoint.addresses().any(|ip| reply.source == Some(ip));
         original.proto == UDP
             && if gone {
                 ours
@@ -50,8 +50,10 @@ pub(crate) fn forget(endpoint: &Endpoint, gone: bool) -> Result<()> {
     };
     let forget = || -> io::Result<()> {
         let mut socket = open()?;
-        for tuple in dump(&mut socket, stale)? {
-            delete(&socket, &tuple)?;
+        for family in families(endpoint) {
+            for tuple in dump(&mut socket, family, stale)? {
+                delete(&socket, family, &tuple)?;
+            }
         }
         Ok(())
     };
@@ -65,9 +67,18 @@ fn hits(endpoint: &Endpoint, original: &Tuple) -> bool {
     endpoint.ports.iter().any(|port| {
         port.proto == Proto::Udp
             && port.host_port == original.destination_port
-            && (port.host_ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-                || original.destination.is_some_and(|ip| port.host_ip == ip))
+            && original.destination.is_some_and(|ip| {
+                let of_family = ip.is_ipv4() == port.host_ip.is_ipv4();
+                port.host_ip == ip || (port.host_ip.is_unspecified() && of_family)
+            })
     })
+}
+
+/// Those in which it has published ports that rules lead to it.
+fn families(endpoint: &Endpoint) -> impl Iterator<Item = u8> {
+    let v4 = Some(libc::AF_INET as u8);
+    let v6 = endpoint.v6.as_ref().map(|_| libc::AF_INET6 as u8);
+    v4.into_iter().chain(v6)
 }
 
 fn open() -> io::Result<Socket> {
@@ -78,22 +89,26 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A request about IPv4 flows with `attributes`.
-fn request(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {
+/// A request about flows of an address family with `attributes`.
+fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
     let length = (20 + attributes.len()) as u32;
     let mut bytes = Vec::with_capacity(length as usize);
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend((REQUEST | flags).to_ne_bytes());
     bytes.extend([0; 8]); // sequence, port: there is one question at a time
-    bytes.extend([libc::AF_INET as u8, 0, 0, 0]);
+    bytes.extend([family, 0, 0, 0]);
     bytes.extend(attributes);
     bytes
 }
 
 /// The original tuples (as attributes, to be sent back) of the flows that `wanted` accepts.
-fn dump(socket: &mut Socket, wanted: impl Fn(&Tuple, &Tuple) -> bool) -> io::Result<Vec<Vec<u8>>> {
-    socket.send(&request(GET, DUMP, &[]), 0)?;
+fn dump(
+    socket: &mut Socket,
+    family: u8,
+    wanted: impl Fn(&Tuple, &Tuple) -> bool,
+) -> io::Result<Vec<Vec<u8>>> {
+    socket.send(&request(GET, DUMP, family, &[]), 0)?;
     let mut found = Vec::new();
     loop {
         for (kind, body) in messages(&receive(socket)?) {
@@ -122,8 +137,8 @@ fn dump(socket: &mut Socket, wanted: impl Fn(&Tuple, &Tuple) -> bool) -> io::Res
     }
 }
 
-fn delete(socket: &Socket, tuple: &[u8]) -> io::Result<()> {
-    socket.send(&request(DELETE, ACK, tuple), 0)?;
+fn delete(socket: &Socket, family: u8, tuple: &[u8]) -> io::Result<()> {
+    socket.send(&request(DELETE, ACK, family, tuple), 0)?;
     for (kind, body) in messages(&receive(socket)?) {
         if kind == ERROR {
             let error = code(body);
@@ -194,16 +209,19 @@ fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
 
 fn tuple(bytes: &[u8]) -> Tuple {
     let mut tuple = Tuple::default();
-    let ip = |value: &[u8]| {
+    let ip4 = |value: &[u8]| value.first_chunk::<4>().map(|octets| IpAddr::from(*octets));
+    let ip6 = |value: &[u8]| {
         value
-            .first_chunk::<4>()
-            .map(|octets| Ipv4Addr::from(*octets))
+            .first_chunk::<16>()
+            .map(|octets| IpAddr::from(*octets))
     };
     for (kind, value) in attributes_of(bytes) {
         for (inner, value) in attributes_of(value) {
             match (kind, inner) {
-                (1, 1) => tuple.source = ip(value),
-                (1, 2) => tuple.destination = ip(value),
+                (1, 1) => tuple.source = ip4(value),
+                (1, 2) => tuple.destination = ip4(value),
+                (1, 3) => tuple.source = ip6(value),
+                (1, 4) => tuple.destination = ip6(value),
                 (2, 1) => tuple.proto = value.first().copied().unwrap_or_default(),
                 (2, 3) => {
                     tuple.destination_port = value
@@ -226,17 +244,28 @@ mod tests {
     #[test]
     fn a_tuple_is_read() {
         let ips = [nested(1, &[10, 0, 0, 9]), nested(2, &[10, 0, 0, 1])].concat();
+        let (six, own): ([u8; 16], [u8; 16]) = ([7; 16], [9; 16]);
+        let ips6 = [nested(3, &six), nested(4, &own)].concat();
         let mut proto = nested(1, &[17]);
         proto.extend([0; 3]);
         proto.extend([nested(2, &[0x80, 0]), vec![0; 2], nested(3, &[0, 53])].concat());
         let read = tuple(&[nested(1, &ips), nested(2, &proto)].concat());
         let expected = Tuple {
-            source: Some(Ipv4Addr::new(10, 0, 0, 9)),
-            destination: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            source: Some([10, 0, 0, 9].into()),
+            destination: Some([10, 0, 0, 1].into()),
             proto: 17,
             destination_port: 53,
         };
         assert_eq!(read, expected);
+        let expected = Tuple {
+            source: Some(six.into()),
+            destination: Some(own.into()),
+            ..expected
+        };
+        assert_eq!(
+            tuple(&[nested(1, &ips6), nested(2, &proto)].concat()),
+            expected
+        );
     }
 
     proptest! {

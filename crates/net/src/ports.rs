@@ -1,7 +1,7 @@
 //! Host ports: which are ours, and a held socket for each so that no other process takes it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,7 +13,11 @@ use rustix::net::{
 use tokio::runtime::Handle;
 
 use crate::proxy::{self, Proxy};
-use crate::{Error, Proto, Publish, PublishedPort, Result, filter};
+use crate::{Error, Proto, PublishedPort, Result, filter};
+
+mod spread;
+
+pub(crate) use spread::{Reach, Wanted};
 
 /// Docker's range when the kernel's cannot be read.
 pub(crate) const EPHEMERAL: RangeInclusive<u16> = 49153..=65535;
@@ -32,9 +36,11 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) port: PublishedPort,
-    /// Of IPv4 never read nor accepted from; `None` where the kernel does not know the protocol,
-    /// so that nobody else can take the port either, and where the proxy has it.
+    /// Never read nor accepted from unless it is for the proxy; `None` where the kernel does not
+    /// know the protocol, so that nobody else can take the port either, and where the proxy has it.
     socket: Option<OwnedFd>,
+    /// What comes to the socket is led to the container.
+    proxied: bool,
     proxy: Option<Proxy>,
 }
 
@@ -47,13 +53,13 @@ impl Held {
             && wanted.host_ports == Some(number..=number)
     }
 
-    /// Leads what rules cannot lead to the container: all that comes to an IPv6 address.
+    /// Leads what rules do not lead to the container.
     pub(crate) fn lead(&mut self, runtime: &Handle, container: IpAddr) {
         let to = SocketAddr::new(container, self.port.container_port);
         if let Some(proxy) = &self.proxy {
             return proxy.redirect(to);
         }
-        if self.port.host_ip.is_ipv4() {
+        if !self.proxied {
             return;
         }
         let Some(socket) = self.socket.take() else {
@@ -66,86 +72,6 @@ impl Held {
     }
 }
 
-/// A container port to publish on all of several host addresses, at the same host port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) host_ips: Vec<IpAddr>,
-    pub(crate) host_ports: Option<RangeInclusive<u16>>,
-    pub(crate) container_port: u16,
-    pub(crate) proto: Proto,
-}
-
-/// What requests come to: those without an address get `bind_ip`, and where that is any IPv4
-/// address any IPv6 address as well, as in dockerd, where ports can be published there (`over_v6`).
-/// Requests that differ in the address alone share a host port.
-///
-/// Errors: [`Error::Unsupported`] for SCTP on IPv6, which nobody could lead to the container, and
-/// for any protocol where nobody may.
-pub(crate) fn spread(publish: &[Publish], bind_ip: IpAddr, over_v6: OverV6) -> Result<Vec<Wanted>> {
-    let mut spread: Vec<Wanted> = Vec::new();
-    for request in publish {
-        let sctp = request.proto == Proto::Sctp;
-        let host_ip = request.host_ip.unwrap_or(bind_ip);
-        if sctp && host_ip.is_ipv6() {
-            return Err(Error::Unsupported(format!(
-                "publishing SCTP ports on IPv6 addresses is not supported: {host_ip}"
-            )));
-        }
-        if host_ip.is_ipv6() && over_v6 == OverV6::SwitchedOff {
-            return Err(Error::Unsupported(format!(
-                "publishing ports on IPv6 addresses needs the userland proxy, which is switched off: {host_ip}"
-            )));
-        }
-        let mut host_ips = vec![host_ip];
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        if request.host_ip.is_none() && host_ip == any && over_v6 == OverV6::Proxied && !sctp {
-            host_ips.push(Ipv6Addr::UNSPECIFIED.into());
-        }
-        let wanted = Wanted {
-            host_ips,
-            host_ports: request.host_ports.clone(),
-            container_port: request.container_port,
-            proto: request.proto,
-        };
-        let twin = spread.iter_mut().find(|other| {
-            (&other.host_ports, other.container_port, other.proto)
-                == (&wanted.host_ports, wanted.container_port, wanted.proto)
-                && wanted
-                    .host_ips
-                    .iter()
-                    .all(|ip| !other.host_ips.contains(ip))
-        });
-        match twin {
-            Some(twin) => twin.host_ips.extend(wanted.host_ips),
-            None => spread.push(wanted),
-        }
-    }
-    Ok(spread)
-}
-
-/// What becomes of ports on IPv6 addresses of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OverV6 {
-    /// They are led to the container.
-    Proxied,
-    /// They could be, but the host has no such addresses.
-    Missing,
-    /// Nobody may lead them.
-    SwitchedOff,
-}
-
-impl OverV6 {
-    /// As it is in this thread's network namespace.
-    pub(crate) fn here(proxy: bool) -> OverV6 {
-        let listens = || hold(Ipv6Addr::UNSPECIFIED.into(), Proto::Tcp, 0);
-        match proxy {
-            false => OverV6::SwitchedOff,
-            true if listens().is_ok_and(|socket| socket.is_some()) => OverV6::Proxied,
-            true => OverV6::Missing,
-        }
-    }
-}
-
 /// All host ports that we publish.
 #[derive(Debug)]
 pub(crate) struct Ports {
@@ -153,16 +79,20 @@ pub(crate) struct Ports {
     ephemeral: RangeInclusive<u16>,
     /// Where the search for the next ephemeral port begins.
     cursor: u16,
+    /// What comes to IPv6 addresses and is led by no rule goes through a proxy.
+    proxy: bool,
 }
 
 impl Ports {
-    /// `ephemeral`: where free ports are taken from.
-    pub(crate) fn new(ephemeral: RangeInclusive<u16>) -> Self {
+    /// `ephemeral`: where free ports are taken from; `proxy`: what comes to IPv6 addresses and is
+    /// led by no rule goes through a proxy.
+    pub(crate) fn new(ephemeral: RangeInclusive<u16>, proxy: bool) -> Self {
         let cursor = *ephemeral.start();
         Self {
             used: BTreeMap::new(),
             ephemeral,
             cursor,
+            proxy,
         }
     }
 
@@ -225,13 +155,24 @@ impl Ports {
     /// Errors: [`Error::PortAllocated`] when another endpoint of ours has it.
     pub(crate) fn retake(&mut self, port: &PublishedPort) -> Result<Held> {
         self.claim(port.host_ip, port.proto, port.host_port)?;
-        let socket = hold(port.host_ip, port.proto, port.host_port).unwrap_or_else(|errno| {
+        let held = self.hold(port.clone()).unwrap_or_else(|errno| {
             tracing::warn!(?port, error = %errno, "published port could not be bound again");
-            None
+            Held {
+                port: port.clone(),
+                socket: None,
+                proxied: false,
+                proxy: None,
+            }
         });
+        Ok(held)
+    }
+
+    fn hold(&self, port: PublishedPort) -> Result<Held, Errno> {
+        let proxied = self.proxy && port.host_ip.is_ipv6() && proxy::can_lead(port.proto);
         Ok(Held {
-            port: port.clone(),
-            socket,
+            socket: hold(port.host_ip, port.proto, port.host_port, proxied)?,
+            port,
+            proxied,
             proxy: None,
         })
     }
@@ -325,12 +266,8 @@ impl Ports {
             proto: request.proto,
         };
         self.claim(host_ip, request.proto, host_port)?;
-        match hold(host_ip, request.proto, host_port) {
-            Ok(socket) => Ok(Held {
-                port,
-                socket,
-                proxy: None,
-            }),
+        match self.hold(port.clone()) {
+            Ok(held) => Ok(held),
             Err(errno) => {
                 self.disclaim(host_ip, request.proto, host_port);
                 Err(Error::PortBind {
@@ -376,10 +313,10 @@ fn reason(errno: Errno) -> String {
     }
 }
 
-/// Binds a socket. One of IPv4 lets nothing in: packets for the port go to the container by our
-/// rules; what slips past them while these change must be retransmitted, not answered by us. One
-/// of IPv6 is the proxy's.
-fn hold(ip: IpAddr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno> {
+/// Binds a socket. Nothing gets in that is not `open`, for the proxy: packets for the port go to the
+/// container by our rules; what slips past them while these change must be retransmitted, not
+/// answered by us.
+fn hold(ip: IpAddr, proto: Proto, port: u16, open: bool) -> Result<Option<OwnedFd>, Errno> {
     let (kind, protocol) = match proto {
         Proto::Tcp => (SocketType::STREAM, ipproto::TCP),
         Proto::Udp => (SocketType::DGRAM, ipproto::UDP),
@@ -398,13 +335,15 @@ fn hold(ip: IpAddr, proto: Proto, port: u16) -> Result<Option<OwnedFd>, Errno> {
         // As Go's listeners do: connections in TIME_WAIT must not keep a port from us.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
-    match ip {
-        IpAddr::V4(_) => filter::drop_all(&socket)?,
-        IpAddr::V6(_) => sockopt::set_ipv6_v6only(&socket, true)?,
+    if ip.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if !open {
+        filter::drop_all(&socket)?;
     }
     bind(&socket, &SocketAddr::new(ip, port))?;
     if proto != Proto::Udp {
-        listen(&socket, if ip.is_ipv4() { 1 } else { BACKLOG })?;
+        listen(&socket, if open { BACKLOG } else { 1 })?;
     }
     Ok(Some(socket))
 }

@@ -1,5 +1,5 @@
-//! Leading connections to a container where rules cannot: from IPv6 addresses of the host, its
-//! loopback among them, to a container that may have IPv4 alone.
+//! Leading connections to a container where rules cannot: from IPv6 addresses of the host to a
+//! container that has IPv4 alone, and from `::1` and link-local addresses to any.
 //!
 //! What dockerd starts processes for are a few tasks here. They end with their [`Proxy`].
 
@@ -76,6 +76,11 @@ impl Drop for Proxy {
         // Who gives a port back may take it again at once.
         let _ = self.ended.recv_timeout(END);
     }
+}
+
+/// Whether a proxy can lead a protocol.
+pub(crate) fn can_lead(proto: Proto) -> bool {
+    proto != Proto::Sctp
 }
 
 /// Leads what comes in at `socket` (bound, and listening for TCP) to `to`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attach::Reply;
 use crate::shared::{Endpoints, Shared};
 use crate::threads::Join;
-use crate::{Endpoint, Error, Publish, PublishedPort, Result, ports, rules};
+use crate::{Endpoint, Error, Publish, PublishedPort, Result, rules};
 
 impl Shared {
     /// Publishes a container's ports at `to`, and no more at `from`, in one change of the rules.
@@ -56,7 +56,8 @@ impl Shared {
     ) -> Result<Vec<PublishedPort>> {
         let before = from.map_or(&[][..], |from| &from.ports);
         let bind_ip = self.bridged(&to.network_id)?.spec.bind_ip;
-        let wanted = ports::spread(&at_the_same_ports(publish, before), bind_ip, self.over_v6)?;
+        let publish = at_the_same_ports(publish, before);
+        let wanted = self.reach(to.v6.is_some()).spread(&publish, bind_ip)?;
         let mut host_ports = self.host_ports();
         let held = from.and_then(|from| host_ports.held.remove(&from.endpoint_id));
         match host_ports.ports.exchange(held.unwrap_or_default(), &wanted) {

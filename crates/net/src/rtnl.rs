@@ -90,6 +90,9 @@ impl Rtnl {
     /// Sends all requests at once; the kernel does them in order. The first refusal is the
     /// result, but the later requests were tried all the same.
     pub(crate) fn apply(&mut self, requests: Vec<Request>) -> Result<()> {
+        if requests.is_empty() {
+            return Ok(());
+        }
         let mut buffer = Vec::new();
         let mut expected = Vec::new();
         for request in requests {
@@ -500,6 +503,23 @@ pub(crate) fn add_address(index: u32, net: IpNet) -> Request {
         message: RouteNetlinkMessage::NewAddress(message),
         flags: NLM_F_CREATE | NLM_F_REPLACE,
         what: format!("add address {net}"),
+    }
+}
+
+/// Takes an address (`net` holds both address and prefix length) from a link.
+pub(crate) fn delete_address(index: u32, net: IpNet) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = match net {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = net.prefix_len();
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(net.addr())];
+    Request {
+        message: RouteNetlinkMessage::DelAddress(message),
+        flags: 0,
+        what: format!("delete address {net}"),
     }
 }
 

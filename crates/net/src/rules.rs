@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -19,9 +19,9 @@ use crate::{Endpoint, Error, NetworkSpec, Proto, PublishedPort, Result};
 /// What one element of a set or a map is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Key {
-    /// Packets to the host that are for a container. No address: any of the host's.
+    /// Packets to the host that are for a container. Unspecified: any of the family's addresses.
     Port {
-        host_ip: Option<Ipv4Addr>,
+        host_ip: IpAddr,
         proto: Proto,
         host_port: u16,
     },
@@ -40,7 +40,7 @@ pub(crate) enum Key {
 /// Where a packet to a published port goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ip: IpAddr,
     pub(crate) port: u16,
 }
 
@@ -50,19 +50,17 @@ pub(crate) type Element = (Key, Option<Target>);
 /// All elements.
 pub(crate) type Elements = BTreeMap<Key, Option<Target>>;
 
-/// The map elements that publish an endpoint's ports.
+/// The map elements that publish an endpoint's ports, as far as it has addresses of the family.
 pub(crate) fn elements(endpoint: &Endpoint) -> Vec<Element> {
     let element = |port: &PublishedPort| {
-        let std::net::IpAddr::V4(host) = port.host_ip else {
-            return None;
-        };
+        let of_family = |ip: &IpAddr| ip.is_ipv4() == port.host_ip.is_ipv4();
         let key = Key::Port {
-            host_ip: (!host.is_unspecified()).then_some(host),
+            host_ip: port.host_ip,
             proto: port.proto,
             host_port: port.host_port,
         };
         let target = Target {
-            ip: endpoint.ip,
+            ip: endpoint.addresses().find(of_family)?,
             port: port.container_port,
         };
         Some((key, Some(target)))
@@ -112,14 +110,22 @@ pub(crate) fn check_names(table: &str, bridge: &str) -> Result<()> {
 }
 
 /// The sets and maps with their types, in the order of [`Key::place`].
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 11] = [
     (
-        "map published_any",
+        "map published_any4",
         "type inet_proto . inet_service : ipv4_addr . inet_service;",
     ),
     (
-        "map published_addr",
+        "map published_any6",
+        "type inet_proto . inet_service : ipv6_addr . inet_service;",
+    ),
+    (
+        "map published_addr4",
         "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;",
+    ),
+    (
+        "map published_addr6",
+        "type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service;",
     ),
     ("set bridges", "type ifname;"),
     ("set talkative", "type ifname . ifname;"),
@@ -152,9 +158,17 @@ pub(crate) fn table(table: &str, fresh: bool, elements: &Elements) -> String {
     text
 }
 
-const CHAINS: &str = r#"  chain published {
-    dnat ip to ip daddr . meta l4proto . th dport map @published_addr
-    dnat ip to meta l4proto . th dport map @published_any
+/// From `::1` nothing can be led to another interface, and nothing that has a link-local address is
+/// forwarded: the proxy takes these.
+const CHAINS: &str = r#"  chain published4 {
+    dnat ip to ip daddr . meta l4proto . th dport map @published_addr4
+    dnat ip to meta l4proto . th dport map @published_any4
+  }
+  chain published6 {
+    ip6 daddr { ::1, fe80::/10 } return
+    ip6 saddr fe80::/10 return
+    dnat ip6 to ip6 daddr . meta l4proto . th dport map @published_addr6
+    dnat ip6 to meta l4proto . th dport map @published_any6
   }
   chain raw {
     type filter hook prerouting priority raw; policy accept;
@@ -162,22 +176,26 @@ const CHAINS: &str = r#"  chain published {
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
-    meta nfproto ipv4 fib daddr type local jump published
+    meta nfproto ipv4 fib daddr type local jump published4
+    meta nfproto ipv6 fib daddr type local jump published6
   }
   chain output {
     type nat hook output priority -100; policy accept;
-    meta nfproto ipv4 fib daddr type local jump published
+    meta nfproto ipv4 fib daddr type local jump published4
+    meta nfproto ipv6 fib daddr type local jump published6
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
     ip saddr . oifname @home4 ct status dnat masquerade
+    ip6 saddr . oifname @home6 ct status dnat masquerade
     ip saddr @masked4 ip saddr . oifname != @home4 masquerade
     ip6 saddr @masked6 ip6 saddr . oifname != @home6 masquerade
   }
   chain no_redirect {
     type filter hook output priority filter; policy accept;
     oifname @bridges icmp type redirect drop
+    oifname @bridges icmpv6 type nd-redirect drop
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
@@ -230,15 +248,19 @@ impl Key {
     /// Which of [`PLACES`] it belongs to.
     fn place(&self) -> usize {
         match self {
-            Key::Port { host_ip: None, .. } => 0,
-            Key::Port { .. } => 1,
-            Key::Bridge(_) => 2,
-            Key::Talkative(_) => 3,
-            Key::Internal(_) => 4,
-            Key::Home(IpNet::V4(_), _) => 5,
-            Key::Home(IpNet::V6(_), _) => 6,
-            Key::Masked(IpNet::V4(_)) => 7,
-            Key::Masked(IpNet::V6(_)) => 8,
+            Key::Port { host_ip, .. } => match (host_ip.is_unspecified(), host_ip.is_ipv6()) {
+                (true, false) => 0,
+                (true, true) => 1,
+                (false, false) => 2,
+                (false, true) => 3,
+            },
+            Key::Bridge(_) => 4,
+            Key::Talkative(_) => 5,
+            Key::Internal(_) => 6,
+            Key::Home(IpNet::V4(_), _) => 7,
+            Key::Home(IpNet::V6(_), _) => 8,
+            Key::Masked(IpNet::V4(_)) => 9,
+            Key::Masked(IpNet::V6(_)) => 10,
         }
     }
 }
@@ -251,8 +273,8 @@ impl fmt::Display for Key {
                 proto,
                 host_port,
             } => {
-                if let Some(ip) = host_ip {
-                    write!(f, "{ip} . ")?;
+                if !host_ip.is_unspecified() {
+                    write!(f, "{host_ip} . ")?;
                 }
                 write!(f, "{proto} . {host_port}")
             }
@@ -284,24 +306,31 @@ mod tests {
 
     #[test]
     fn a_change_names_only_what_changes() {
-        let any = Key::Port {
-            host_ip: None,
-            proto: Proto::Tcp,
-            host_port: 8080,
+        let port = |ip: &str, proto, host_port| Key::Port {
+            host_ip: ip.parse().unwrap(),
+            proto,
+            host_port,
         };
-        let one = Key::Port {
-            host_ip: Some(Ipv4Addr::LOCALHOST),
-            proto: Proto::Udp,
-            host_port: 53,
-        };
-        let to = Target {
-            ip: Ipv4Addr::new(172, 17, 0, 2),
-            port: 80,
+        let to = |ip: &str| {
+            Some(Target {
+                ip: ip.parse().unwrap(),
+                port: 80,
+            })
         };
         assert_eq!(
-            change("berth", &[one], &[(any, Some(to))]),
-            "add element inet berth published_any { tcp . 8080 : 172.17.0.2 . 80 }\n\
-             delete element inet berth published_addr { 127.0.0.1 . udp . 53 }\n"
+            change(
+                "berth",
+                &[port("127.0.0.1", Proto::Udp, 53)],
+                &[
+                    (port("0.0.0.0", Proto::Tcp, 8080), to("172.17.0.2")),
+                    (port("::", Proto::Tcp, 8080), to("fd00::2")),
+                    (port("2001:db8::1", Proto::Tcp, 81), to("fd00::2")),
+                ]
+            ),
+            "add element inet berth published_any4 { tcp . 8080 : 172.17.0.2 . 80 }\n\
+             add element inet berth published_any6 { tcp . 8080 : fd00::2 . 80 }\n\
+             delete element inet berth published_addr4 { 127.0.0.1 . udp . 53 }\n\
+             add element inet berth published_addr6 { 2001:db8::1 . tcp . 81 : fd00::2 . 80 }\n"
         );
         assert_eq!(change("berth", &[], &[]), "");
     }

@@ -13,7 +13,7 @@ use crate::bridged::{Bridged, HostPorts};
 use crate::dns::Resolvers;
 use crate::firewall::Firewall;
 use crate::networks::Record;
-use crate::ports::{self, OverV6, Ports};
+use crate::ports::{self, Ports, Reach};
 use crate::reap::Reaper;
 use crate::rtnl::{self, Rtnl};
 use crate::rules;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) making: Mutex<()>,
     pub(crate) firewall: Firewall,
     pub(crate) reaper: Reaper,
-    pub(crate) over_v6: OverV6,
+    reach: Reach,
     host_ports: Mutex<HostPorts>,
     pub(crate) resolvers: Resolvers,
     pub(crate) threads: Threads,
@@ -92,9 +92,9 @@ impl Shared {
             making: Mutex::default(),
             firewall,
             reaper,
-            over_v6: OverV6::here(config.bridge.userland_proxy),
+            reach: Reach::here(config.bridge.userland_proxy),
             host_ports: Mutex::new(HostPorts {
-                ports: Ports::new(ephemeral),
+                ports: Ports::new(ephemeral, config.bridge.userland_proxy),
                 held: HashMap::new(),
             }),
             resolvers,
@@ -142,6 +142,14 @@ impl Shared {
         self.host_ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What leads from IPv6 addresses of the host to a container that has IPv6 or not.
+    pub(crate) fn reach(&self, container: bool) -> Reach {
+        Reach {
+            container,
+            ..self.reach
+        }
     }
 
     /// Lets readers see an endpoint.

@@ -253,13 +253,21 @@ fn bad_options_of_the_default_bridge_are_refused_in_dockerds_words() {
 }
 
 #[test]
-fn without_the_userland_proxy_nothing_is_published_on_ipv6() {
+fn without_the_userland_proxy_ipv6_leads_to_containers_that_have_it_alone() {
     let daemon = daemon(json!({"userland-proxy": false}));
     daemon.run_d("web", ["-p", "18700:80", "busybox", "sleep", "1000"]);
     let ports = daemon.docker(["port", "web"]).ok();
     ports.out_is("80/tcp -> 0.0.0.0:18700");
     let asked = daemon.docker(["run", "-p", "[::1]:18701:80", "busybox", "true"]);
     asked.exits(125).err_has(
-        "publishing ports on IPv6 addresses needs the userland proxy, which is switched off: ::1",
+        "publishing ports on IPv6 addresses to a container without IPv6 needs the userland proxy, \
+         which is switched off: ::1",
     );
+    create(&daemon, &["--ipv6", "six"]).ok();
+    let args = ["-p", "18702:80", "--network", "six", "busybox", "sleep"];
+    daemon.run_d("six", args.iter().copied().chain(["1000"]));
+    let ports = daemon.docker(["port", "six"]).ok();
+    ports.out_is("80/tcp -> 0.0.0.0:18702\n80/tcp -> [::]:18702");
+    daemon.remove(&["web", "six"]);
+    daemon.docker(["network", "rm", "six"]).ok();
 }

@@ -1,11 +1,12 @@
 #![allow(unsafe_code)]
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use proptest::prelude::*;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::*;
+use crate::Publish;
 use crate::rtnl::{self, Rtnl};
 
 /// Runs a test in a network namespace of its own, with a loopback. Needs root.
@@ -24,7 +25,7 @@ fn alone<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 }
 
 fn ports() -> Ports {
-    Ports::new(40000..=40003)
+    Ports::new(40000..=40003, true)
 }
 
 fn ask(ip: Option<&str>, host: Option<RangeInclusive<u16>>) -> Wanted {
@@ -138,16 +139,44 @@ fn requests_without_an_address_are_for_both_families_at_one_port() {
         container_port,
         proto,
     };
-    let ips = |publish: &[Publish], bind: &str, v6| {
-        let spread = spread(publish, bind.parse().unwrap(), v6).unwrap();
+    let proxied = Reach {
+        host: true,
+        container: false,
+        proxy: true,
+    };
+    let missing = Reach {
+        host: false,
+        ..proxied
+    };
+    let off = Reach {
+        proxy: false,
+        ..proxied
+    };
+    let ruled = Reach {
+        container: true,
+        ..off
+    };
+    let ips = |publish: &[Publish], bind: &str, reach: Reach| {
+        let spread = reach.spread(publish, bind.parse().unwrap()).unwrap();
         let ips = spread.iter().map(|wanted| format!("{:?}", wanted.host_ips));
         ips.collect::<Vec<_>>()
     };
+    let refused = |publish: &[Publish], reach: Reach| {
+        let refused = reach.spread(publish, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        matches!(refused, Err(Error::Unsupported(_)))
+    };
     let one = [publish(None, 80, Proto::Tcp)];
-    assert_eq!(ips(&one, "0.0.0.0", OverV6::Proxied), ["[0.0.0.0, ::]"]);
-    assert_eq!(ips(&one, "0.0.0.0", OverV6::Missing), ["[0.0.0.0]"]);
-    assert_eq!(ips(&one, "192.0.2.1", OverV6::Proxied), ["[192.0.2.1]"]);
-    assert_eq!(ips(&one, "::1", OverV6::Proxied), ["[::1]"]);
+    for (bind, reach, expected) in [
+        ("0.0.0.0", proxied, "[0.0.0.0, ::]"),
+        ("0.0.0.0", missing, "[0.0.0.0]"),
+        ("192.0.2.1", proxied, "[192.0.2.1]"),
+        ("::1", proxied, "[::1]"),
+        // A container that has IPv4 alone is not to be reached by IPv6.
+        ("0.0.0.0", off, "[0.0.0.0]"),
+        ("0.0.0.0", ruled, "[0.0.0.0, ::]"),
+    ] {
+        assert_eq!(ips(&one, bind, reach), [expected], "{bind} {reach:?}");
+    }
     let pair = [
         publish(Some("127.0.0.1"), 80, Proto::Tcp),
         publish(None, 81, Proto::Sctp),
@@ -155,20 +184,14 @@ fn requests_without_an_address_are_for_both_families_at_one_port() {
         publish(Some("::1"), 80, Proto::Udp),
     ];
     let both = ["[127.0.0.1, ::1]", "[0.0.0.0]", "[::1]"];
-    assert_eq!(ips(&pair, "0.0.0.0", OverV6::Proxied), both);
+    assert_eq!(ips(&pair, "0.0.0.0", proxied), both);
+    let both = ["[127.0.0.1, ::1]", "[0.0.0.0, ::]", "[::1]"];
+    assert_eq!(ips(&pair, "0.0.0.0", ruled), both);
     let twice = [publish(None, 80, Proto::Tcp), publish(None, 80, Proto::Tcp)];
-    assert_eq!(ips(&twice, "0.0.0.0", OverV6::Missing).len(), 2);
-    let sctp = spread(
-        &[publish(Some("::1"), 80, Proto::Sctp)],
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        OverV6::Proxied,
-    );
-    assert!(matches!(sctp, Err(Error::Unsupported(_))));
-    // Nobody may lead them: a container that has IPv4 alone is not to be reached by IPv6.
-    let off = OverV6::SwitchedOff;
-    assert_eq!(ips(&one, "0.0.0.0", off), ["[0.0.0.0]"]);
-    let asked = spread(&pair[2..3], IpAddr::V4(Ipv4Addr::UNSPECIFIED), off);
-    assert!(matches!(asked, Err(Error::Unsupported(_))));
+    assert_eq!(ips(&twice, "0.0.0.0", missing).len(), 2);
+    let sctp = [publish(Some("::1"), 80, Proto::Sctp)];
+    assert!(refused(&sctp, proxied) && !refused(&sctp, ruled));
+    assert!(refused(&pair[2..3], off) && !refused(&pair[2..3], ruled));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Who reaches what.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use berth_net::{BridgeConfig, Config, Net, Proto, Publish};
 
 use crate::world::{
-    HOST, OUTSIDE, Server, alone, ask, ask_from, ask_udp, container, filter_bridged, inside,
-    publish, run, text, udp_once,
+    HOST, HOST6, OUTSIDE, OUTSIDE6, Server, World, alone, ask, ask_from, ask_udp, container,
+    elements, filter_bridged, inside, publish, run, text, udp_once,
 };
 
 #[test]
@@ -117,6 +117,129 @@ fn a_udp_flow_from_before_the_container_reaches_it() {
         let (again, second) = container(&net, "again", vec![publish(5300, 53, Proto::Udp)]).await;
         assert_ne!(first.ip, second.ip);
         assert!(hears(&again), "and to its successor");
+    });
+}
+
+async fn with_v6(world: &World, userland_proxy: bool) -> std::sync::Arc<Net> {
+    let config = world.config();
+    let bridge = BridgeConfig {
+        ipv6: true,
+        userland_proxy,
+        ..config.bridge
+    };
+    Net::open(Config { bridge, ..config }).await.unwrap()
+}
+
+#[test]
+fn a_published_port_of_a_container_with_ipv6_sees_who_asks() {
+    alone(|world| async move {
+        let net = with_v6(&world, true).await;
+        let outside = world.outside(&net).await;
+        let ports = vec![publish(8080, 80, Proto::Tcp), publish(5300, 53, Proto::Udp)];
+        let (web, endpoint) = container(&net, "web", ports).await;
+        let (other, peer) = container(&net, "other", vec![]).await;
+        let (ip, gateway) = endpoint
+            .v6
+            .map(|v6| (v6.ip, v6.gateway.unwrap()))
+            .expect("the network has IPv6");
+        let server = Server::tcp(&web, 80);
+        assert_eq!(ask_from(&outside, HOST6, 8080).unwrap(), text(OUTSIDE6));
+        assert_eq!(ask_from(&outside, HOST, 8080).unwrap(), text(OUTSIDE));
+        let seen = ask(Ipv6Addr::LOCALHOST, 8080).expect("localhost, by the proxy");
+        assert_eq!(seen, text(gateway));
+        ask(HOST6, 8080).expect("the host by its own address");
+        ask_from(&other, HOST6, 8080).expect("another container by the host's address");
+        ask_from(&other, gateway, 8080).expect("another container by the gateway");
+        let seen = ask_from(&other, ip, 80).expect("container to container");
+        assert_eq!(seen, text(peer.v6.unwrap().ip));
+        ask_from(&web, HOST6, 8080).expect("the container itself by the host's address");
+        assert!(
+            ask_from(&outside, ip, 80).is_err(),
+            "only what is published"
+        );
+        let local = run("ip -6 -o addr show dev ext0 scope link");
+        let local = local.split_whitespace().nth(3).unwrap().split('/').next();
+        let enter = format!("nsenter --net={}", outside.display());
+        let link = local.unwrap();
+        let script = format!("{enter} curl -s --http0.9 -m 5 http://[{link}%25eth0]:8080");
+        assert_eq!(
+            run(&script),
+            text(gateway),
+            "a link-local address, by the proxy"
+        );
+        drop(server);
+
+        let asked = |from: Option<&std::path::Path>, ip: IpAddr| {
+            let server = udp_once(&web, 53);
+            let answer = match from {
+                Some(pin) => inside(pin, move || ask_udp(ip, 5300)),
+                None => ask_udp(ip, 5300),
+            };
+            server.join().unwrap();
+            answer.unwrap()
+        };
+        assert_eq!(asked(Some(&outside), HOST6.into()), text(OUTSIDE6));
+        assert_eq!(asked(None, Ipv6Addr::LOCALHOST.into()), text(gateway));
+        asked(Some(&other), HOST6.into());
+    });
+}
+
+#[test]
+fn without_the_proxy_rules_lead_to_containers_with_ipv6_alone() {
+    alone(|world| async move {
+        let net = with_v6(&world, false).await;
+        let outside = world.outside(&net).await;
+        let (web, endpoint) = container(&net, "web", vec![publish(8080, 80, Proto::Tcp)]).await;
+        let server = Server::tcp(&web, 80);
+        assert_eq!(ask_from(&outside, HOST6, 8080).unwrap(), text(OUTSIDE6));
+        let error = ask(Ipv6Addr::LOCALHOST, 8080).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "held, no more");
+        drop(server);
+        let sctp = publish(9000, 90, Proto::Sctp);
+        let (_, other) = container(&net, "sctp", vec![sctp]).await;
+        let leads = |ip: &str| other.ports.iter().any(|port| text(port.host_ip) == ip);
+        assert!(leads("::") && leads("0.0.0.0"), "{:?}", other.ports);
+        let mut elements = elements();
+        elements.sort();
+        let (four, six) = (endpoint.ip, endpoint.v6.unwrap().ip);
+        let (four2, six2) = (other.ip, other.v6.unwrap().ip);
+        let mut expected = [
+            format!("tcp . 8080 : {four} . 80"),
+            format!("tcp . 8080 : {six} . 80"),
+            format!("sctp . 9000 : {four2} . 90"),
+            format!("sctp . 9000 : {six2} . 90"),
+        ];
+        expected.sort();
+        assert_eq!(elements, expected);
+    });
+}
+
+#[test]
+fn a_udp_flow_of_ipv6_from_before_the_container_reaches_it() {
+    alone(|world| async move {
+        let net = with_v6(&world, true).await;
+        let outside = world.outside(&net).await;
+        let client = inside(&outside, || std::net::UdpSocket::bind("[::]:0").unwrap());
+        let patience = std::time::Duration::from_secs(2);
+        client.set_read_timeout(Some(patience)).unwrap();
+        client.send_to(b"early", (HOST6, 5300)).unwrap();
+        // The host says that nobody listens, which one read reports: now the flow is known.
+        let _ = client.recv_from(&mut [0u8; 8]);
+        let (dns, first) = container(&net, "dns", vec![publish(5300, 53, Proto::Udp)]).await;
+        let seen = |pin: &std::path::Path| {
+            let server = udp_once(pin, 53);
+            client.send_to(b"now", (HOST6, 5300)).unwrap();
+            let mut buffer = [0u8; 64];
+            let length = client
+                .recv_from(&mut buffer)
+                .map_or(0, |(length, _)| length);
+            server.join().unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        assert_eq!(seen(&dns), text(OUTSIDE6), "by the rules, not the proxy");
+        crate::world::remove(&net, "dns", &first).await;
+        let (again, _) = container(&net, "again", vec![publish(5300, 53, Proto::Udp)]).await;
+        assert_eq!(seen(&again), text(OUTSIDE6), "and to its successor");
     });
 }
 

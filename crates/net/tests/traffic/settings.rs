@@ -179,6 +179,35 @@ fn settings_reach_the_kernel() {
 }
 
 #[test]
+fn our_bridge_has_the_ipv6_address_of_its_configuration_alone() {
+    alone(|world| async move {
+        let with = |ipv6: bool, address: Option<&str>| {
+            let mut config = world.config();
+            config.bridge.ipv6 = ipv6;
+            config.bridge.address6 = address.map(|net| net.parse().unwrap());
+            config
+        };
+        let addresses = || {
+            let shown = run("ip -6 -o addr show dev docker0 scope global");
+            let words = shown
+                .lines()
+                .filter_map(|line| line.split_whitespace().nth(3));
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (config, expected) in [
+            (with(true, Some("fd00:1::1/64")), &["fd00:1::1/64"][..]),
+            (with(true, Some("fd00:2::1/64")), &["fd00:2::1/64"]),
+            (with(false, None), &[]),
+        ] {
+            let net = Net::open(config).await.unwrap();
+            assert_eq!(addresses(), expected);
+            // As with live-restore: the bridge stays.
+            net.close(true).await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_disconnect_in_the_background_frees_everything_in_the_end() {
     alone(|world| async move {
         let net = world.net().await;

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +23,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The machine at the other end.
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// As [`HOST`] and [`OUTSIDE`], IPv6.
+pub(crate) const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct World {
@@ -94,11 +97,14 @@ impl World {
             "ip link add ext0 type veth peer name eth0 netns {path}"
         ));
         run(&format!("ip addr add {HOST}/24 dev ext0"));
+        run(&format!("ip addr add {HOST6}/64 dev ext0 nodad"));
         run("ip link set ext0 up");
         let enter = format!("nsenter --net={path}");
         run(&format!("{enter} ip addr add {OUTSIDE}/24 dev eth0"));
+        run(&format!("{enter} ip addr add {OUTSIDE6}/64 dev eth0 nodad"));
         run(&format!("{enter} ip link set eth0 up"));
         run(&format!("{enter} ip route add default via {HOST}"));
+        run(&format!("{enter} ip route add default via {HOST6}"));
         pin
     }
 
@@ -221,7 +227,7 @@ fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
     }
 }
 
-/// A server that tells each client the address it sees.
+/// A server on all addresses that tells each client the address it sees.
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
     address: SocketAddr,
@@ -231,9 +237,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn tcp(pin: &Path, port: u16) -> Self {
-        let listener = inside(pin, move || {
-            patiently(|| TcpListener::bind(("0.0.0.0", port)))
-        });
+        let listener = inside(pin, move || patiently(|| TcpListener::bind(("::", port))));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -242,7 +246,7 @@ impl Server {
                     return;
                 }
                 let mut stream = stream.unwrap();
-                let peer = stream.peer_addr().unwrap().ip();
+                let peer = stream.peer_addr().unwrap().ip().to_canonical();
                 let _ = stream.write_all(peer.to_string().as_bytes());
             }
         });
@@ -267,23 +271,20 @@ impl Drop for Server {
 
 /// Answers one datagram with the address it came from.
 pub(crate) fn udp_once(pin: &Path, port: u16) -> JoinHandle<()> {
-    let socket = inside(pin, move || {
-        patiently(|| UdpSocket::bind(("0.0.0.0", port)))
-    });
+    let socket = inside(pin, move || patiently(|| UdpSocket::bind(("::", port))));
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0u8; 16];
         if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-            socket
-                .send_to(peer.ip().to_string().as_bytes(), peer)
-                .unwrap();
+            let seen = text(peer.ip().to_canonical());
+            socket.send_to(seen.as_bytes(), peer).unwrap();
         }
     })
 }
 
 /// What the server at `ip:port` says, from here.
-pub(crate) fn ask(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((ip, port)), PATIENCE)?;
+pub(crate) fn ask(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip.into(), port), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -291,13 +292,18 @@ pub(crate) fn ask(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
 }
 
 /// As [`ask`], from another namespace.
-pub(crate) fn ask_from(pin: &Path, ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
+pub(crate) fn ask_from(pin: &Path, ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let ip = ip.into();
     inside(pin, move || ask(ip, port))
 }
 
 /// As [`ask`] over UDP.
-pub(crate) fn ask_udp(ip: Ipv4Addr, port: u16) -> std::io::Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+pub(crate) fn ask_udp(ip: impl Into<IpAddr>, port: u16) -> std::io::Result<String> {
+    let ip = ip.into();
+    let socket = match ip {
+        IpAddr::V4(_) => UdpSocket::bind("0.0.0.0:0")?,
+        IpAddr::V6(_) => UdpSocket::bind("[::]:0")?,
+    };
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send_to(b"who am I", (ip, port))?;
     let mut buffer = [0u8; 64];
