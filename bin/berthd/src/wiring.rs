@@ -134,6 +134,12 @@ fn net_config(live: &Live) -> berth_net::Config {
             icc: bridge.icc,
             masquerade: bridge.masquerade,
             userland_proxy: live.user.userland_proxy,
+            rules: berth_net::Policy {
+                v4: live.user.iptables,
+                v6: live.user.ip6tables,
+                direct: live.user.allow_direct_routing,
+                accept_mark: bridge.accept_mark.map(|mark| (mark.value, mark.mask)),
+            },
             table: table(live),
             disabled: !bridge.enabled,
         },

@@ -36,6 +36,17 @@ pub struct Bridge {
     pub ip_forward: bool,
     /// The host address of published ports that name none.
     pub publish_ip: IpAddr,
+    /// Packets of this firewall mark reach all ports of containers.
+    pub accept_mark: Option<Mark>,
+}
+
+/// A firewall mark: a packet has it when its own, as far as the mask has bits, is this value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The bits.
+    pub value: u32,
+    /// Those that count.
+    pub mask: u32,
 }
 
 /// The default network's IPv6, as the user wants it.
@@ -58,6 +69,18 @@ impl Bridge {
                     "You specified -b & {option}, mutually exclusive options. Please specify only one"
                 )));
             }
+        }
+        if !config.icc && !config.iptables {
+            return Err(Error::invalid(
+                "You specified --iptables=false with --icc=false. ICC=false uses iptables to \
+                 function. Please set --icc or --iptables to true",
+            ));
+        }
+        if !config.icc && config.ipv6 && !config.ip6tables {
+            return Err(Error::invalid(
+                "You specified --ip6tables=false with --icc=false. ICC=false uses ip6tables to \
+                 function. Please set --icc or --ip6tables to true",
+            ));
         }
         if named.len() > 15 || named.contains(['/', ' ']) {
             return Err(Error::invalid(format!("invalid bridge name: {named}")));
@@ -91,6 +114,7 @@ impl Bridge {
             icc: config.icc,
             masquerade: config.ip_masq,
             ip_forward: config.ip_forward,
+            accept_mark: mark(&config.bridge_accept_fwmark)?,
             publish_ip: config.ip.parse().map_err(|_| {
                 Error::invalid(format!(
                     "ip address is not correctly formatted: {}",
@@ -131,6 +155,46 @@ impl BridgeV6 {
             gateway: gateway("default-gateway-v6", &config.default_gateway_v6)?,
         })
     }
+}
+
+/// `bridge-accept-fwmark`: `mark[/mask]`.
+fn mark(text: &str) -> Result<Option<Mark>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number = |what: &str, number: &str| {
+        parse_uint32(number).map_err(|why| {
+            Error::invalid(format!(
+                "invalid bridge-accept-fwmark: invalid firewall {what} {text:?}: \
+                 strconv.ParseUint: parsing {number:?}: {why}"
+            ))
+        })
+    };
+    let (value, mask) = match text.split_once('/') {
+        Some((value, mask)) => (number("mark", value)?, number("mask", mask)?),
+        None => (number("mark", text)?, u32::MAX),
+    };
+    Ok(Some(Mark { value, mask }))
+}
+
+/// As Go reads a number whose prefix tells its base; what is wrong in Go's words.
+fn parse_uint32(text: &str) -> std::result::Result<u32, &'static str> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, radix) = match lower.get(..2) {
+        Some("0x") => (&lower[2..], 16),
+        Some("0b") => (&lower[2..], 2),
+        Some("0o") => (&lower[2..], 8),
+        _ if lower.len() > 1 && lower.starts_with('0') => (&lower[1..], 8),
+        _ => (lower.as_str(), 10),
+    };
+    // A sign is none of Go's.
+    if digits.starts_with('+') {
+        return Err("invalid syntax");
+    }
+    u32::from_str_radix(digits, radix).map_err(|error| match error.kind() {
+        std::num::IntErrorKind::PosOverflow => "value out of range",
+        _ => "invalid syntax",
+    })
 }
 
 /// Refuses a range that lies outside the subnet.
@@ -272,5 +336,49 @@ mod tests {
             told.unwrap_err(),
             "invalid default-gateway: fd00::1 is not an ip address"
         );
+    }
+
+    #[test]
+    fn rules_can_be_switched_off_and_marks_be_let_in() {
+        let without = |v4: bool, v6: bool| {
+            bridge(|config| {
+                (config.iptables, config.ip6tables) = (v4, v6);
+                (config.icc, config.ipv6) = (false, true);
+            })
+            .unwrap_err()
+        };
+        let four = without(false, true);
+        assert!(four.starts_with("You specified --iptables=false with --icc=false. ICC=false"));
+        let six = without(true, false);
+        assert!(six.starts_with("You specified --ip6tables=false with --icc=false. ICC=false"));
+        let mark = |text: &str| bridge(|config| config.bridge_accept_fwmark = text.into());
+        for (text, value, mask) in [("2/3", 2, 3), ("0x1F", 31, u32::MAX), ("010/0b11", 8, 3)] {
+            assert_eq!(mark(text).unwrap().accept_mark, Some(Mark { value, mask }));
+        }
+        for (text, wrong) in [
+            (
+                "1/",
+                "firewall mask \"1/\": strconv.ParseUint: parsing \"\": invalid syntax",
+            ),
+            (
+                "x",
+                "firewall mark \"x\": strconv.ParseUint: parsing \"x\": invalid syntax",
+            ),
+            (
+                "4294967296",
+                "firewall mark \"4294967296\": strconv.ParseUint: parsing \"4294967296\": value out of range",
+            ),
+            (
+                "+1",
+                "firewall mark \"+1\": strconv.ParseUint: parsing \"+1\": invalid syntax",
+            ),
+            (
+                "0x+1",
+                "firewall mark \"0x+1\": strconv.ParseUint: parsing \"0x+1\": invalid syntax",
+            ),
+        ] {
+            let wrong = format!("invalid bridge-accept-fwmark: invalid {wrong}");
+            assert_eq!(mark(text).unwrap_err(), wrong);
+        }
     }
 }

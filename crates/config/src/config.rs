@@ -62,6 +62,14 @@ pub struct Config {
     pub ip_masq: bool,
     /// Turn on `net.ipv4.ip_forward`.
     pub ip_forward: bool,
+    /// Have rules for IPv4.
+    pub iptables: bool,
+    /// Have rules for IPv6.
+    pub ip6tables: bool,
+    /// Let others reach published ports at the containers' own addresses.
+    pub allow_direct_routing: bool,
+    /// Packets of this firewall mark (`mark[/mask]`) reach all ports of containers; empty for none.
+    pub bridge_accept_fwmark: String,
     /// Let the daemon itself lead connections to containers where rules cannot.
     pub userland_proxy: bool,
     /// The host address that ports are published on unless a container says.
@@ -185,6 +193,10 @@ impl Default for Config {
             icc: true,
             ip_masq: true,
             ip_forward: true,
+            iptables: true,
+            ip6tables: true,
+            allow_direct_routing: false,
+            bridge_accept_fwmark: String::new(),
             userland_proxy: true,
             ip: "0.0.0.0".into(),
             host_gateway_ips: Vec::new(),

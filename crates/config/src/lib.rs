@@ -33,7 +33,7 @@ mod store;
 mod tls;
 mod values;
 
-pub use bridge::{Bridge, BridgeV6};
+pub use bridge::{Bridge, BridgeV6, Mark};
 pub use config::{Config, LogFormat, LogLevel, RuntimeConfig, UlimitConfig};
 pub use error::{Error, Result};
 pub use host::Host;

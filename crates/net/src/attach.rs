@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use crate::bridge::{port_settings, sysctl};
 use crate::bridged::Bridged;
 use crate::rtnl::{self, Rtnl, Veth};
-use crate::rules;
 use crate::shared::Shared;
 use crate::threads::{Desk, Join};
 use crate::{
@@ -43,7 +42,7 @@ impl Shared {
                 return;
             }
         };
-        let elements = rules::elements(&endpoint);
+        let elements = self.elements(&endpoint);
         let steps = if elements.is_empty() { 1 } else { 2 };
         let shared = Arc::clone(self);
         let published = Arc::clone(&endpoint);
@@ -64,7 +63,7 @@ impl Shared {
         endpoint: Arc<Endpoint>,
         done: impl FnOnce(Vec<Error>) + Send + 'static,
     ) {
-        let elements = rules::elements(&endpoint);
+        let elements = self.elements(&endpoint);
         let steps = if elements.is_empty() { 1 } else { 2 };
         let shared = Arc::clone(self);
         let gone = Arc::clone(&endpoint);
@@ -131,7 +130,7 @@ impl Shared {
             let _ = reply.send(result.and(resolved));
         });
         self.firewall
-            .change(Vec::new(), rules::elements(&endpoint), done);
+            .change(Vec::new(), self.elements(&endpoint), done);
     }
 
     /// Reserves addresses and ports and writes the endpoint.

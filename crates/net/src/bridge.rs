@@ -82,10 +82,12 @@ fn prepare(config: &BridgeConfig, bridge: &Bridge, host: &mut Rtnl) -> Result<()
     host.apply(requests)?;
     // Replies to connections from the host's loopback come in here for 127.0.0.1; the rules
     // drop what else pretends to.
-    sysctl(
-        &format!("net/ipv4/conf/{}/route_localnet", bridge.name),
-        "1",
-    )?;
+    let localnet = format!("net/ipv4/conf/{}/route_localnet", bridge.name);
+    match config.rules.v4 {
+        true => sysctl(&localnet, "1")?,
+        false if bridge.ours => sysctl(&localnet, "0")?,
+        false => {}
+    }
     if config.ip_forward {
         sysctl("net/ipv4/ip_forward", "1")?;
     }

@@ -53,9 +53,10 @@ pub struct BridgeConfig {
     pub icc: bool,
     /// Hide containers behind the host's address (`--ip-masq`).
     pub masquerade: bool,
-    /// Lead what comes to IPv6 addresses of the host (`--userland-proxy`); without it no ports are
-    /// published there.
+    /// Lead what no rule leads to a container (`--userland-proxy`); without it that is not published.
     pub userland_proxy: bool,
+    /// Which rules there are.
+    pub rules: Policy,
     /// Name of our nftables table.
     pub table: String,
     /// No bridge network at all (`--bridge=none`).
@@ -79,8 +80,42 @@ impl Default for BridgeConfig {
             icc: true,
             masquerade: true,
             userland_proxy: true,
+            rules: Policy::default(),
             table: "berth".into(),
             disabled: false,
         }
+    }
+}
+
+/// Which rules there are, of all bridge networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Those for IPv4 (`--iptables`).
+    pub v4: bool,
+    /// Those for IPv6 (`--ip6tables`).
+    pub v6: bool,
+    /// Published ports can be reached at containers' own addresses, too
+    /// (`--allow-direct-routing`).
+    pub direct: bool,
+    /// Packets that have this firewall mark reach all ports of containers
+    /// (`--bridge-accept-fwmark`): its bits, and those that count.
+    pub accept_mark: Option<(u32, u32)>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            v4: true,
+            v6: true,
+            direct: false,
+            accept_mark: None,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether there are rules for the family of `ip`.
+    pub(crate) fn covers(&self, ip: &IpAddr) -> bool {
+        if ip.is_ipv4() { self.v4 } else { self.v6 }
     }
 }

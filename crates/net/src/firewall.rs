@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::rules::{self, Element, Elements, Key, Target};
-use crate::{Error, Result};
+use crate::{Error, Policy, Result};
 
 /// The most that one batch holds.
 const BATCH: usize = 4096;
@@ -48,11 +48,21 @@ pub(crate) struct Firewall {
 impl Firewall {
     /// Starts the thread, in the caller's network namespace; with `now` the static rules are put
     /// in place first, else with the first change.
-    pub(crate) fn start(table: String, now: bool) -> Result<(Self, JoinHandle<()>)> {
-        if now && let Err(error) = nft(&rules::table(&table, false, &Elements::new())) {
+    pub(crate) fn start(
+        table: String,
+        policy: Policy,
+        now: bool,
+    ) -> Result<(Self, JoinHandle<()>)> {
+        let off = !policy.v4 && !policy.v6;
+        if off && let Err(error) = nft(&rules::remove(&table)) {
+            // Without nftables there cannot be a table of an earlier daemon, either.
+            tracing::debug!(%error, table, "no nftables table is removed");
+        }
+        let now = now && !off;
+        if now && let Err(error) = nft(&rules::table(&table, &policy, false, &Elements::new())) {
             // A table of an older layout stands in the way.
             tracing::info!(%error, table, "rebuilding the nftables table");
-            nft(&rules::table(&table, true, &Elements::new()))?;
+            nft(&rules::table(&table, &policy, true, &Elements::new()))?;
         }
         let (orders, inbox) = channel();
         let thread = std::thread::Builder::new()
@@ -60,6 +70,7 @@ impl Firewall {
             .spawn(move || {
                 Table {
                     name: table,
+                    policy,
                     elements: Elements::new(),
                     written: now,
                 }
@@ -116,6 +127,7 @@ impl Firewall {
 /// What the thread knows: the truth that the kernel's table is made to follow.
 struct Table {
     name: String,
+    policy: Policy,
     elements: Elements,
     /// Whether the kernel has the table at all.
     written: bool,
@@ -185,6 +197,9 @@ impl Table {
         before: &BTreeMap<Key, Option<Option<Target>>>,
         rebuild: bool,
     ) -> Result<()> {
+        if !self.policy.v4 && !self.policy.v6 {
+            return Ok(());
+        }
         let mut gone = Vec::new();
         let mut new = Vec::new();
         for (key, old) in before {
@@ -215,7 +230,12 @@ impl Table {
         if !self.written && self.elements.is_empty() {
             return Ok(());
         }
-        let result = nft(&rules::table(&self.name, true, &self.elements));
+        let result = nft(&rules::table(
+            &self.name,
+            &self.policy,
+            true,
+            &self.elements,
+        ));
         if result.is_err() {
             for (key, _) in &new {
                 self.elements.remove(key);

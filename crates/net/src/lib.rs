@@ -37,7 +37,7 @@ mod sweep;
 mod threads;
 
 pub use bridges::SubnetRequests;
-pub use config::{BridgeConfig, Config};
+pub use config::{BridgeConfig, Config, Policy};
 pub use endpoint::{
     Endpoint, EndpointRequest, Mac, Proto, Publish, PublishedPort, Upstream, V6, rank,
 };

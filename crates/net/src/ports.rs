@@ -79,20 +79,25 @@ pub(crate) struct Ports {
     ephemeral: RangeInclusive<u16>,
     /// Where the search for the next ephemeral port begins.
     cursor: u16,
-    /// What comes to IPv6 addresses and is led by no rule goes through a proxy.
-    proxy: bool,
+    proxied: Proxied,
+}
+
+/// Of which family's addresses a proxy takes what no rule leads away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proxied {
+    pub(crate) v4: bool,
+    pub(crate) v6: bool,
 }
 
 impl Ports {
-    /// `ephemeral`: where free ports are taken from; `proxy`: what comes to IPv6 addresses and is
-    /// led by no rule goes through a proxy.
-    pub(crate) fn new(ephemeral: RangeInclusive<u16>, proxy: bool) -> Self {
+    /// `ephemeral`: where free ports are taken from.
+    pub(crate) fn new(ephemeral: RangeInclusive<u16>, proxied: Proxied) -> Self {
         let cursor = *ephemeral.start();
         Self {
             used: BTreeMap::new(),
             ephemeral,
             cursor,
-            proxy,
+            proxied,
         }
     }
 
@@ -168,7 +173,11 @@ impl Ports {
     }
 
     fn hold(&self, port: PublishedPort) -> Result<Held, Errno> {
-        let proxied = self.proxy && port.host_ip.is_ipv6() && proxy::can_lead(port.proto);
+        let proxied = match port.host_ip {
+            IpAddr::V4(_) => self.proxied.v4,
+            IpAddr::V6(_) => self.proxied.v6,
+        };
+        let proxied = proxied && proxy::can_lead(port.proto);
         Ok(Held {
             socket: hold(port.host_ip, port.proto, port.host_port, proxied)?,
             port,

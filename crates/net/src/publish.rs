@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attach::Reply;
 use crate::shared::{Endpoints, Shared};
 use crate::threads::Join;
-use crate::{Endpoint, Error, Publish, PublishedPort, Result, rules};
+use crate::{Endpoint, Error, Publish, PublishedPort, Result};
 
 impl Shared {
     /// Publishes a container's ports at `to`, and no more at `from`, in one change of the rules.
@@ -26,8 +26,8 @@ impl Shared {
             ..to.clone()
         });
         self.show_ports(from, &after);
-        let gone = from.map(rules::elements).unwrap_or_default();
-        let new = rules::elements(&after);
+        let gone = from.map(|from| self.elements(from)).unwrap_or_default();
+        let new = self.elements(&after);
         let (shared, published) = (Arc::clone(self), Arc::clone(&after));
         let join = Join::new(1, move |errors| {
             let result = Error::collect(errors);

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{Endpoint, Error, NetworkSpec, Proto, PublishedPort, Result};
+use crate::{Endpoint, Error, NetworkSpec, Policy, Proto, PublishedPort, Result};
 
 /// What one element of a set or a map is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +25,8 @@ pub(crate) enum Key {
         proto: Proto,
         host_port: u16,
     },
+    /// A container's port that may be reached at its own address.
+    Direct { ip: IpAddr, proto: Proto, port: u16 },
     /// A bridge of ours.
     Bridge(String),
     /// A bridge whose containers may talk to one another.
@@ -50,22 +52,38 @@ pub(crate) type Element = (Key, Option<Target>);
 /// All elements.
 pub(crate) type Elements = BTreeMap<Key, Option<Target>>;
 
-/// The map elements that publish an endpoint's ports, as far as it has addresses of the family.
-pub(crate) fn elements(endpoint: &Endpoint) -> Vec<Element> {
-    let element = |port: &PublishedPort| {
+/// The elements that publish an endpoint's ports, as far as rules can: it has addresses of the
+/// family.
+pub(crate) fn elements(endpoint: &Endpoint, policy: &Policy) -> Vec<Element> {
+    let target = |port: &PublishedPort| {
         let of_family = |ip: &IpAddr| ip.is_ipv4() == port.host_ip.is_ipv4();
+        let ip = endpoint.addresses().find(of_family)?;
+        policy.covers(&ip).then_some(Target {
+            ip,
+            port: port.container_port,
+        })
+    };
+    let mut elements = Vec::new();
+    for port in &endpoint.ports {
+        let Some(to) = target(port) else {
+            continue;
+        };
         let key = Key::Port {
             host_ip: port.host_ip,
             proto: port.proto,
             host_port: port.host_port,
         };
-        let target = Target {
-            ip: endpoint.addresses().find(of_family)?,
-            port: port.container_port,
-        };
-        Some((key, Some(target)))
-    };
-    endpoint.ports.iter().filter_map(element).collect()
+        elements.push((key, Some(to)));
+        if policy.direct {
+            let key = Key::Direct {
+                ip: to.ip,
+                proto: port.proto,
+                port: to.port,
+            };
+            elements.push((key, None));
+        }
+    }
+    elements
 }
 
 /// The set elements that say how a network's packets are treated.
@@ -110,7 +128,7 @@ pub(crate) fn check_names(table: &str, bridge: &str) -> Result<()> {
 }
 
 /// The sets and maps with their types, in the order of [`Key::place`].
-const PLACES: [(&str, &str); 11] = [
+const PLACES: [(&str, &str); 13] = [
     (
         "map published_any4",
         "type inet_proto . inet_service : ipv4_addr . inet_service;",
@@ -127,6 +145,8 @@ const PLACES: [(&str, &str); 11] = [
         "map published_addr6",
         "type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service;",
     ),
+    ("set direct4", "type ipv4_addr . inet_proto . inet_service;"),
+    ("set direct6", "type ipv6_addr . inet_proto . inet_service;"),
     ("set bridges", "type ifname;"),
     ("set talkative", "type ifname . ifname;"),
     ("set internal", "type ifname;"),
@@ -138,7 +158,7 @@ const PLACES: [(&str, &str); 11] = [
 
 /// The whole table. `fresh`: made anew with just `elements`; else the static rules are put in
 /// place and elements that are there stay (containers that run on keep their ports meanwhile).
-pub(crate) fn table(table: &str, fresh: bool, elements: &Elements) -> String {
+pub(crate) fn table(table: &str, policy: &Policy, fresh: bool, elements: &Elements) -> String {
     let clean = if fresh {
         format!("delete table inet {table}\nadd table inet {table}")
     } else {
@@ -149,13 +169,29 @@ pub(crate) fn table(table: &str, fresh: bool, elements: &Elements) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(places, "  {name} {{ {kind} }}");
     }
+    let chains = chains(policy);
     let mut text =
-        format!("add table inet {table}\n{clean}\ntable inet {table} {{\n{places}{CHAINS}}}\n");
+        format!("add table inet {table}\n{clean}\ntable inet {table} {{\n{places}{chains}}}\n");
     if fresh {
         let all: Vec<_> = elements.iter().map(|(k, t)| (k.clone(), *t)).collect();
         text.push_str(&change(table, &[], &all));
     }
     text
+}
+
+/// The chains with what the policy says: families without rules pass all of them by.
+fn chains(policy: &Policy) -> String {
+    let mut pass = String::new();
+    for (covered, family) in [(policy.v4, "ipv4"), (policy.v6, "ipv6")] {
+        if !covered {
+            pass = format!("meta nfproto {family} accept");
+        }
+    }
+    let mark = match policy.accept_mark {
+        Some((value, mask)) => format!("meta mark and {mask} == {value} accept"),
+        None => String::new(),
+    };
+    CHAINS.replace("$pass", &pass).replace("$mark", &mark)
 }
 
 /// From `::1` nothing can be led to another interface, and nothing that has a link-local address is
@@ -172,20 +208,24 @@ const CHAINS: &str = r#"  chain published4 {
   }
   chain raw {
     type filter hook prerouting priority raw; policy accept;
+    $pass
     iifname != "lo" ip daddr 127.0.0.0/8 drop
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
+    $pass
     meta nfproto ipv4 fib daddr type local jump published4
     meta nfproto ipv6 fib daddr type local jump published6
   }
   chain output {
     type nat hook output priority -100; policy accept;
+    $pass
     meta nfproto ipv4 fib daddr type local jump published4
     meta nfproto ipv6 fib daddr type local jump published6
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
+    $pass
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
     ip saddr . oifname @home4 ct status dnat masquerade
     ip6 saddr . oifname @home6 ct status dnat masquerade
@@ -194,11 +234,13 @@ const CHAINS: &str = r#"  chain published4 {
   }
   chain no_redirect {
     type filter hook output priority filter; policy accept;
+    $pass
     oifname @bridges icmp type redirect drop
     oifname @bridges icmpv6 type nd-redirect drop
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
+    $pass
     iifname @internal iifname . oifname != @talkative drop
     oifname @bridges jump to_bridge
   }
@@ -206,6 +248,9 @@ const CHAINS: &str = r#"  chain published4 {
     ct state established,related accept
     oifname @internal iifname . oifname != @talkative drop
     ct status dnat accept
+    ip daddr . meta l4proto . th dport @direct4 accept
+    ip6 daddr . meta l4proto . th dport @direct6 accept
+    $mark
     iifname . oifname @talkative accept
     drop
   }
@@ -254,13 +299,17 @@ impl Key {
                 (false, false) => 2,
                 (false, true) => 3,
             },
-            Key::Bridge(_) => 4,
-            Key::Talkative(_) => 5,
-            Key::Internal(_) => 6,
-            Key::Home(IpNet::V4(_), _) => 7,
-            Key::Home(IpNet::V6(_), _) => 8,
-            Key::Masked(IpNet::V4(_)) => 9,
-            Key::Masked(IpNet::V6(_)) => 10,
+            Key::Direct { ip, .. } => match ip.is_ipv6() {
+                false => 4,
+                true => 5,
+            },
+            Key::Bridge(_) => 6,
+            Key::Talkative(_) => 7,
+            Key::Internal(_) => 8,
+            Key::Home(IpNet::V4(_), _) => 9,
+            Key::Home(IpNet::V6(_), _) => 10,
+            Key::Masked(IpNet::V4(_)) => 11,
+            Key::Masked(IpNet::V6(_)) => 12,
         }
     }
 }
@@ -278,6 +327,7 @@ impl fmt::Display for Key {
                 }
                 write!(f, "{proto} . {host_port}")
             }
+            Key::Direct { ip, proto, port } => write!(f, "{ip} . {proto} . {port}"),
             Key::Bridge(name) | Key::Internal(name) => write!(f, "\"{name}\""),
             Key::Talkative(name) => write!(f, "\"{name}\" . \"{name}\""),
             Key::Home(net, name) => write!(f, "{net} . \"{name}\""),
@@ -362,6 +412,25 @@ mod tests {
         };
         let text = texts(&internal);
         assert!(text.contains("internal { \"br-1\" }") && !text.contains("masked"));
+    }
+
+    #[test]
+    fn a_policy_changes_the_chains() {
+        let with = |change: fn(&mut Policy)| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            chains(&policy)
+        };
+        let plain = chains(&Policy::default());
+        assert!(!plain.contains('$') && !plain.contains("nfproto ipv4 accept"));
+        let off = with(|policy| policy.v4 = false);
+        let base_chains = off.matches("hook").count();
+        assert_eq!(
+            off.matches("meta nfproto ipv4 accept\n").count(),
+            base_chains
+        );
+        let marked = with(|policy| policy.accept_mark = Some((2, 3)));
+        assert!(marked.contains("meta mark and 3 == 2 accept"));
     }
 
     #[test]

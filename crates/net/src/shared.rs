@@ -13,14 +13,14 @@ use crate::bridged::{Bridged, HostPorts};
 use crate::dns::Resolvers;
 use crate::firewall::Firewall;
 use crate::networks::Record;
-use crate::ports::{self, Ports, Reach};
+use crate::ports::{self, Ports, Proxied, Reach};
 use crate::reap::Reaper;
 use crate::rtnl::{self, Rtnl};
-use crate::rules;
+use crate::rules::{self, Element};
 use crate::threads::Threads;
 use crate::{
-    AddressPool, Config, Endpoint, Error, Network, NetworkSpec, Result, default_bridge, netns,
-    subnets,
+    AddressPool, BridgeConfig, Config, Endpoint, Error, Network, NetworkSpec, Result,
+    default_bridge, netns, subnets,
 };
 
 /// The endpoints as readers see them.
@@ -94,7 +94,7 @@ impl Shared {
             reaper,
             reach: Reach::here(config.bridge.userland_proxy),
             host_ports: Mutex::new(HostPorts {
-                ports: Ports::new(ephemeral, config.bridge.userland_proxy),
+                ports: Ports::new(ephemeral, proxied(&config.bridge)),
                 held: HashMap::new(),
             }),
             resolvers,
@@ -147,9 +147,14 @@ impl Shared {
     /// What leads from IPv6 addresses of the host to a container that has IPv6 or not.
     pub(crate) fn reach(&self, container: bool) -> Reach {
         Reach {
-            container,
+            container: container && self.config.bridge.rules.v6,
             ..self.reach
         }
+    }
+
+    /// The elements that publish an endpoint's ports.
+    pub(crate) fn elements(&self, endpoint: &Endpoint) -> Vec<Element> {
+        rules::elements(endpoint, &self.config.bridge.rules)
     }
 
     /// Lets readers see an endpoint.
@@ -188,13 +193,23 @@ impl Shared {
     }
 }
 
+/// Where the proxy takes what comes in and is led by no rule: over IPv6 there may be no rule for a
+/// container, over IPv4 there always is unless rules are switched off.
+fn proxied(bridge: &BridgeConfig) -> Proxied {
+    Proxied {
+        v4: bridge.userland_proxy && !bridge.rules.v4,
+        v6: bridge.userland_proxy,
+    }
+}
+
 /// The threads that work on top of the bridges.
 fn open_on(
     config: &Config,
     bridged: bool,
     handles: &mut Vec<JoinHandle<()>>,
 ) -> Result<(Firewall, Reaper, Threads)> {
-    let (firewall, thread) = Firewall::start(config.bridge.table.clone(), bridged)?;
+    let (firewall, thread) =
+        Firewall::start(config.bridge.table.clone(), config.bridge.rules, bridged)?;
     handles.push(thread);
     let (reaper, thread) = Reaper::start()?;
     handles.push(thread);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attach::Reply;
 use crate::shared::Shared;
 use crate::threads::Desk;
-use crate::{Error, Result, bridge, netns, reap, rtnl, rules};
+use crate::{Error, Result, bridge, netns, reap, rtnl};
 
 impl Shared {
     /// Removes what belongs to containers not in `keep`, and bridges of networks that there are
@@ -24,7 +24,7 @@ impl Shared {
             .values()
             .filter(|e| !keep.contains(&e.container))
         {
-            let gone = rules::elements(endpoint);
+            let gone = self.elements(endpoint);
             self.firewall.change(gone, Vec::new(), Box::new(|_| ()));
             self.forget(endpoint);
         }

@@ -25,7 +25,13 @@ fn alone<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 }
 
 fn ports() -> Ports {
-    Ports::new(40000..=40003, true)
+    Ports::new(
+        40000..=40003,
+        Proxied {
+            v4: false,
+            v6: true,
+        },
+    )
 }
 
 fn ask(ip: Option<&str>, host: Option<RangeInclusive<u16>>) -> Wanted {

@@ -3,6 +3,7 @@
 
 mod lifecycle;
 mod names;
+mod policy;
 mod reach;
 mod repair;
 mod settings;
