@@ -89,8 +89,19 @@ impl Images {
             metadata.chain.iter().zip(&metadata.layer_sizes)
         });
         let layers: HashMap<_, _> = layers.collect();
-        let blobs = all.iter().map(|image| image.content_size());
-        layers.into_values().sum::<i64>() + blobs.sum::<i64>()
+        let blobs = all.iter().flat_map(|image| &image.metadata.layers);
+        let blobs: HashMap<_, _> = blobs.map(|blob| (&blob.digest, blob.size)).collect();
+        // What describes an image is its own.
+        let own = all.iter().map(|image| {
+            let layers: HashMap<_, _> = image
+                .metadata
+                .layers
+                .iter()
+                .map(|blob| (&blob.digest, blob.size))
+                .collect();
+            (image.content_size() - layers.into_values().sum::<i64>()).max(0)
+        });
+        layers.into_values().sum::<i64>() + blobs.into_values().sum::<i64>() + own.sum::<i64>()
     }
 
     /// How many images use each snapshot.

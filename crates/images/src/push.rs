@@ -78,7 +78,7 @@ impl Images {
     }
 
     /// The names with a tag of a repository, in order.
-    fn tags_of(&self, repository: &Reference) -> Vec<Reference> {
+    pub(crate) fn tags_of(&self, repository: &Reference) -> Vec<Reference> {
         let table = self.inner.table.load();
         let names = table.images().flat_map(|image| &image.records);
         let names = names.filter_map(|record| Reference::parse(record).ok());

@@ -91,10 +91,11 @@ impl Images {
 
     /// Removes dangling images or, with `all`, every image that no container uses, of those
     /// that `filters` let through. Without filters also what is kept for the next pull. Returns what
-    /// went and the bytes that it took.
+    /// went and the bytes that it alone took.
     ///
     /// # Errors
-    /// When containerd fails; an image in use is simply kept.
+    /// When containerd fails for any of them; the others go all the same. An image in use is simply
+    /// kept.
     pub async fn prune(
         &self,
         all: bool,
@@ -116,7 +117,8 @@ impl Images {
         in_use: &InUse,
     ) -> Result<(Vec<wire::ImageDeleteItem>, i64)> {
         let _writing = self.inner.writing.lock().await;
-        let (mut removed, mut reclaimed) = (Vec::new(), 0);
+        let before = self.disk_size();
+        let (mut removed, mut failed) = (Vec::new(), None);
         for candidate in candidates {
             // It may have got a name, or a container, since.
             let Some(image) = self.by_id(candidate.id()) else {
@@ -126,10 +128,18 @@ impl Images {
             if (!all && !image.is_dangling()) || usage.any().is_some() {
                 continue;
             }
-            removed.extend(self.remove_image(&image, true, true, &usage).await?);
-            reclaimed = i64::saturating_add(reclaimed, image.size());
+            match self.remove_image(&image, true, true, &usage).await {
+                Ok(gone) => removed.extend(gone),
+                Err(error) => {
+                    tracing::warn!(image = %image.id(), %error, "not pruned");
+                    failed.get_or_insert(error);
+                }
+            }
         }
-        Ok((removed, reclaimed))
+        match failed {
+            Some(error) => Err(error),
+            None => Ok((removed, before.saturating_sub(self.disk_size()).max(0))),
+        }
     }
 
     /// Removes an image with all its names.

@@ -27,8 +27,8 @@ struct SavedImage {
 }
 
 impl Images {
-    /// The archive of the named images. A name saves that name; an ID saves the image without
-    /// names. Dropping the stream ends it.
+    /// The archive of the named images. A name saves that name, and one without a tag all of the
+    /// repository's; an ID saves the image without names. Dropping the stream ends it.
     ///
     /// # Errors
     /// [`Error::NotFound`] for any of them, before the first byte.
@@ -38,17 +38,16 @@ impl Images {
         platforms: &[Platform],
     ) -> Result<impl Stream<Item = Result<Bytes>> + Send + use<>> {
         let mut wanted: Vec<Wanted> = Vec::new();
-        for name in names {
-            let mut image = self.resolve(name)?;
+        for name in names.iter().flat_map(|name| self.meant_by(name)) {
+            let mut image = self.resolve(&name)?;
             let mut chosen = BTreeSet::new();
             for platform in platforms {
-                let one = self.for_platform(name, platform).await?;
+                let one = self.for_platform(&name, platform).await?;
                 chosen.extend(one.manifest().map(|m| m.digest.clone()));
                 image = one;
             }
-            let named = match Reference::parse(name).map(Reference::tagged) {
+            let named = match Reference::parse(&name).map(Reference::tagged) {
                 Ok(r) if image.records.contains(&r.to_string()) => vec![r],
-                // A repository alone saves all its tags.
                 _ => Vec::new(),
             };
             match wanted
@@ -78,6 +77,24 @@ impl Images {
         Ok(futures::stream::unfold(rx, |mut rx| async move {
             rx.recv().await.map(|part| (part, rx))
         }))
+    }
+}
+
+impl Images {
+    /// A repository's name alone means all its tags, unless it is the beginning of an ID.
+    fn meant_by(&self, name: &str) -> Vec<String> {
+        let alone = Reference::parse(name)
+            .ok()
+            .filter(|name| name.tag().is_none() && name.digest().is_none());
+        let tags = alone.map(|name| self.tags_of(&name)).unwrap_or_default();
+        let is_id = || {
+            self.resolve(name)
+                .is_ok_and(|image| image.id().encoded().starts_with(name))
+        };
+        match tags.is_empty() || is_id() {
+            true => vec![name.to_owned()],
+            false => tags.iter().map(Reference::to_string).collect(),
+        }
     }
 }
 
