@@ -44,6 +44,7 @@ pub(crate) enum Error {
 pub(crate) fn check(live: &Live) -> Result<(), Error> {
     rules(live)?;
     berth_logs::LogConfig::parse(&live.logs.driver, &live.logs.options)?;
+    berth_engine::check_runtimes(live)?;
     Ok(())
 }
 

@@ -131,6 +131,37 @@ fn default_log_options_are_checked_at_the_start() {
 }
 
 #[test]
+fn options_of_runtimes_are_checked_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("daemon.json");
+    for (kind, options, wrong) in [
+        (
+            "io.containerd.runc.v2",
+            r#"{"Nope": 1}"#,
+            "unknown option: Nope",
+        ),
+        (
+            "io.containerd.runc.v2",
+            r#"{"NoPivotRoot": "yes"}"#,
+            "invalid value for option NoPivotRoot: true or false expected",
+        ),
+        (
+            "io.containerd.runsc.v1",
+            r#"{"Nope": 1}"#,
+            "unknown option: Nope",
+        ),
+    ] {
+        let runtime = format!(r#"{{"runtimeType": "{kind}", "options": {options}}}"#);
+        let mut command = daemon(dir.path());
+        fs::write(&file, format!(r#"{{"runtimes": {{"k": {runtime}}}}}"#)).unwrap();
+        assert_eq!(
+            failure(command.arg("--validate")),
+            format!("runtime k: {wrong}")
+        );
+    }
+}
+
+#[test]
 fn only_root_may() {
     let dir = tempfile::tempdir().unwrap();
     // Where `nobody` can run it.

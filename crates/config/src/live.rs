@@ -63,9 +63,9 @@ pub struct Dns {
 /// Logging of containers that ask for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDefaults {
-    /// `json-file` or `none`.
+    /// A driver's name; whether there is such a one is for `berth-logs` to say.
     pub driver: String,
-    /// The driver's options; validated by `berth-logs`.
+    /// The driver's options; likewise.
     pub options: BTreeMap<String, String>,
 }
 
@@ -166,7 +166,7 @@ impl Live {
             address_pools: pools::derive(&user)?,
             dns: dns(&user)?,
             host_gateway_ips: addresses(&user.host_gateway_ips)?,
-            logs: logs(&user)?,
+            logs: logs(&user),
             ulimits: ulimits(&user)?,
             labels: labels(&user)?,
             shm_size: user.default_shm_size.0,
@@ -312,20 +312,14 @@ fn dns(user: &Config) -> Result<Dns> {
     })
 }
 
-fn logs(user: &Config) -> Result<LogDefaults> {
-    match user.log_driver.as_str() {
-        driver @ ("json-file" | "none") => Ok(LogDefaults {
-            driver: driver.to_owned(),
-            options: user.log_opts.clone(),
-        }),
-        "" => Ok(LogDefaults {
-            driver: "json-file".to_owned(),
-            options: user.log_opts.clone(),
-        }),
-        other => Err(Error::Unsupported {
-            key: "log-driver",
-            why: format!("no log driver named '{other}' is registered; use json-file or none"),
-        }),
+fn logs(user: &Config) -> LogDefaults {
+    let driver = match user.log_driver.as_str() {
+        "" => "json-file",
+        driver => driver,
+    };
+    LogDefaults {
+        driver: driver.to_owned(),
+        options: user.log_opts.clone(),
     }
 }
 

@@ -17,6 +17,10 @@ pub const STOCK_RUNTIME: &str = "runc";
 /// containerd's shim for runc and what is called like it; also a stock runtime's name.
 pub const RUNC_SHIM: &str = "io.containerd.runc.v2";
 
+/// How much of a runtime's name a file's name has: a digest and a temporary ending come behind, and
+/// no file's name has more than 255 bytes.
+const MAX_NAME: usize = 128;
+
 /// A runtime, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runtime {
@@ -278,17 +282,25 @@ impl Setup {
     }
 }
 
+/// A runtime's name as part of a file's: what is not plain is written as in URLs, and what is too
+/// long is cut off. It is for those who look; the digest tells scripts apart.
+fn as_file_name(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.+@".contains(&byte);
+    let mut file = String::new();
+    for byte in name.bytes() {
+        if file.len() >= MAX_NAME {
+            break;
+        }
+        match plain(byte) && !(file.is_empty() && byte == b'.') {
+            true => file.push(char::from(byte)),
+            false => file.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    file
+}
+
 impl Wrapper {
     fn new(dir: &Path, name: &str, path: &str, args: &[String]) -> Result<Wrapper> {
-        if name.is_empty()
-            || name.starts_with('.')
-            || name.contains(['/', '\0'])
-            || name.len() > 128
-        {
-            return Err(Error::invalid(
-                "a runtime with runtimeArgs cannot have this name",
-            ));
-        }
         if path.contains('\0') || args.iter().any(|arg| arg.contains('\0')) {
             return Err(Error::invalid("runtimeArgs cannot contain NUL"));
         }
@@ -300,7 +312,7 @@ impl Wrapper {
         script.push_str(" \"$@\"\n");
         let digest = hex(&Sha256::digest(script.as_bytes()));
         Ok(Wrapper {
-            path: dir.join(format!("{name}.{digest}")),
+            path: dir.join(format!("{}.{digest}", as_file_name(name))),
             script,
         })
     }

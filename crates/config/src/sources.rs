@@ -59,18 +59,22 @@ impl Sources {
         if file.is_empty() {
             return Live::derive(decode(&[&self.defaults, &self.flags])?, facts);
         }
-        self.check_file(file, facts)
+        known(file)
+            .and_then(|()| self.conflicts(file))
             .map_err(|error| self.blame_file(error))?;
         let merged = decode(&[&self.defaults, file, &self.flags])
             .and_then(|config| Live::derive(config, facts));
-        merged.map_err(|error| self.blame_file(Error::Merged(Box::new(error))))
+        merged.map_err(|error| {
+            // Whose fault it is: only what is whole can be right, so only then the file is looked at
+            // by itself.
+            let whose = self.check_alone(file, facts).err();
+            self.blame_file(whose.unwrap_or_else(|| Error::Merged(Box::new(error))))
+        })
     }
 
     /// Checks the file without the flags, as far as it can stand alone: what it names (a runtime,
     /// a certificate) may be the flags'.
-    fn check_file(&self, file: &Map, facts: Facts) -> Result<()> {
-        known(file)?;
-        self.conflicts(file)?;
+    fn check_alone(&self, file: &Map, facts: Facts) -> Result<()> {
         let alone = |config| Config {
             default_runtime: String::new(),
             tls: None,

@@ -28,6 +28,16 @@ pub(crate) fn resolve(live: &Live, name: &str) -> Result<berth_ctrd::Runtime> {
     told(&runtime)
 }
 
+/// Checks the options of all configured runtimes for their shims.
+///
+/// # Errors
+/// One that a shim does not know, or of the wrong type.
+pub fn check_runtimes(live: &Live) -> Result<()> {
+    live.runtimes
+        .iter()
+        .try_for_each(|runtime| told(runtime).map(drop))
+}
+
 /// As [`resolve`], with the wrapper script in its place: whoever has taken it away meanwhile, no
 /// start goes without.
 ///

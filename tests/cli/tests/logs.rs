@@ -1,6 +1,7 @@
 //! `docker logs`, the json-file and the local driver.
 
-use testkit::{PATIENCE, demux, eventually, shared, unique};
+use serde_json::json;
+use testkit::{Daemon, Options, PATIENCE, demux, eventually, shared, unique};
 
 #[test]
 fn streams_and_tail() {
@@ -440,4 +441,32 @@ fn the_local_driver_is_followed_and_rotates() {
         run.exits(125).err_has(words);
     }
     daemon.remove(&[&name]);
+}
+
+#[test]
+fn any_driver_can_be_the_daemons_default() {
+    let daemon = Daemon::start(Options {
+        config: json!({"log-driver": "local", "log-opts": {"max-size": "1m"}}),
+        ..Options::default()
+    });
+    daemon
+        .docker(["run", "--name", "one", "busybox", "echo", "hello"])
+        .ok();
+    daemon.docker(["logs", "one"]).ok().out_is("hello");
+    assert_eq!(
+        daemon.format("one", "{{json .HostConfig.LogConfig}}"),
+        r#"{"Type":"local","Config":{"max-size":"1m"}}"#
+    );
+    daemon.remove(&["one"]);
+    let config = json!({"log-driver": "none"}).to_string();
+    std::fs::write(daemon.config_file(), config).expect("written");
+    daemon.restart();
+    let info = daemon.api("GET", "/info", None).is(200).json();
+    assert_eq!(info["LoggingDriver"], "none");
+    std::fs::write(daemon.config_file(), "{}").expect("written");
+    daemon.stop();
+    daemon.refuses(
+        &["--log-driver=syslog"],
+        "error looking up logging plugin syslog: plugin \"syslog\" not found",
+    );
 }

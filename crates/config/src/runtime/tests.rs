@@ -87,8 +87,6 @@ fn definitions_that_make_no_sense_are_refused() {
         .unwrap_err()
         .to_string();
     assert_eq!(message, "runtime name 'runc' is reserved");
-    // A wrapper's name is a file's name.
-    assert!(derive(json!({"../x": {"path": "/a", "runtimeArgs": ["b"]}})).is_err());
 }
 
 #[test]
@@ -152,6 +150,30 @@ fn wrappers_are_named_by_their_content_and_never_touched_again() {
         2
     );
     assert_eq!(derive(&["a"]).get("x").unwrap().wrapper, Some(wrapper));
+}
+
+#[test]
+fn a_runtime_with_arguments_may_have_any_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "x".repeat(4096);
+    for (name, file) in [
+        ("plain-1.2_3", "plain-1.2_3"),
+        ("a/b", "a%2Fb"),
+        ("../../x", "%2E.%2F..%2Fx"),
+        (".x y", "%2Ex%20y"),
+        ("ü\n", "%C3%BC%0A"),
+        (long.as_str(), &long[..128]),
+    ] {
+        let mut config = config(json!({name: {"path": "/bin/echo", "runtimeArgs": ["a"]}}));
+        config.data_root = dir.path().to_owned();
+        let runtimes = Runtimes::derive(&config, false).unwrap();
+        runtimes.write_wrappers().unwrap();
+        let wrapper = runtimes.get(name).unwrap().wrapper.clone().unwrap();
+        assert_eq!(wrapper.path.parent(), Some(&*dir.path().join("runtimes")));
+        let written = wrapper.path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(written, file);
+        assert!(wrapper.path.is_file());
+    }
 }
 
 proptest! {

@@ -185,7 +185,6 @@ fn what_is_not_honoured_is_refused_unless_it_says_nothing() {
         ("builder", json!({}), json!({"gc": {"enabled": true}})),
         ("firewall-backend", json!("nftables"), json!("iptables")),
         ("storage-opts", json!([]), json!(["size=1G"])),
-        ("log-driver", json!("none"), json!("syslog")),
         (
             "features",
             json!({"buildkit": true}),
@@ -481,4 +480,19 @@ fn pools_and_network_options_are_dockerds() {
         let told = refused(json!({}), file);
         assert!(told.contains(wrong), "{told}");
     }
+}
+
+#[test]
+fn what_only_flags_and_file_together_make_whole_is_whole() {
+    let address = json!({"storage-opts": ["address=/run/x.sock"]});
+    load(json!({"storage-driver": "stargz"}), address.clone()).unwrap();
+    let message = refused(json!({}), address);
+    assert!(
+        message.contains("an address needs a storage-driver"),
+        "{message}"
+    );
+    assert!(
+        message.contains("configuration validation from file failed"),
+        "{message}"
+    );
 }
