@@ -196,9 +196,8 @@ async fn serve(
     sockets: Vec<Bound>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let parts = wiring::open(store.clone(), containerd).await?;
-    let engine = parts.engine.clone();
-    reloader.lead(parts);
+    let engine = wiring::open(store.clone(), containerd).await?;
+    reloader.lead(engine.clone());
     // Their files go when the daemon has ended, not before: clients wait meanwhile.
     let mut files = Vec::new();
     let mut servers = tokio::task::JoinSet::new();

@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use berth_config::{ConfigStore, Outcome, Prepared, Reloaded};
+use berth_engine::Engine;
 use sd_notify::NotifyState;
 
 use crate::logging::Levels;
 use crate::signals::notify;
-use crate::wiring::{self, Parts};
+use crate::wiring;
 
 /// How long the file, and what it refers to, may take to be read: it may be on a file system that
 /// hangs.
@@ -26,8 +27,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Reloader {
     store: Arc<ConfigStore>,
     levels: Levels,
-    /// There once they are open.
-    parts: OnceLock<Parts>,
+    /// There once it is open.
+    engine: OnceLock<Arc<Engine>>,
     /// The daemon is ready: systemd is to be told.
     ready: AtomicBool,
     one: tokio::sync::Mutex<()>,
@@ -38,16 +39,16 @@ impl Reloader {
         Reloader {
             store,
             levels,
-            parts: OnceLock::new(),
+            engine: OnceLock::new(),
             ready: AtomicBool::new(false),
             one: tokio::sync::Mutex::default(),
         }
     }
 
-    /// From now on these parts follow the configuration, and reloads are told as events.
-    pub(crate) fn lead(&self, parts: Parts) {
-        let _ = self.parts.set(parts);
-        // A reload may have gone by while they opened.
+    /// From now on the engine follows the configuration, and reloads are told as events.
+    pub(crate) fn lead(&self, engine: Arc<Engine>) {
+        let _ = self.engine.set(engine);
+        // A reload may have gone by while it opened.
         self.follow(&self.store.capture());
     }
 
@@ -77,8 +78,8 @@ impl Reloader {
                 [("error".to_owned(), error.clone())].into()
             }
         };
-        if let Some(parts) = self.parts.get() {
-            parts.engine.tell_reload(attributes);
+        if let Some(engine) = self.engine.get() {
+            engine.tell_reload(attributes);
         }
         if ready {
             notify(vec![NotifyState::Ready]).await;
@@ -108,13 +109,8 @@ impl Reloader {
     /// Brings what keeps a setting of its own up to date.
     fn follow(&self, live: &berth_config::Live) {
         self.levels.apply(&live.user);
-        let Some(Parts { engine, registry }) = self.parts.get() else {
-            return;
-        };
-        engine.images().set_limits(wiring::limits(live));
-        match wiring::rules(live) {
-            Ok(rules) => registry.set_rules(rules),
-            Err(error) => tracing::error!(%error, "registries are reached as before"),
+        if let Some(engine) = self.engine.get() {
+            engine.images().set_limits(wiring::limits(live));
         }
     }
 }

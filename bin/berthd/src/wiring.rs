@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use berth_api::{Listener, Secure};
 use berth_config::{ConfigStore, Live};
 use berth_engine::{Engine, Events, Setup};
@@ -48,28 +49,21 @@ pub(crate) fn check(live: &Live) -> Result<(), Error> {
     Ok(())
 }
 
-/// What serves, and what follows the configuration.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) registry: Registry,
-}
-
 /// Opens everything that the engine works with, and the engine.
 pub(crate) async fn open(
     config: Arc<ConfigStore>,
     containerd: &Containerd,
-) -> Result<Parts, Error> {
+) -> Result<Arc<Engine>, Error> {
     let live = config.capture();
     let asked = live.storage.snapshotter.as_deref();
     let snapshotter = storage::choose(containerd.client(), asked).await?;
     let events = Events::default();
-    let registry = Registry::new(&format!("docker/{0} berth/{0}", crate::VERSION));
-    registry.set_rules(rules(&live)?);
+    let agent = format!("docker/{0} berth/{0}", crate::VERSION);
+    let registry = Registry::new(&agent, live_rules(config.clone())?);
     let images = Images::new(berth_images::Options {
         client: containerd.client().clone(),
         snapshotter,
-        registry: registry.clone(),
+        registry,
         limits: limits(&live),
         events: events.image_sink(),
     });
@@ -85,12 +79,40 @@ pub(crate) async fn open(
         events,
         config,
     };
-    let engine = Engine::open(setup).await?;
-    Ok(Parts { engine, registry })
+    Ok(Engine::open(setup).await?)
+}
+
+/// Tells how registries are reached in the configuration that is live: who sees the one sees the
+/// other. They are made once for each configuration.
+///
+/// # Errors
+/// The configuration does not hold; later ones were [checked](check) before.
+fn live_rules(
+    store: Arc<ConfigStore>,
+) -> Result<impl Fn() -> Arc<Rules> + Send + Sync, berth_registry::Error> {
+    let live = store.capture();
+    let made = Arc::new(rules(&live)?);
+    let last = ArcSwap::from_pointee((live, made));
+    Ok(move || {
+        let live = store.capture();
+        let (of, known) = &**last.load();
+        if Arc::ptr_eq(of, &live) {
+            return known.clone();
+        }
+        let made = match rules(&live) {
+            Ok(made) => Arc::new(made),
+            Err(error) => {
+                tracing::error!(%error, "registries are reached as before");
+                known.clone()
+            }
+        };
+        last.store(Arc::new((live, made.clone())));
+        made
+    })
 }
 
 /// How registries are reached.
-pub(crate) fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
+fn rules(live: &Live) -> Result<Rules, berth_registry::Error> {
     let registries = &live.registries;
     Rules::new(Settings {
         mirrors: registries.mirrors.clone(),

@@ -2,7 +2,9 @@ mod slow;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use berth_reference::{Digest, Reference};
 use futures::StreamExt;
 use proptest::prelude::*;
@@ -22,7 +24,7 @@ fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> SocketAddr
 fn converse(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = std::sync::Arc::new(answer);
+    let answer = Arc::new(answer);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, answer) = (stream.unwrap(), answer.clone());
@@ -58,9 +60,14 @@ fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+fn registry(rules: Rules) -> Registry {
+    let rules = Arc::new(rules);
+    Registry::new("test", move || rules.clone())
+}
+
 fn repository(address: SocketAddr, auth: Option<Credentials>) -> Repository {
     let reference = Reference::parse(&format!("{address}/app:1")).unwrap();
-    Registry::new("test").repository(&reference, auth)
+    registry(Rules::default()).repository(&reference, auth)
 }
 
 #[test]
@@ -111,7 +118,7 @@ proptest! {
 #[tokio::test]
 async fn refused_connections_read_as_dockerds_do() {
     let reference = Reference::parse("127.0.0.1:9/none:1").unwrap();
-    let error = Registry::new("test")
+    let error = registry(Rules::default())
         .repository(&reference, None)
         .manifest("1")
         .await;
@@ -339,12 +346,11 @@ fn rules(mirrors: &[String]) -> Rules {
 
 /// A conversation about `busybox:1` on Docker Hub, by these mirrors.
 fn by_mirrors(mirrors: &[SocketAddr]) -> Repository {
-    let registry = Registry::new("test");
     let mirrors: Vec<_> = mirrors
         .iter()
         .map(|at| format!("http://{at}/cache/"))
         .collect();
-    registry.set_rules(rules(&mirrors));
+    let registry = registry(rules(&mirrors));
     let reference = Reference::parse("busybox:1").unwrap();
     let auth = Credentials {
         username: "u".into(),
@@ -369,8 +375,7 @@ async fn docker_hub_is_asked_by_its_mirrors_first_and_without_credentials() {
     let repository = by_mirrors(&[gone, lacks, has]);
     assert_eq!(&repository.manifest("1").await.unwrap().data[..], b"{}");
     // Other registries have none.
-    let registry = Registry::new("test");
-    registry.set_rules(rules(&[format!("http://{has}")]));
+    let registry = registry(rules(&[format!("http://{has}")]));
     let reference = Reference::parse(&format!("{lacks}/app:1")).unwrap();
     let error = registry
         .repository(&reference, None)
@@ -382,14 +387,17 @@ async fn docker_hub_is_asked_by_its_mirrors_first_and_without_credentials() {
 
 #[tokio::test]
 async fn a_conversation_keeps_the_rules_that_it_began_with() {
-    let registry = Registry::new("test");
     let has = serve(|_| response("200 OK", "", "{}"));
-    registry.set_rules(rules(&[format!("http://{has}")]));
+    let live = Arc::new(ArcSwap::from_pointee(rules(&[format!("http://{has}")])));
+    let source = Arc::clone(&live);
+    let registry = Registry::new("test", move || source.load_full());
     let reference = Reference::parse("busybox:1").unwrap();
     let before = registry.repository(&reference, None);
     let gone = ["http://127.0.0.1:9".to_owned()];
-    registry.set_rules(rules(&gone));
+    live.store(Arc::new(rules(&gone)));
     before.manifest("1").await.unwrap();
+    let after = registry.repository(&reference, None);
+    after.manifest("1").await.unwrap_err();
     let settings = Settings {
         mirrors: vec!["nonsense".to_owned()],
         ..Settings::default()

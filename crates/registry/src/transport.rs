@@ -1,8 +1,8 @@
 //! The way to all registries.
 
+use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use berth_reference::Reference;
 
 use crate::rules::Rules;
@@ -14,27 +14,33 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+/// Tells the rules that hold now. Must not block.
+type Source = Box<dyn Fn() -> Arc<Rules> + Send + Sync>;
+
 struct Inner {
     agent: Arc<str>,
-    rules: ArcSwap<Rules>,
+    rules: Source,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let agent = &self.agent;
+        f.debug_struct("Inner")
+            .field("agent", agent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Registry {
-    /// Without rules; `agent` is what we call ourselves, e.g. `docker/29.0.0 …`.
-    pub fn new(agent: &str) -> Registry {
+    /// `agent` is what we call ourselves, e.g. `docker/29.0.0 …`; `rules` tells how registries are
+    /// reached now: each conversation asks once, when it begins. It must not block.
+    pub fn new(agent: &str, rules: impl Fn() -> Arc<Rules> + Send + Sync + 'static) -> Registry {
         Registry {
             inner: Arc::new(Inner {
                 agent: agent.into(),
-                rules: ArcSwap::default(),
+                rules: Box::new(rules),
             }),
         }
-    }
-
-    /// From now on registries are reached by these rules. Conversations under way keep those that
-    /// they began with.
-    pub fn set_rules(&self, rules: Rules) {
-        self.inner.rules.store(Arc::new(rules));
     }
 
     /// A conversation about what the repository that `reference` names has. No request is made.
@@ -59,7 +65,7 @@ impl Registry {
     }
 
     pub(crate) fn rules(&self) -> Arc<Rules> {
-        self.inner.rules.load_full()
+        (self.inner.rules)()
     }
 
     pub(crate) fn agent(&self) -> Arc<str> {

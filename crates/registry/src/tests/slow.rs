@@ -24,12 +24,10 @@ fn limits() -> Limits {
     }
 }
 
-fn registry() -> Registry {
-    let registry = Registry::new("test");
+fn hurried() -> Registry {
     let mut rules = rules(&[]);
     rules.limits = limits();
-    registry.set_rules(rules);
-    registry
+    registry(rules)
 }
 
 fn named(at: SocketAddr) -> Reference {
@@ -68,7 +66,7 @@ async fn too_long<T: std::fmt::Debug>(what: &str, question: impl Future<Output =
 async fn answers_that_drip_are_given_up() {
     for head in ["HTTP/1.1 200 OK\r\nx-long: ".to_owned(), endless("200 OK")] {
         let at = converse(move |_, stream| drip(stream, &head));
-        let (registry, digest) = (registry(), Digest::of(b"x"));
+        let (registry, digest) = (hurried(), Digest::of(b"x"));
         let repository = registry.repository(&named(at), None);
         too_long("manifest", repository.manifest("1")).await;
         too_long("small blob", repository.small_blob(&digest, 1 << 20)).await;
@@ -93,14 +91,14 @@ async fn a_token_server_that_drips_is_given_up() {
         let challenge = format!("www-authenticate: Bearer realm=\"http://{tokens}/t\"\r\n");
         response("401 Unauthorized", &challenge, "")
     });
-    let repository = registry().repository(&named(at), None);
+    let repository = hurried().repository(&named(at), None);
     too_long("token", repository.manifest("1")).await;
 }
 
 #[tokio::test]
 async fn a_refusal_that_drips_is_a_refusal() {
     let at = converse(|_, stream| drip(stream, &endless("503 Service Unavailable")));
-    let repository = registry().repository(&named(at), None);
+    let repository = hurried().repository(&named(at), None);
     let found = soon("a refusal", repository.blob(&Digest::of(b"x"), 0)).await;
     let error = found.unwrap_err();
     assert!(matches!(error, Error::Server { .. }), "{error}");
@@ -113,7 +111,7 @@ async fn a_list_of_tags_without_an_end_is_given_up() {
         let next = "link: </v2/app/tags/list?last=x>; rel=\"next\"\r\n";
         response("200 OK", next, r#"{"tags":["x"]}"#)
     });
-    let repository = registry().repository(&named(at), None);
+    let repository = hurried().repository(&named(at), None);
     let error = soon("a list of tags", repository.tags()).await.unwrap_err();
     assert!(error.to_string().contains("takes too long"), "{error}");
 }
@@ -142,7 +140,7 @@ fn taking(size: usize, step: usize, answers: bool) -> SocketAddr {
 }
 
 async fn upload(at: SocketAddr, size: usize) -> Result<()> {
-    let target = registry().target(&named(at), None, &[]);
+    let target = hurried().target(&named(at), None, &[]);
     let begun = target.begin().await?;
     let parts = size.div_ceil(1 << 20);
     let content = stream::iter((0..parts).map(move |n| {

@@ -180,7 +180,7 @@ fn images(client: &Client, events: &Arc<Mutex<Vec<ImageEvent>>>) -> Images {
     Images::new(Options {
         client: client.clone(),
         snapshotter: "overlayfs".to_owned(),
-        registry: berth_registry::Registry::new("berth-test"),
+        registry: berth_registry::Registry::new("berth-test", Arc::default),
         limits: berth_images::Limits {
             downloads: 3,
             uploads: 5,
