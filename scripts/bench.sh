@@ -13,7 +13,6 @@ bench=${BENCH:-$top/../shared/bench}
 [ -r "$bench/api_bench.py" ] || die "no $bench/api_bench.py: say where it is with BENCH=FOLDER"
 "$top/scripts/setup.sh" bench
 berthd=$("$top/scripts/build.sh")
-dockerd=$(command -v dockerd)
 
 . "$top/scripts/sandbox.sh"
 image=$(mktemp -p /var/tmp)
@@ -22,13 +21,14 @@ trap 'sandbox_close_all; rm -rf "$image" "$results"' EXIT
 "$top/scripts/bundled-image.sh" image "$image"
 
 declare -A idle_pss=()
-open() { # NAME BINARY
+open() { # NAME BINARY FLAGS...
   sandbox_open "$1"
-  sandbox_daemon "$1" "$2"
+  sandbox_daemon "$@"
   docker_at "${sandbox_run[$1]}/docker.sock" load --quiet --input "$image" >/dev/null
 }
+berthd_flags=()
 open berthd "$berthd"
-open dockerd "$dockerd"
+open dockerd "$dockerd" "${dockerd_flags[@]}"
 
 # Idle: after start and one load, once both have been left alone for a moment.
 sleep 3
@@ -78,7 +78,8 @@ for name in berthd dockerd; do
   lifecycle fill "$socket" "$stopped"
   sandbox_stop "$name"
   began=${EPOCHREALTIME/./}
-  sandbox_spawn "$name" "${!name}"
+  flags=${name}_flags[@]
+  sandbox_spawn "$name" "${!name}" "${!flags}"
   lifecycle await "$socket" "$stopped"
   start_up[$name]=$(((${EPOCHREALTIME/./} - began) / 1000))
 done

@@ -2,12 +2,13 @@
 # Runs the public checks of the docker CLI (cli_public.sh of the conformance folder) against a
 # berthd in namespaces of its own, and says which fail:
 #   conformance.sh            berthd, a release build
-#   DAEMON=dockerd conformance.sh   the machine's dockerd, to check the checks
+#   DAEMON=dockerd conformance.sh   Debian's dockerd, to check the checks
 # ONLY="025 026" runs only these. CONFORMANCE names the folder (default: ../shared/conformance),
 # BERTHD a berthd that is built already.
 set -eu
 . "$(dirname "$0")/env.sh"
 need_root
+flags=()
 checks=${CONFORMANCE:-$top/../shared/conformance}/cli_public.sh
 [ -r "$checks" ] || die "no $checks: say where it is with CONFORMANCE=FOLDER"
 case ${DAEMON:-berthd} in
@@ -17,14 +18,15 @@ berthd)
   ;;
 dockerd)
   "$top/scripts/setup.sh" bench
-  daemon=$(command -v dockerd)
+  daemon=$dockerd
+  flags=("${dockerd_flags[@]}")
   ;;
 *) die "DAEMON=$DAEMON is neither berthd nor dockerd" ;;
 esac
 
 . "$top/scripts/sandbox.sh"
 sandbox_open it
-sandbox_daemon it "$daemon"
+sandbox_daemon it "$daemon" "${flags[@]}"
 state=${sandbox_state[it]}
 "$top/scripts/bundled-image.sh" rootfs "$state/rootfs.tar"
 status=0

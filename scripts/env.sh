@@ -16,6 +16,18 @@ BERTH_RUN=${BERTH_RUN:-/run/berth-dev}
 bridge=berth0
 bridge_exists() { ip link show dev $bridge >/dev/null 2>&1; }
 
+# Debian's dockerd and podman, with which tests and measurements compare: setup.sh unpacks them here and
+# installs neither, so none of their services starts and none of the machine's own engines is replaced.
+# The testkit (binary.rs) knows the place, too.
+# shellcheck disable=SC2034
+{
+  others=/var/cache/berth
+  podman=$others/podman/usr/bin/podman
+  dockerd=$others/docker.io/usr/sbin/dockerd
+  # What it would look for on PATH.
+  dockerd_flags=(--userland-proxy-path "$others/docker.io/usr/sbin/docker-proxy" --init-path /usr/bin/tini-static)
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "needs root: containers, mounts and network namespaces do"; }

@@ -6,12 +6,14 @@ set -eu
 . "$(dirname "$0")/env.sh"
 
 rust_wanted=1.88
-missing=()
+missing=()  # packages to install
+unpacked=() # packages to unpack beside the system
 
 have() { command -v "$1" >/dev/null 2>&1; }
 # want PACKAGE CONDITION... : the package goes on the list unless the condition holds
 want() { local package=$1; shift; "$@" || missing+=("$package"); }
 
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 static_busybox() {
   local path
   path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
@@ -55,12 +57,24 @@ for_test() {
   want xz-utils have xz
   want zstd have zstd
   want python3-docker docker_py
+  for_others
 }
 
 for_bench() {
   want python3 have python3
-  want docker.io have dockerd
+  want docker-registry have docker-registry
+  for_others
+}
+
+# Debian's dockerd and podman, and the programs that they use. Libraries: see fetch_packages.
+for_others() {
+  want tini test -x /usr/bin/tini-static
   want iptables have iptables
+  want conmon have conmon
+  want containernetworking-plugins test -x /usr/lib/cni/bridge
+  want golang-github-containers-common test -e /usr/share/containers/containers.conf
+  [ -x "$dockerd" ] || unpacked+=(docker.io)
+  [ -x "$podman" ] || unpacked+=(podman)
 }
 
 # Debian starts and enables the service of every package that it installs. A second containerd or
@@ -102,6 +116,36 @@ install_packages() {
   done
 }
 
+# Downloads and unpacks them beside their places, and has the libraries that they need installed.
+fetch_packages() {
+  local package fresh library
+  have apt-get || die "missing here: ${unpacked[*]} (only Debian's apt-get is known to this script)"
+  say "setup: unpacking Debian's ${unpacked[*]} into $others"
+  mkdir -p "$others"
+  for package in "${unpacked[@]}"; do
+    fresh=$others/.$package.new
+    rm -rf "$fresh"
+    mkdir "$fresh"
+    (cd "$fresh" && apt-get download "$package" && dpkg -x "$package"_*.deb root) >"$fresh/log" 2>&1 || {
+      tail -n 20 "$fresh/log" >&2
+      die "apt-get could not download $package"
+    }
+    for library in $(dpkg-deb -f "$fresh/$package"_*.deb Depends | tr , '\n' | sed -n 's/^ *\(lib[^ ]*\).*/\1/p'); do
+      want "$library" is_installed "$library"
+    done
+  done
+}
+
+# What is in its place is whole, and so are its libraries.
+place_packages() {
+  local package
+  for package in "${unpacked[@]}"; do
+    rm -rf "${others:?}/$package"
+    mv -T "$others/.$package.new/root" "$others/$package"
+    rm -rf "$others/.$package.new"
+  done
+}
+
 rust_version() { cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9]*\.[0-9]*\).*/\1/p'; }
 rust_is_new_enough() {
   local found
@@ -134,11 +178,13 @@ bench) for_build; for_run; for_bench ;;
 *) die "usage: setup.sh build|run|test|bench" ;;
 esac
 rust_is_new_enough || have rustup || want curl have curl
-if [ ${#missing[@]} -gt 0 ] || [ -n "$docker_cli_wanted" ]; then
+if [ ${#missing[@]} -gt 0 ] || [ ${#unpacked[@]} -gt 0 ] || [ -n "$docker_cli_wanted" ]; then
   need_root
   # What the machine knows of its packages may be older than what the mirror still has.
   apt-get update -qq >/dev/null 2>&1 || say "setup: apt-get update failed; going on with what is known"
   [ -z "$docker_cli_wanted" ] || missing+=("$(docker_cli_package)")
-  install_packages
+  [ ${#unpacked[@]} = 0 ] || fetch_packages
+  [ ${#missing[@]} = 0 ] || install_packages
+  place_packages
 fi
 rust_is_new_enough || install_rust

@@ -22,21 +22,34 @@ pub fn flavour() -> Flavour {
     }
 }
 
-/// Debian's dockerd.
-const DOCKERD: &str = "/usr/sbin/dockerd";
+/// Debian's dockerd, where `scripts/setup.sh` unpacks it.
+const DOCKERD: &str = "/var/cache/berth/docker.io/usr/sbin/dockerd";
+/// The dockerd that tests know.
+const KNOWN: &str = "20.10.";
 
-impl Flavour {
-    /// Whether this machine has it. Ours can always be built.
-    pub fn is_here(self) -> bool {
-        self == Flavour::Berthd || Path::new(DOCKERD).exists()
-    }
+#[track_caller]
+fn unpacked(path: &str) -> PathBuf {
+    let is_here = Path::new(path).exists();
+    assert!(is_here, "no {path}: `scripts/setup.sh test` fetches it");
+    path.into()
+}
+
+/// What dockerd says of itself where it is not the one that tests are written for: another Debian
+/// has another one.
+#[track_caller]
+pub fn unknown_dockerd() -> Option<String> {
+    let output = Command::new(unpacked(DOCKERD)).arg("--version").output();
+    let output = output.expect("dockerd runs");
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!version.contains(KNOWN)).then_some(version)
 }
 
 /// The daemon's binary; built first (once a process) where it is ours and `BERTHD` names none.
+#[track_caller]
 pub(crate) fn path(flavour: Flavour) -> PathBuf {
     static OURS: OnceLock<PathBuf> = OnceLock::new();
     if flavour == Flavour::Dockerd {
-        return PathBuf::from(DOCKERD);
+        return unpacked(DOCKERD);
     }
     OURS.get_or_init(|| std::env::var_os("BERTHD").map_or_else(build, PathBuf::from))
         .clone()

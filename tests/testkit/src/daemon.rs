@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::command::{run_command, wait_limited};
-use crate::{Compression, Flavour, Image, Output, PATIENCE, Sandbox, binary, eventually, flavour};
+use crate::{Compression, Flavour, Image, PATIENCE, Sandbox, binary, eventually, flavour};
 
 /// Where the daemon's containerd comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -286,7 +286,8 @@ impl Daemon {
 
     /// The daemon's command line with the kit's flags, in the sandbox, not started.
     pub fn command(&self) -> Command {
-        let mut command = self.sandbox.command(binary::path(self.options.flavour()));
+        let binary = binary::path(self.options.flavour());
+        let mut command = self.sandbox.command(&binary);
         command.arg("--data-root").arg(self.data_root());
         command.arg("--exec-root").arg(self.exec_root());
         command.arg("--pidfile").arg(self.pidfile());
@@ -300,6 +301,12 @@ impl Daemon {
             command
                 .arg("--containerd-metrics-address")
                 .arg(Daemon::METRICS);
+        }
+        if self.is_old_dockerd() {
+            // It would look for them on PATH.
+            let proxy = binary.with_file_name("docker-proxy");
+            command.arg("--userland-proxy-path").arg(proxy);
+            command.args(["--init-path", "/usr/bin/tini-static"]);
         }
         if std::env::var_os("TESTKIT_LOG").is_some() {
             command.arg("--debug");
@@ -404,16 +411,6 @@ impl Daemon {
         let mut child = self.process().take().expect("the daemon runs");
         wait_limited(&mut child, patience)
             .unwrap_or_else(|| panic!("the daemon did not end within {patience:?}"))
-    }
-
-    /// Replaces `daemon.json` and has the daemon read it; what it told about that.
-    #[track_caller]
-    pub fn reload(&self, config: &Value) -> Output {
-        std::fs::write(self.config_file(), config.to_string()).expect("written");
-        let mut command = self.bare_command();
-        command.args(["config", "reload", "--exec-root"]);
-        command.arg(self.exec_root());
-        run_command(command).ok()
     }
 
     /// Stops the daemon and starts it again.
