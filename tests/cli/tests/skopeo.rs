@@ -8,11 +8,7 @@ use serde_json::Value;
 use testkit::{Compression, Image, Output, Registry, sha256, shared};
 
 fn skopeo<'a>(args: impl IntoIterator<Item = &'a str>) -> Output {
-    let mut command = shared().sandbox().command("skopeo");
-    command.args(["--insecure-policy", "--tmpdir"]);
-    command.arg(shared().sandbox().state());
-    command.args(args);
-    testkit::run_command(command)
+    shared().skopeo(args)
 }
 
 fn json(output: Output) -> Value {

@@ -22,8 +22,9 @@ pub fn flavour() -> Flavour {
     }
 }
 
-/// Debian's dockerd, where `scripts/setup.sh` unpacks it.
+/// Debian's dockerd and podman, where `scripts/setup.sh` unpacks them.
 const DOCKERD: &str = "/var/cache/berth/docker.io/usr/sbin/dockerd";
+const PODMAN: &str = "/var/cache/berth/podman/usr/bin/podman";
 /// The dockerd that tests know.
 const KNOWN: &str = "20.10.";
 
@@ -32,6 +33,11 @@ fn unpacked(path: &str) -> PathBuf {
     let is_here = Path::new(path).exists();
     assert!(is_here, "no {path}: `scripts/setup.sh test` fetches it");
     path.into()
+}
+
+#[track_caller]
+pub(crate) fn podman() -> PathBuf {
+    unpacked(PODMAN)
 }
 
 /// What dockerd says of itself where it is not the one that tests are written for: another Debian

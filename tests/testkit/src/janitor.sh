@@ -13,15 +13,19 @@ outer)
     case $id in *[!0-9a-f]*|'') continue;; esac
     find /sys/fs/cgroup -maxdepth 5 -depth -type d -path "*$id*" -exec rmdir {} \; 2>/dev/null
   done 2>/dev/null
+  # Those that bear the sandbox's name: podman's.
+  [ ! -d "$state/podman" ] || find /sys/fs/cgroup -maxdepth 5 -depth -type d -path "*/${state##*/}*" -exec rmdir {} \; 2>/dev/null
   rm -rf --one-file-system -- "$state" "$run"
   ;;
 inner)
   set -e
   ip link set lo up
   # containerd 1.6 keeps its shims' sockets in one place for all containerds of a host.
-  mkdir -p /run/containerd /etc/docker
+  # skopeo and podman remember there what which registry has.
+  mkdir -p /run/containerd /etc/docker /var/lib/containers
   mount -t tmpfs -o mode=711 tmpfs /run/containerd
   mount -t tmpfs -o mode=755 tmpfs /etc/docker
+  mount -t tmpfs -o mode=755 tmpfs /var/lib/containers
   mine=$(readlink /proc/self/ns/net)
   unshare --net sleep infinity </dev/null >/dev/null 2>&1 &
   outside=$!

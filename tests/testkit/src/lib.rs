@@ -35,8 +35,8 @@
 //!   [`Sandbox::OUTSIDE`]; [`Daemon::fetch`], [`Sandbox::connect`] and [`Sandbox::udp`] talk from
 //!   either [`Place`].
 //! - Images: [`Image`] packs them, [`Registry`] serves them, behind a [`Guard`] if wanted; a [`Stub`]
-//!   misbehaves as the test says. What the kernel was told:
-//!   [`Daemon::cgroup`], [`Sandbox::proc`].
+//!   misbehaves as the test says. Other tools for images: [`Daemon::skopeo`], [`Daemon::podman`].
+//! - What the kernel was told: [`Daemon::cgroup`], [`Sandbox::proc`].
 //! - Leaks: `let before = Leaks::count(&daemon)`, the work, `before.settle(&daemon, PATIENCE)`.
 //!   Run one container first, where what the first one makes for all is no leak. [`Stored`] is the
 //!   same for images.
@@ -51,7 +51,7 @@
 //! - `BERTHD`: the daemon binary to test. Without it the kit builds `berthd` with cargo, in the
 //!   profile that the tests were built in.
 //! - `TESTKIT_DAEMON=dockerd`: run the tests against Debian's dockerd instead.
-//!   It shows that a test asks for what Docker does; it needs Debian's `docker.io`.
+//!   It shows that a test asks for what Docker does; `scripts/setup.sh test` fetches it.
 //! - `TESTKIT_LOG=1`: `--debug` for the daemon, and its whole log on a failure.
 
 mod binary;
@@ -65,6 +65,7 @@ mod image;
 mod leaks;
 mod memory;
 mod mortal;
+mod others;
 mod pty;
 mod registry;
 mod rpc;
@@ -73,7 +74,7 @@ mod stored;
 mod stub;
 mod tokens;
 
-pub use binary::{Flavour, flavour};
+pub use binary::{Flavour, flavour, unknown_dockerd};
 pub use cgroup::is_unified as has_unified_cgroups;
 pub use command::{Cli, Output, Running, run_command};
 pub use daemon::{Containerd, Daemon, Options, shared};

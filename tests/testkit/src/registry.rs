@@ -89,6 +89,10 @@ pub enum Guard<'a> {
     Certificate(&'a Tls),
 }
 
+fn storage_of(daemon: &Daemon, port: u16) -> PathBuf {
+    daemon.sandbox().state().join(format!("registry-{port}"))
+}
+
 /// A running registry. It ends with the sandbox, or when dropped.
 #[derive(Debug)]
 pub struct Registry<'a> {
@@ -139,10 +143,18 @@ impl<'a> Registry<'a> {
         Registry::launch(daemon, port, Some(section))
     }
 
+    /// Starts another with the same storage, at the same place of another daemon's network.
+    #[track_caller]
+    pub fn also_for<'b>(&self, daemon: &'b Daemon) -> Registry<'b> {
+        let storage = storage_of(daemon, self.port);
+        std::os::unix::fs::symlink(storage_of(self.daemon, self.port), storage).expect("symlink");
+        Registry::launch(daemon, self.port, None)
+    }
+
     /// Starts one; what `special` adds to its configuration is not for the kit itself.
     #[track_caller]
     fn launch(daemon: &'a Daemon, port: u16, special: Option<String>) -> Registry<'a> {
-        let storage = daemon.sandbox().state().join(format!("registry-{port}"));
+        let storage = storage_of(daemon, port);
         std::fs::create_dir_all(&storage).expect("mkdir");
         let config = |port: u16, more: String| {
             let path = storage.with_extension(format!("{port}.yml"));

@@ -4,7 +4,6 @@ mod cut_off;
 mod full_disk;
 mod layers;
 mod registry;
-mod side_by_side;
 mod steps;
 
 use testkit::{Asked, Compression, Daemon, Image, Options, Stub, Wire, run_command};
