@@ -16,6 +16,10 @@ pub(crate) const CALL: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a connection attempt may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The largest headers taken from containerd, in bytes. Its errors come in one, with the names and
+/// arguments in them that whoever made an image or container chose: a tar's are up to a megabyte, and each
+/// byte that is no letter takes three here.
+const MAX_HEADERS: u32 = 4 << 20;
 /// The largest message taken from containerd; OCI specs and listings are far below it.
 const MAX_MESSAGE: usize = 16 << 20;
 
@@ -58,6 +62,7 @@ impl Client {
         });
         let channel = Transport::from_static("http://containerd")
             .connect_timeout(CONNECT)
+            .http2_max_header_list_size(MAX_HEADERS)
             .connect_with_connector_lazy(connector);
         Ok(Client {
             channel,

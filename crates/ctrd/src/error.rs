@@ -3,6 +3,11 @@
 use berth_errdefs::{Classify, Kind};
 use tonic::Code;
 
+/// The longest message passed on, in bytes.
+const LONGEST: usize = 16 << 10;
+/// How much of a longer one is from its end, where the reason mostly stands.
+const TAIL: usize = 4 << 10;
+
 /// A failed exchange with containerd.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -79,7 +84,7 @@ impl Error {
             method,
             kind,
             exists: status.code() == Code::AlreadyExists,
-            message: status.message().to_owned(),
+            message: shortened(status.message()),
         }
     }
 
@@ -113,5 +118,33 @@ impl Classify for Error {
             Error::Timeout { .. } => Kind::DeadlineExceeded,
             Error::Protocol { .. } | Error::Io { .. } => Kind::Internal,
         }
+    }
+}
+
+/// A message without its middle where it is too long for those who read it.
+fn shortened(message: &str) -> String {
+    if message.len() <= LONGEST {
+        return message.to_owned();
+    }
+    let whole = |from: usize| (from..).find(|at| message.is_char_boundary(*at));
+    let (head, tail) = (whole(LONGEST - TAIL), whole(message.len() - TAIL));
+    let head = head.and_then(|end| message.get(..end)).unwrap_or_default();
+    let tail = tail.and_then(|begin| message.get(begin..));
+    format!("{head} […] {}", tail.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("short"), "short");
+        let whole = "ä".repeat(LONGEST / 2);
+        assert_eq!(shortened(&whole), whole);
+        let long = format!("open x{}: file name too long", "ä".repeat(1 << 20));
+        let short = shortened(&long);
+        assert!(short.starts_with("open xä") && short.ends_with("ä: file name too long"));
+        assert!(short.contains("ä […] ä") && short.len() <= LONGEST + 8);
     }
 }

@@ -38,6 +38,15 @@ fn killed_by_a_signal() {
 }
 
 #[test]
+fn an_error_that_repeats_a_long_command_is_told() {
+    // Longer than what HTTP/2 takes for a header where nothing else is said.
+    let command = format!("{}-end", "x".repeat(30_000));
+    let run = shared().docker(["run", "--rm", "busybox", &command]);
+    let end = "xxx-end\": executable file not found in $PATH";
+    run.exits(127).err_has("exec: \"xxx").err_has(end);
+}
+
+#[test]
 fn not_found_is_127_and_the_container_stays_created() {
     let name = unique("notfound");
     let output = shared()
