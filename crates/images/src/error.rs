@@ -75,6 +75,14 @@ pub enum Error {
     /// containerd, or the way there.
     #[error(transparent)]
     Containerd(#[from] berth_ctrd::Error),
+    /// containerd cannot make a snapshot of a layer.
+    #[error("failed to extract layer {layer}: {error}")]
+    Extract {
+        /// The layer's diff ID.
+        layer: berth_reference::Digest,
+        /// Why not.
+        error: berth_ctrd::Error,
+    },
     /// The client's stream broke off.
     #[error("{0}")]
     Input(String),
@@ -86,7 +94,11 @@ pub enum Error {
 impl Error {
     /// True when there is no room on containerd's disk.
     pub(crate) fn is_out_of_space(&self) -> bool {
-        matches!(self, Error::Containerd(e) if e.is_out_of_space())
+        let error = match self {
+            Error::Containerd(error) | Error::Extract { error, .. } => error,
+            _ => return false,
+        };
+        error.is_out_of_space()
     }
 }
 
@@ -110,7 +122,7 @@ impl Classify for Error {
             Error::Conflict { .. } => Kind::Conflict,
             Error::Corrupt(_) | Error::Input(_) => Kind::Internal,
             Error::Registry(e) => e.kind(),
-            Error::Containerd(e) => e.kind(),
+            Error::Containerd(e) | Error::Extract { error: e, .. } => e.kind(),
             Error::Cancelled => Kind::Cancelled,
         }
     }

@@ -207,7 +207,10 @@ impl Unpack<'_> {
                 "wrong diff id calculated on extraction {actual:?}, the image says {diff_id:?}"
             ))),
             Err(e) if e.is_not_found() => Err(Error::Missing(layer.digest.to_string())),
-            Err(e) => Err(e.into()),
+            Err(error) => Err(Error::Extract {
+                layer: diff_id.clone(),
+                error,
+            }),
         };
         // Where this fails, or is not reached because we were cancelled, the lease's end does it.
         let _ = snapshots.remove(&key).await;

@@ -5,44 +5,23 @@ use std::time::Instant;
 use serde_json::json;
 use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub};
 
+use super::tarball::Tarball;
 use super::{Stock, absent, image, kept_in_memory, runs};
 
 /// A tar with what no image should have.
 fn hostile() -> Vec<u8> {
-    let mut tar = Vec::new();
-    let mut entry = |name: &str, kind: u8, link: &str, content: &[u8]| {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..107].copy_from_slice(b"0000644");
-        header[108..115].copy_from_slice(b"0000000");
-        header[116..123].copy_from_slice(b"0000000");
-        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-        header[136..147].copy_from_slice(b"00000000000");
-        header[156] = kind;
-        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        header[329..336].copy_from_slice(b"0000001");
-        header[337..344].copy_from_slice(b"0000003");
-        header[148..156].copy_from_slice(b"        ");
-        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        tar.extend_from_slice(&header);
-        tar.extend_from_slice(content);
-        tar.resize(tar.len().div_ceil(512) * 512, 0);
-    };
-    entry("../../../../../../canary-dots", b'0', "", b"out");
-    entry("/canary-absolute", b'0', "", b"out");
-    entry("escape", b'2', "/", b"");
-    entry("escape/canary-link", b'0', "", b"out");
-    entry("up", b'2', "../../../../../../..", b"");
-    entry("up/canary-up", b'0', "", b"out");
-    entry("device", b'3', "", b"");
-    let long = format!("path={}\n", "n/".repeat(700) + "deep");
-    let record = format!("{} {long}", long.len() + 5);
-    entry("pax", b'x', "", record.as_bytes());
-    entry("short", b'0', "", b"long name");
-    tar.extend_from_slice(&[0; 1024]);
-    tar
+    let long = "n/".repeat(700) + "deep";
+    Tarball::default()
+        .file("../../../../../../canary-dots", b"out")
+        .file("/canary-absolute", b"out")
+        .member("escape", b'2', "/", b"")
+        .file("escape/canary-link", b"out")
+        .member("up", b'2', "../../../../../../..", b"")
+        .file("up/canary-up", b"out")
+        .member("device", b'3', "", b"")
+        .pax(&[("path", long.as_bytes())])
+        .file("short", b"long name")
+        .end()
 }
 
 #[test]
@@ -79,21 +58,8 @@ fn layers_that_lead_out_of_the_image_reach_nothing() {
 #[test]
 fn hard_links_to_outside_are_refused() {
     let daemon = Daemon::start(Options::default());
-    let mut tar = vec![0u8; 512];
-    tar[..4].copy_from_slice(b"hard");
-    tar[100..107].copy_from_slice(b"0000644");
-    tar[108..115].copy_from_slice(b"0000000");
-    tar[116..123].copy_from_slice(b"0000000");
-    tar[124..135].copy_from_slice(b"00000000000");
-    tar[136..147].copy_from_slice(b"00000000000");
-    tar[156] = b'1';
-    let target = b"../../../../../../../../etc/hostname";
-    tar[157..157 + target.len()].copy_from_slice(target);
-    tar[257..265].copy_from_slice(b"ustar\x0000");
-    tar[148..156].copy_from_slice(b"        ");
-    let sum: u32 = tar.iter().map(|b| u32::from(*b)).sum();
-    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    tar.extend_from_slice(&[0; 1024]);
+    let target = "../../../../../../../../etc/hostname";
+    let tar = Tarball::default().member("hard", b'1', target, b"").end();
     let stock = Stock::of(&image().raw_layer(tar), Compression::Gzip);
     let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
     let before = Leaks::count(&daemon);

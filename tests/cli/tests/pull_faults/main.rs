@@ -1,10 +1,12 @@
 //! Pulls from a registry that misbehaves as each test says, and pulls that are cut off.
 
 mod cut_off;
+mod extremes;
 mod full_disk;
 mod layers;
 mod registry;
 mod steps;
+mod tarball;
 
 use testkit::{Asked, Compression, Daemon, Image, Options, Stub, Wire, run_command};
 
