@@ -25,7 +25,7 @@ test: ## All tests, with a real containerd, runc and docker CLI (root)
 lint: ## Formatting, clippy, shell scripts, licences
 	@scripts/lint.sh
 
-bench: ## Times and memory beside Debian's dockerd (root)
+bench: ## Times and memory beside Debian's dockerd and podman (root)
 	@scripts/bench.sh
 
 conformance: ## The public docker CLI checks (root; DAEMON=dockerd checks the checks)

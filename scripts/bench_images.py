@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Times images side by side on several daemons, in the form of api_bench.py:
 
-  bench_images.py NAME=SOCKET NAME=SOCKET [--layers 10] [--megabytes 10] [--rounds 3]
-                  [--images 100] [--json FILE]
-      load, save and, where a registry answers at 127.0.0.1:5000 of each daemon's network, push and
-      pull of an image of that many layers of that size; and a list of that many images
+  bench_images.py NAME=SOCKET NAME=SOCKET... [--layers 10] [--megabytes 50] [--rounds 3]
+                  [--images 100] [--json FILE] [--peak NAME=PID...]
+      load, save, push and pull of an image of that many layers of that size, and a list of that many
+      images. A registry answers at 127.0.0.1:5000 of each daemon's network, and all of them have one
+      storage: what is pulled is what the second daemon has pushed. --peak tells the most memory that
+      these processes have had during the pulls.
 
 Layers are half random and half zeros. Needs api_bench.py's folder in PYTHONPATH.
 """
@@ -89,42 +91,74 @@ def remove(path, name):
     call(path, "DELETE", f"/images/{name}?force=1", fine=(200, 404))
 
 
-def images(path, file, rounds, registry):
-    """The times of each operation, in milliseconds."""
-    times = {"load": [], "save": [], "pull": []}
+def pull(path, repository):
+    call(path, "POST", f"/images/create?fromImage={repository}&tag=1")
+    # Some tell an error as one more line of what went well.
+    call(path, "GET", f"/images/{repository}:1/json")
+
+
+def images(daemons, file, rounds, before_pulls):
+    """The times of each operation of each daemon, in milliseconds. Each round does the same on one
+    daemon after the other, so that a drift of the machine's speed hits all of them alike."""
+    times = {operation: {name: [] for name in daemons} for operation in ("load", "save", "push", "pull")}
+
+    def take(operation, name, *what):
+        times[operation][name].append(timed(*what)[0])
+
     for _ in range(rounds):
-        remove(path, f"{REGISTRY}:1")
-        times["load"].append(timed(load, path, file)[0])
-        times["save"].append(timed(call, path, "GET", f"/images/{REGISTRY}:1/get")[0])
-    if registry:
-        ms, _ = timed(call, path, "POST", f"/images/{REGISTRY}/push?tag=1")
-        times["push"] = [ms]
-        for _ in range(rounds):
+        for name, path in daemons.items():
             remove(path, f"{REGISTRY}:1")
-            ms, _ = timed(call, path, "POST", f"/images/create?fromImage={REGISTRY}&tag=1")
-            times["pull"].append(ms)
-    remove(path, f"{REGISTRY}:1")
-    return {operation: statistics.median(ms) for operation, ms in times.items() if ms}
+            take("load", name, load, path, file)
+            take("save", name, call, path, "GET", f"/images/{REGISTRY}:1/get")
+    for name, path in daemons.items():
+        call(path, "POST", f"/images/{REGISTRY}:1/tag?repo={REGISTRY}/{name}&tag=1")
+        take("push", name, call, path, "POST", f"/images/{REGISTRY}/{name}/push?tag=1")
+        for pushed in (f"{REGISTRY}:1", f"{REGISTRY}/{name}:1"):
+            remove(path, pushed)
+    repository = f"{REGISTRY}/{list(daemons)[1]}"
+    before_pulls()
+    for _ in range(rounds):
+        for name, path in daemons.items():
+            take("pull", name, pull, path, repository)
+            remove(path, f"{repository}:1")
+    return {operation: {name: statistics.median(ms) for name, ms in of.items()} for operation, of in times.items()}
+
+
+def forget_peak(pid):
+    with open(f"/proc/{pid}/clear_refs", "w") as file:
+        file.write("5")
+
+
+def peak(pid):
+    """The most that a process has had in memory, in KiB."""
+    with open(f"/proc/{pid}/status") as file:
+        return int(next(line.split()[1] for line in file if line.startswith("VmHWM:")))
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("daemons", nargs="+")
-    for name, default in (("layers", 10), ("megabytes", 10), ("rounds", 3), ("images", 100)):
+    for name, default in (("layers", 10), ("megabytes", 50), ("rounds", 3), ("images", 100)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--without-registry", action="store_true")
+    parser.add_argument("--peak", nargs="*", default=[])
     parser.add_argument("--json")
     options = parser.parse_args()
-    daemons = pairs(options.daemons)
+    daemons, processes = pairs(options.daemons), pairs(options.peak, int)
     size = f"{options.layers}x{options.megabytes}MB"
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as large, tempfile.NamedTemporaryFile(dir="/var/tmp") as many:
         pack(large, [f"{REGISTRY}:1"], [layer(n, options.megabytes << 20) for n in range(options.layers)], "bench")
         tags = [f"many:{n}" for n in range(options.images)]
         pack(many, tags, [layer(-1, 4096)], "many")
-        times = {name: images(path, large.name, options.rounds, not options.without_registry)
-                 for name, path in daemons.items()}
-        for operation in next(iter(times.values())):
-            row(options.json, f"image-{operation}/{size}", {name: of[operation] for name, of in times.items()})
+
+        def before_pulls():
+            for pid in processes.values():
+                forget_peak(pid)
+
+        times = images(daemons, large.name, options.rounds, before_pulls)
+        peaks = {name: peak(pid) for name, pid in processes.items()}
+        print(f"{'median ms':24}" + "".join(f"{name:>16}" for name in daemons) + f"{'ratio to the best other':>24}")
+        for operation, of in times.items():
+            row(options.json, f"image-{operation}/{size}", of)
         lists = {}
         for name, path in daemons.items():
             load(path, many.name)
@@ -132,6 +166,8 @@ def main():
             for tag in tags:
                 remove(path, tag)
         row(options.json, f"image-list/{options.images}", lists)
+        if peaks:
+            print("peak memory while it pulled, MiB: " + ", ".join(f"{n} {kib / 1024:.0f}" for n, kib in peaks.items()))
 
 
 main()

@@ -56,6 +56,18 @@ sandbox_daemon() {
   sandbox_daemon[$1]=$(first_child $spawned)
 }
 
+# sandbox_podman NAME REGISTRY: the same with podman's service, for which REGISTRY speaks plain HTTP.
+sandbox_podman() {
+  local name=$1 state=${sandbox_state[$1]} run=${sandbox_run[$1]} hold=${sandbox_hold[$1]}
+  printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$2" >"$state/registries.conf"
+  TMPDIR=$state CONTAINERS_REGISTRIES_CONF=$state/registries.conf \
+    nsenter --target "${sandbox_init[$name]}" --net --mount --pid -- "$podman" --root "$state/data" \
+    --runroot "$run/exec" --tmpdir "$run/tmp" --storage-driver overlay --cgroup-manager cgroupfs --events-backend none \
+    system service --time 0 "unix://$run/docker.sock" </dev/null >"$state/daemon.log" 2>&1 {hold}>&- &
+  await_daemon "$run/docker.sock" $! "$state/daemon.log" 40
+  sandbox_daemon[$name]=$(first_child $!)
+}
+
 # sandbox_stop NAME: ends its daemon as a service manager would, and waits for its end.
 sandbox_stop() {
   kill "${sandbox_daemon[$1]}"

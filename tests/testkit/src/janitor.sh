@@ -21,11 +21,12 @@ inner)
   set -e
   ip link set lo up
   # containerd 1.6 keeps its shims' sockets in one place for all containerds of a host.
-  # skopeo and podman remember there what which registry has.
   mkdir -p /run/containerd /etc/docker /var/lib/containers
   mount -t tmpfs -o mode=711 tmpfs /run/containerd
   mount -t tmpfs -o mode=755 tmpfs /etc/docker
+  # skopeo and podman remember there what which registry has; podman keeps its locks in the other.
   mount -t tmpfs -o mode=755 tmpfs /var/lib/containers
+  mount -t tmpfs -o mode=1777 tmpfs /dev/shm
   mine=$(readlink /proc/self/ns/net)
   unshare --net sleep infinity </dev/null >/dev/null 2>&1 &
   outside=$!
