@@ -159,6 +159,14 @@ def volumes_and_networks():
     volume.remove()
 
 
+def disk_usage():
+    # It knows the lists alone, and asks for the newest version.
+    usage = client.df()
+    assert usage["LayersSize"] > 0, usage
+    assert any("busybox:latest" in image["RepoTags"] for image in usage["Images"]), usage
+    assert isinstance(usage["Containers"], list) and isinstance(usage["Volumes"], list), usage
+
+
 def main(check):
     label["docker-py"] = check
     try:

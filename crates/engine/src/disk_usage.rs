@@ -11,24 +11,15 @@ use crate::{Error, Result, list, volumes};
 /// What is asked for, added up.
 pub(crate) fn disk_usage(shared: &Shared, options: DiskUsageOptions) -> Result<wire::DiskUsage> {
     Ok(wire::DiskUsage {
-        image_usage: options
-            .images
-            .then(|| images(shared, options))
-            .transpose()?,
-        container_usage: options
-            .containers
-            .then(|| containers(shared, options))
-            .transpose()?,
-        volume_usage: options
-            .volumes
-            .then(|| volumes(shared, options))
-            .transpose()?,
+        image_usage: options.images.then(|| images(shared)).transpose()?,
+        container_usage: options.containers.then(|| containers(shared)).transpose()?,
+        volume_usage: options.volumes.then(|| volumes(shared)).transpose()?,
         // Nothing builds.
         build_cache_usage: options.build_cache.then(wire::BuildCacheDiskUsage::default),
     })
 }
 
-fn containers(shared: &Shared, options: DiskUsageOptions) -> Result<wire::ContainersDiskUsage> {
+fn containers(shared: &Shared) -> Result<wire::ContainersDiskUsage> {
     let all = list::list(
         shared,
         &ListOptions {
@@ -52,11 +43,11 @@ fn containers(shared: &Shared, options: DiskUsageOptions) -> Result<wire::Contai
             .map(|one| one.size_rw)
             .sum(),
         total_size: all.iter().map(|one| one.size_rw).sum(),
-        items: if options.verbose { all } else { Vec::new() },
+        items: all,
     })
 }
 
-fn images(shared: &Shared, options: DiskUsageOptions) -> Result<wire::ImagesDiskUsage> {
+fn images(shared: &Shared) -> Result<wire::ImagesDiskUsage> {
     let mut users: HashMap<String, i64> = HashMap::new();
     for handle in shared.table.load().all() {
         *users.entry(handle.view().record.image.clone()).or_default() += 1;
@@ -66,21 +57,21 @@ fn images(shared: &Shared, options: DiskUsageOptions) -> Result<wire::ImagesDisk
     for image in &mut all {
         image.containers = users.get(&image.id).copied().unwrap_or(0);
     }
-    let total_size = shared.images.disk_size();
-    let (used, unused): (Vec<_>, Vec<_>) = all.iter().partition(|image| image.containers > 0);
-    let own = |image: &&wire::ImageSummary| image.size - image.shared_size;
+    let total_size = shared.images.disk_size(|_| true);
+    let used = |image: &berth_images::Image| users.contains_key(image.id().as_str());
+    let in_use = shared.images.disk_size(used);
     Ok(wire::ImagesDiskUsage {
-        active_count: count(&used),
+        active_count: count(all.iter().filter(|image| image.containers > 0)),
         total_count: count(&all),
-        // What an unused image shares with another one stays for that one.
-        reclaimable: unused.iter().map(own).sum(),
+        // What an unused image shares with one in use stays for that one.
+        reclaimable: total_size.saturating_sub(in_use),
         total_size,
-        items: if options.verbose { all } else { Vec::new() },
+        items: all,
     })
 }
 
 /// Volumes that something else is mounted for take nothing of this host's disk that we know of.
-fn volumes(shared: &Shared, options: DiskUsageOptions) -> Result<wire::VolumesDiskUsage> {
+fn volumes(shared: &Shared) -> Result<wire::VolumesDiskUsage> {
     let index = shared.volumes.load();
     let mut all = Vec::new();
     for volume in index.values().filter(|volume| volume.mount.is_none()) {
@@ -106,16 +97,13 @@ fn volumes(shared: &Shared, options: DiskUsageOptions) -> Result<wire::VolumesDi
         total_count: count(&all),
         reclaimable: sum(|users| users == 0),
         total_size: sum(|_| true),
-        items: match options.verbose {
-            true => all
-                .into_iter()
-                .map(|(usage, volume)| wire::Volume {
-                    usage_data: Some(usage),
-                    ..volume
-                })
-                .collect(),
-            false => Vec::new(),
-        },
+        items: all
+            .into_iter()
+            .map(|(usage, volume)| wire::Volume {
+                usage_data: Some(usage),
+                ..volume
+            })
+            .collect(),
     })
 }
 

@@ -110,8 +110,6 @@ pub struct DiskUsageOptions {
     pub volumes: bool,
     /// The build cache.
     pub build_cache: bool,
-    /// Each single thing, beside the sums.
-    pub verbose: bool,
 }
 
 /// Whether an idempotent change did something or found it done.

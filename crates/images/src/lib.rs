@@ -38,6 +38,7 @@ mod remove;
 mod retry;
 mod room;
 mod save;
+mod sizes;
 mod sources;
 mod stream;
 mod table;

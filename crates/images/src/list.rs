@@ -1,12 +1,13 @@
 //! List: every image, or those that filters let through, from the table alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_reference::Reference;
 use berth_wire as wire;
 
 use crate::image::Image;
+use crate::sizes::Users;
 use crate::{Error, Images, Result, changes};
 
 /// Docker's filters: a name and the values it may have. Values of one name are alternatives,
@@ -32,7 +33,8 @@ impl Images {
     /// `before` and `since` name.
     pub fn list(&self, filters: &Filters, shared_size: bool) -> Result<Vec<wire::ImageSummary>> {
         let patterns = filters.get("reference").map_or(&[][..], Vec::as_slice);
-        let shared = shared_size.then(|| self.layer_users());
+        let all = shared_size.then(|| self.all());
+        let users = all.as_deref().map(Users::of);
         let summaries = self.select(filters)?.into_iter().map(|image| {
             let matched = |shown: &String| {
                 patterns.is_empty() || patterns.iter().any(|p| familiar_match(p, shown))
@@ -53,9 +55,7 @@ impl Images {
                     .collect(),
                 created: image.created().map_or(0, jiff::Timestamp::as_second),
                 size: image.size(),
-                shared_size: shared
-                    .as_ref()
-                    .map_or(-1, |users| shared_bytes(&image, users)),
+                shared_size: users.as_ref().map_or(-1, |users| users.shared(&image)),
                 labels: image.config().labels.clone(),
                 containers: -1,
                 descriptor: Some(image.target().to_wire()),
@@ -80,48 +80,6 @@ impl Images {
         });
         Ok(images)
     }
-
-    /// What all images take on disk, in bytes: what they share is counted once.
-    pub fn disk_size(&self) -> i64 {
-        let all = self.all();
-        let layers = all.iter().flat_map(|image| {
-            let metadata = &image.metadata;
-            metadata.chain.iter().zip(&metadata.layer_sizes)
-        });
-        let layers: HashMap<_, _> = layers.collect();
-        let blobs = all.iter().flat_map(|image| &image.metadata.layers);
-        let blobs: HashMap<_, _> = blobs.map(|blob| (&blob.digest, blob.size)).collect();
-        // What describes an image is its own.
-        let own = all.iter().map(|image| {
-            let layers: HashMap<_, _> = image
-                .metadata
-                .layers
-                .iter()
-                .map(|blob| (&blob.digest, blob.size))
-                .collect();
-            (image.content_size() - layers.into_values().sum::<i64>()).max(0)
-        });
-        layers.into_values().sum::<i64>() + blobs.into_values().sum::<i64>() + own.sum::<i64>()
-    }
-
-    /// How many images use each snapshot.
-    fn layer_users(&self) -> HashMap<berth_reference::Digest, usize> {
-        let mut users = HashMap::new();
-        for image in self.all() {
-            for chain_id in &image.metadata.chain {
-                *users.entry(chain_id.clone()).or_insert(0) += 1;
-            }
-        }
-        users
-    }
-}
-
-fn shared_bytes(image: &Image, users: &HashMap<berth_reference::Digest, usize>) -> i64 {
-    let layers = image.metadata.chain.iter().zip(&image.metadata.layer_sizes);
-    layers
-        .filter(|(chain_id, _)| users.get(chain_id).is_some_and(|n| *n > 1))
-        .map(|(_, s)| s)
-        .sum()
 }
 
 /// Filters, read and checked.
@@ -150,11 +108,12 @@ impl<'a> Filter<'a> {
             .iter()
             .map(|text| moment(text))
             .collect::<Result<_>>()?;
-        let dangling = match values("dangling") {
-            [] => None,
-            [one] => Some(boolean(one).ok_or_else(|| invalid_dangling(values("dangling")))?),
-            several => return Err(invalid_dangling(several)),
-        };
+        let mut flags = wire::Filters::new();
+        for value in values("dangling") {
+            flags.add("dangling", value);
+        }
+        let dangling = flags.flag("dangling");
+        let dangling = dangling.map_err(|error| Error::Invalid(error.to_string()))?;
         let labels = values("label").iter().map(|l| (l.as_str(), true));
         let labels = labels.chain(values("label!").iter().map(|l| (l.as_str(), false)));
         Ok(Filter {
@@ -192,18 +151,6 @@ fn has_label(image: &Image, label: &str) -> bool {
         Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
         None => labels.contains_key(label),
     }
-}
-
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "t" | "true" => Some(true),
-        "0" | "f" | "false" => Some(false),
-        _ => None,
-    }
-}
-
-fn invalid_dangling(values: &[String]) -> Error {
-    Error::Invalid(format!("invalid filter 'dangling={values:?}'"))
 }
 
 /// RFC 3339, seconds since 1970, or a Go duration before now.

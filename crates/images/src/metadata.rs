@@ -1,6 +1,6 @@
 //! What stands in an image's manifest and configuration, read once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_ctrd::Client;
 use berth_reference::{Digest, chain_ids};
@@ -86,12 +86,11 @@ impl Images {
             layer_sizes: Vec::new(),
         };
         let Some(found) = found else { return metadata };
-        let layers = found.manifest.layers.iter();
         let blobs = [&found.manifest.config, &found.descriptor];
-        // The sizes are whatever the manifest says.
-        metadata.content_size = layers
-            .chain(blobs)
-            .fold(0i64, |sum, blob| sum.saturating_add(blob.size.max(0)));
+        let blobs = found.manifest.layers.iter().chain(blobs);
+        // A layer that comes twice lies there once. The sizes are whatever the manifest says.
+        let blobs: BTreeMap<_, _> = blobs.map(|blob| (&blob.digest, blob.size.max(0))).collect();
+        metadata.content_size = blobs.into_values().fold(0, i64::saturating_add);
         if found.descriptor.digest != target.digest {
             metadata.content_size = metadata.content_size.saturating_add(target.size.max(0));
         }

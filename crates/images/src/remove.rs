@@ -117,7 +117,7 @@ impl Images {
         in_use: &InUse,
     ) -> Result<(Vec<wire::ImageDeleteItem>, i64)> {
         let _writing = self.inner.writing.lock().await;
-        let before = self.disk_size();
+        let before = self.disk_size(|_| true);
         let (mut removed, mut failed) = (Vec::new(), None);
         for candidate in candidates {
             // It may have got a name, or a container, since.
@@ -138,7 +138,10 @@ impl Images {
         }
         match failed {
             Some(error) => Err(error),
-            None => Ok((removed, before.saturating_sub(self.disk_size()).max(0))),
+            None => Ok((
+                removed,
+                before.saturating_sub(self.disk_size(|_| true)).max(0),
+            )),
         }
     }
 

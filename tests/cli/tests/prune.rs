@@ -40,3 +40,61 @@ fn only_what_nobody_else_needs_counts_as_freed() {
     assert_eq!(taken(&daemon), base);
     daemon.remove(&["user"]);
 }
+
+#[test]
+fn filters_say_which_of_them() {
+    let daemon = Daemon::start(Options {
+        without_image: true,
+        ..Options::default()
+    });
+    let import = |args: &[&str]| {
+        let import = daemon.cli(["import"]).args(args);
+        import.stdin([0; 1024]).run().ok().out().to_owned()
+    };
+    let prune = |args: &[&str]| {
+        let prune = daemon.cli(["image", "prune", "-f"]).args(args);
+        prune.run().ok();
+        let list = daemon.docker([
+            "images",
+            "--no-trunc",
+            "--format",
+            "{{.Repository}} {{.ID}}",
+        ]);
+        let list = list.ok().stdout;
+        let shown = list.lines().map(|line| match line.split_once(' ') {
+            Some(("<none>", id)) => id.to_owned(),
+            Some((name, _)) => name.to_owned(),
+            None => panic!("{line}"),
+        });
+        let mut shown: Vec<String> = shown.collect();
+        shown.sort();
+        shown
+    };
+    load(&daemon, "old");
+    import(&["-", "new"]);
+    import(&["-c", "LABEL keep=yes", "-", "kept"]);
+    let dangling = import(&["-c", "LABEL a=b", "-"]);
+    let all = ["kept", "new", "old", &dangling];
+    // Dangling ones alone, and none that is that old, or so labelled.
+    assert_eq!(prune(&["--filter", "until=1h"]), all);
+    assert_eq!(prune(&["--filter", "label=a=c"]), all);
+    assert_eq!(prune(&["--filter", "label!=a=b"]), all);
+    assert_eq!(
+        prune(&["--filter", "label!=keep", "--filter", "label=a"]),
+        all[..3]
+    );
+    assert_eq!(prune(&["-a", "--filter", "until=1h"]), all[..2]);
+    assert_eq!(prune(&["-a", "--filter", "label!=keep=yes"]), all[..1]);
+    assert_eq!(prune(&["-a", "--filter", "label=keep=no"]), all[..1]);
+    for (filter, words) in [
+        (
+            "until=soon",
+            "failed to parse value as time or duration: \"soon\"",
+        ),
+        ("colour=red", "invalid filter 'colour'"),
+    ] {
+        let prune = ["image", "prune", "-af", "--filter", filter];
+        daemon.docker(prune).exits(1).err_has(words);
+    }
+    assert_eq!(prune(&["-a"]), Vec::<String>::new());
+}

@@ -31,5 +31,5 @@ macro_rules! checks {
 
 checks! {
     a_life failures exec attach changes_of_state limits_and_figures files restarts_and_health prune
-    volumes_and_networks
+    volumes_and_networks disk_usage
 }

@@ -1,23 +1,30 @@
 //! `GET /system/df`
 
 use berth_engine::DiskUsageOptions;
+use berth_errdefs::Kind;
 use berth_wire::gates;
+use http::StatusCode;
 
 use crate::context::Ctx;
 use crate::query::Query;
-use crate::reply::Response;
+use crate::reply::{self, Response};
 use crate::{Error, Result};
 
 pub(crate) async fn df(ctx: Ctx) -> Result<Response> {
-    // Before 1.52 there were the lists alone.
-    let verbose = !ctx.since(52) || ctx.query.flag("verbose");
     let kinds = ctx.since(42).then_some(&ctx.query);
-    let usage = ctx.engine.disk_usage(options(kinds, verbose)?).await?;
-    ctx.gated(&usage, gates::disk_usage)
+    let usage = ctx.engine.disk_usage(options(kinds)?).await?;
+    if ctx.since(52) && ctx.query.flag("verbose") {
+        return reply::json(StatusCode::OK, &usage);
+    }
+    // Gated for every version: the newest one has both shapes as well.
+    let usage = serde_json::to_value(&usage);
+    let mut usage = usage.map_err(|e| Error::new(Kind::Internal, e.to_string()))?;
+    gates::disk_usage(&mut usage, ctx.version);
+    reply::json(StatusCode::OK, &usage)
 }
 
 /// The kinds that `type` names; all where it names none.
-fn options(query: Option<&Query>, verbose: bool) -> Result<DiskUsageOptions> {
+fn options(query: Option<&Query>) -> Result<DiskUsageOptions> {
     let kinds: Vec<_> = query.map_or_else(Vec::new, |query| query.all("type").collect());
     let all = kinds.is_empty();
     let mut options = DiskUsageOptions {
@@ -25,7 +32,6 @@ fn options(query: Option<&Query>, verbose: bool) -> Result<DiskUsageOptions> {
         images: all,
         volumes: all,
         build_cache: all,
-        verbose,
     };
     for kind in kinds {
         let asked = match kind {
@@ -46,7 +52,7 @@ mod tests {
 
     #[test]
     fn kinds_are_read() {
-        let read = |text: &str| options(Some(&Query::parse(text).unwrap()), false);
+        let read = |text: &str| options(Some(&Query::parse(text).unwrap()));
         let some = read("type=container&type=image").unwrap();
         assert!(some.containers && some.images && !some.volumes && !some.build_cache);
         assert!(read("").unwrap().build_cache);

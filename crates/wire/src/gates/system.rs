@@ -1,6 +1,6 @@
 //! The daemon, and what happens.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::image::written_image_list;
 use super::{container_list, each, fill};
@@ -56,28 +56,26 @@ pub fn info(info: &mut Value, version: ApiVersion) {
     }
 }
 
-/// `GET /system/df`: below 1.52 the lists alone, from which the client adds up for itself. The value
-/// must have been made with all its items.
+/// `GET /system/df` without `verbose`: below 1.52 the lists alone, from which the client adds up for
+/// itself; since then the sums, and the lists beside them for clients that ask for no version and know
+/// nothing of the sums. The value must have been made with all its items.
 pub fn disk_usage(usage: &mut Value, version: ApiVersion) {
-    if !version.before(52) {
-        return;
-    }
     let mut old = Map::new();
-    let mut items = |name: &str, kind: &str| {
-        let found = usage.get_mut(kind).map(Value::take);
-        let list = found.as_ref().map(|kind| match kind.get("Items") {
-            Some(items) => items.clone(),
-            None => Value::Array(Vec::new()),
-        });
-        old.insert(name.to_owned(), list.unwrap_or_default());
-        found
-    };
-    let images = items("Images", "ImageUsage");
-    items("Containers", "ContainerUsage");
-    items("Volumes", "VolumeUsage");
-    items("BuildCache", "BuildCacheUsage");
-    let layers = images.and_then(|images| images.get("TotalSize").cloned());
-    old.insert("LayersSize".to_owned(), layers.unwrap_or_else(|| 0.into()));
+    let layers = usage
+        .get("ImageUsage")
+        .and_then(|images| images.get("TotalSize"));
+    let layers = layers.cloned().unwrap_or_default();
+    old.insert("LayersSize".to_owned(), layers);
+    for (name, kind) in [
+        ("Images", "ImageUsage"),
+        ("Containers", "ContainerUsage"),
+        ("Volumes", "VolumeUsage"),
+        ("BuildCache", "BuildCacheUsage"),
+    ] {
+        let asked = usage.get_mut(kind).and_then(Value::as_object_mut);
+        let items = asked.map(|kind| kind.remove("Items").unwrap_or_else(|| json!([])));
+        old.insert(name.to_owned(), items.unwrap_or_default());
+    }
     if version.before(42) {
         old.insert("BuilderSize".to_owned(), 0.into());
     }
@@ -94,7 +92,17 @@ pub fn disk_usage(usage: &mut Value, version: ApiVersion) {
     if let Some(containers) = old.get_mut("Containers") {
         container_list(containers, version);
     }
-    *usage = Value::Object(old);
+    match usage.as_object_mut() {
+        Some(usage) if !version.before(52) => {
+            usage.extend(old.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+        _ => {
+            if let Some(layers) = old.get_mut("LayersSize").filter(|size| size.is_null()) {
+                *layers = 0.into();
+            }
+            *usage = Value::Object(old);
+        }
+    }
 }
 
 /// Below 1.25, security options were plain names.
