@@ -193,6 +193,9 @@ fn reason(url: &reqwest::Url, e: &reqwest::Error) -> String {
             io::ErrorKind::NetworkUnreachable => {
                 return format!("dial tcp {address}: connect: network is unreachable");
             }
+            io::ErrorKind::ConnectionReset => {
+                return format!("read tcp {address}: read: connection reset by peer");
+            }
             io::ErrorKind::TimedOut => return format!("dial tcp {address}: i/o timeout"),
             io::ErrorKind::UnexpectedEof => return "unexpected EOF".to_owned(),
             _ => {}

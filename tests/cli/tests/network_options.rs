@@ -2,7 +2,7 @@
 //! bridge.
 
 use serde_json::{Value, json};
-use testkit::{Daemon, Options, Output, run_command};
+use testkit::{Daemon, Options, Output};
 
 fn daemon(config: Value) -> Daemon {
     Daemon::start(Options {
@@ -70,12 +70,7 @@ fn other_pools_take_a_restart_and_then_hold_for_the_default_bridge_too() {
     create(&daemon, &["kept"]).ok();
     let before = [subnets(&daemon, "bridge"), subnets(&daemon, "kept")];
     assert_eq!(before, ["10.212.0.0/24", "10.212.1.0/24"]);
-    std::fs::write(daemon.config_file(), pools("10.213.0.0/16").to_string()).expect("written");
-    let mut reload = daemon.bare_command();
-    reload
-        .args(["config", "reload", "--exec-root"])
-        .arg(daemon.exec_root());
-    let told = run_command(reload).ok();
+    let told = daemon.reload(&pools("10.213.0.0/16"));
     assert!(
         told.stdout
             .contains("default-address-pools      needs restart"),

@@ -1,8 +1,9 @@
 //! How registries are reached: certificates, `hosts.toml`, proxies; live.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Compression, Daemon, Guard, Image, Options, Registry, Stub, Tls, run_command};
 
 fn image(tag: &str) -> Image {
@@ -10,14 +11,14 @@ fn image(tag: &str) -> Image {
 }
 
 /// A daemon whose `/etc` is its own, with `registry.test` on loopback and
-/// `plain.test` and `direct.test` where nobody is.
+/// `plain.test` and `direct.test` where nobody is, and `lan.test` at the daemon's address for others.
 fn daemon_with_etc() -> Daemon {
     let daemon = Daemon::prepare(Options::default());
     let state = daemon.sandbox().state().display().to_string();
     let script = "mkdir $0/up $0/work && \
         mount -t overlay overlay -o lowerdir=/etc,upperdir=$0/up,workdir=$0/work /etc && \
         mkdir -p /etc/docker/certs.d && rm -f /etc/resolv.conf && \
-        echo nameserver 127.0.0.1 > /etc/resolv.conf && printf '127.0.0.1 registry.test\\n192.0.2.77 plain.test direct.test\\n' >> /etc/hosts";
+        echo nameserver 127.0.0.1 > /etc/resolv.conf && printf '127.0.0.1 registry.test\\n192.0.2.77 plain.test direct.test\\n192.0.2.1 lan.test\\n' >> /etc/hosts";
     let mut command = daemon.sandbox().command("sh");
     command.args(["-c", script, &state]);
     run_command(command).ok();
@@ -50,14 +51,6 @@ fn pull(daemon: &Daemon, name: &str) -> String {
 fn push(daemon: &Daemon, name: &str) -> String {
     let target = format!("/images/{name}/push");
     daemon.api("POST", &target, None).is(200).text()
-}
-
-fn reload(daemon: &Daemon, config: &Value) {
-    std::fs::write(daemon.config_file(), config.to_string()).expect("write");
-    let mut command = daemon.bare_command();
-    command.args(["config", "reload", "--exec-root"]);
-    command.arg(daemon.exec_root());
-    run_command(command).ok();
 }
 
 #[test]
@@ -133,6 +126,47 @@ fn mirrors_of_any_registry_by_hosts_toml() {
 }
 
 #[test]
+fn insecure_networks_are_live_with_a_reload() {
+    let daemon = daemon_with_etc();
+    let (manifest, blobs) = image("lan").blobs(Compression::Gzip);
+    let address = SocketAddr::from(([192, 0, 2, 1], 5000));
+    let stub = Stub::start_at(&daemon, address, move |asked, wire| {
+        let kind = ("Content-Type", "application/vnd.oci.image.manifest.v1+json");
+        let blob = blobs.iter().find(|(name, _)| asked.target.ends_with(name));
+        match blob {
+            _ if asked.target.contains("/manifests/") => wire.answer("200 OK", &[kind], &manifest),
+            Some((_, blob)) => wire.answer("200 OK", &[], blob),
+            None => wire.answer("200 OK", &[], "{}"),
+        }
+    });
+    let by_address = format!("{}/lan:1", stub.host());
+    let names = [&*by_address, "lan.test:5000/lan:1"];
+    let plain = "http: server gave HTTP response to HTTPS client";
+    let refused = || {
+        for name in names {
+            let why = pull(&daemon, name);
+            assert!(why.contains(plain), "{name}: {why}");
+        }
+    };
+    refused();
+    daemon.reload(&json!({"insecure-registries": ["198.51.100.0/24", "192.0.2.0/30"]}));
+    let shown = ["info", "-f", "{{.RegistryConfig.InsecureRegistryCIDRs}}"];
+    daemon.docker(shown).ok().out_has("192.0.2.0/30");
+    for name in names {
+        assert_eq!(pull(&daemon, name), "");
+        daemon.docker(["rmi", name]).ok();
+    }
+    // One address, and one that it is not.
+    daemon.reload(&json!({"insecure-registries": ["192.0.2.1/32"]}));
+    assert_eq!(pull(&daemon, &by_address), "");
+    daemon.docker(["rmi", &by_address]).ok();
+    daemon.reload(&json!({"insecure-registries": ["192.0.2.2/32"]}));
+    refused();
+    daemon.reload(&json!({}));
+    refused();
+}
+
+#[test]
 fn proxies_are_live_with_a_reload() {
     let daemon = daemon_with_etc();
     let proxy = Stub::start(&daemon, 3128, |_, wire| {
@@ -140,15 +174,13 @@ fn proxies_are_live_with_a_reload() {
     });
     let name = "plain.test/behind:1";
     let insecure = json!(["plain.test"]);
-    reload(&daemon, &json!({"insecure-registries": insecure}));
+    daemon.reload(&json!({"insecure-registries": insecure}));
     assert_ne!(pull(&daemon, name), "");
     assert_eq!(proxy.asked().len(), 0);
     let url = format!("http://me:secret@{}", proxy.host());
     let proxies = json!({"http-proxy": url, "no-proxy": "direct.test"});
-    reload(
-        &daemon,
-        &json!({"insecure-registries": ["plain.test", "direct.test"], "proxies": proxies}),
-    );
+    daemon
+        .reload(&json!({"insecure-registries": ["plain.test", "direct.test"], "proxies": proxies}));
     assert!(pull(&daemon, name).contains("manifest unknown"));
     let asked = proxy.asked();
     let through = asked
@@ -165,7 +197,7 @@ fn proxies_are_live_with_a_reload() {
     info.ok()
         .out_is("http://xxxxx:xxxxx@127.0.0.1:3128 direct.test");
     assert!(!daemon.log().contains("secret"), "{}", daemon.log());
-    reload(&daemon, &json!({"insecure-registries": insecure}));
+    daemon.reload(&json!({"insecure-registries": insecure}));
     assert_ne!(pull(&daemon, name), "");
     assert_eq!(proxy.asked().len(), before);
 }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::command::{run_command, wait_limited};
-use crate::{Compression, Flavour, Image, PATIENCE, Sandbox, binary, eventually, flavour};
+use crate::{Compression, Flavour, Image, Output, PATIENCE, Sandbox, binary, eventually, flavour};
 
 /// Where the daemon's containerd comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -411,6 +411,16 @@ impl Daemon {
         let mut child = self.process().take().expect("the daemon runs");
         wait_limited(&mut child, patience)
             .unwrap_or_else(|| panic!("the daemon did not end within {patience:?}"))
+    }
+
+    /// Replaces `daemon.json` and has the daemon read it; what it told about that.
+    #[track_caller]
+    pub fn reload(&self, config: &Value) -> Output {
+        std::fs::write(self.config_file(), config.to_string()).expect("written");
+        let mut command = self.bare_command();
+        command.args(["config", "reload", "--exec-root"]);
+        command.arg(self.exec_root());
+        run_command(command).ok()
     }
 
     /// Stops the daemon and starts it again.

@@ -107,7 +107,7 @@ impl Wire {
     }
 }
 
-/// A server on the daemon's loopback. It ends when dropped.
+/// A server in the daemon's network. It ends when dropped.
 #[derive(Debug)]
 pub struct Stub {
     address: SocketAddr,
@@ -124,7 +124,16 @@ impl Stub {
         port: u16,
         answer: impl Fn(&Asked, &mut Wire) + Send + Sync + 'static,
     ) -> Stub {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Stub::start_at(daemon, SocketAddr::from(([127, 0, 0, 1], port)), answer)
+    }
+
+    /// The same at any address of the daemon's network.
+    #[track_caller]
+    pub fn start_at(
+        daemon: &Daemon,
+        address: SocketAddr,
+        answer: impl Fn(&Asked, &mut Wire) + Send + Sync + 'static,
+    ) -> Stub {
         let listener = daemon
             .sandbox()
             .with_network(Place::Inside, || TcpListener::bind(address))
@@ -142,7 +151,9 @@ impl Stub {
                 let (log, answer) = (log.clone(), answer.clone());
                 std::thread::spawn(move || {
                     let _ = stream.set_nonblocking(false);
-                    if let Some(asked) = read(&stream) {
+                    let asked = read(&stream);
+                    let mut wire = Wire(stream);
+                    if let Some(asked) = asked {
                         let kept = Asked {
                             body: Vec::new(),
                             ..asked.clone()
@@ -150,10 +161,11 @@ impl Stub {
                         log.lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .push(kept);
-                        let mut wire = Wire(stream);
                         answer(&asked, &mut wire);
-                        let _ = wire.0.shutdown(Shutdown::Write);
+                    } else {
+                        wire.answer("400 Bad Request", &[], "");
                     }
+                    let _ = wire.0.shutdown(Shutdown::Write);
                 });
             }
         });
@@ -165,7 +177,7 @@ impl Stub {
         }
     }
 
-    /// `127.0.0.1:<port>`.
+    /// `<address>:<port>`.
     pub fn host(&self) -> String {
         self.address.to_string()
     }

@@ -5,6 +5,7 @@ mod extremes;
 mod full_disk;
 mod layers;
 mod registry;
+mod side_by_side;
 mod steps;
 mod tarball;
 

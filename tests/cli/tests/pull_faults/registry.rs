@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use testkit::{Asked, Compression, Daemon, Leaks, Options, PATIENCE, Stub, run_command};
+use testkit::{Asked, Compression, Daemon, Leaks, Options, PATIENCE, Stub};
 
 use super::{Stock, absent, image, offsets, runs};
 
@@ -80,11 +80,7 @@ fn tries_end_as_configured_and_nothing_is_left() {
         .err_has("503 Service Unavailable");
     assert_eq!(offsets(&stub, &largest), [0, 0]);
     // Live.
-    std::fs::write(daemon.config_file(), "{\"max-download-attempts\": 1}").unwrap();
-    let mut reload = daemon.bare_command();
-    reload.args(["config", "reload", "--exec-root"]);
-    reload.arg(daemon.exec_root());
-    run_command(reload).ok();
+    daemon.reload(&json!({"max-download-attempts": 1}));
     daemon.docker(["pull", &name]).exits(1);
     assert_eq!(offsets(&stub, &largest).len(), 3);
     absent(&daemon, &name);
