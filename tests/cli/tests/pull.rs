@@ -117,6 +117,62 @@ fn at_once() {
 }
 
 #[test]
+fn all_tags_of_a_repository_page_by_page() {
+    let daemon = Daemon::start(Options::default());
+    let images = ["one", "two", "three"].map(|tag| (tag, image(tag).blobs(Compression::Gzip)));
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| {
+        let kind = ("Content-Type", "application/vnd.oci.image.manifest.v1+json");
+        let next = ("Link", "</v2/paged/tags/list?last=two&n=2>; rel=\"next\"");
+        match asked.target.as_str() {
+            "/v2/paged/tags/list" => {
+                return wire.answer("200 OK", &[next], r#"{"tags": ["one", "two"]}"#);
+            }
+            "/v2/paged/tags/list?last=two&n=2" => {
+                return wire.answer("200 OK", &[], r#"{"tags": ["three"]}"#);
+            }
+            "/v2/" => return wire.answer("200 OK", &[], "{}"),
+            _ => {}
+        }
+        for (tag, (manifest, blobs)) in &images {
+            let name = format!("sha256:{}", testkit::sha256(manifest));
+            if asked.target.ends_with(&format!("/{tag}")) || asked.target.ends_with(&name) {
+                return wire.answer("200 OK", &[kind], manifest);
+            }
+            let blob = blobs.iter().find(|(blob, _)| asked.target.ends_with(blob));
+            if let Some((_, blob)) = blob {
+                return wire.answer("200 OK", &[], blob);
+            }
+        }
+        wire.answer("404 Not Found", &[], "");
+    });
+    let name = format!("{}/paged", stub.host());
+    let output = daemon.docker(["pull", "-a", &name]).ok();
+    let pulled = output
+        .stdout
+        .lines()
+        .filter(|line| line.contains(": Pulling from "));
+    let pulled: Vec<_> = pulled.collect();
+    let expected = ["one", "two", "three"].map(|tag| format!("{tag}: Pulling from paged"));
+    assert_eq!(pulled, expected);
+    let status = format!("Status: Downloaded newer image for {name}");
+    output.out_has(&status);
+    for tag in ["one", "two", "three"] {
+        runs(&daemon, &format!("{name}:{tag}"), tag);
+    }
+    let again = daemon.docker(["pull", "-aq", &name]).ok();
+    again.out_is(&name);
+    let none = format!("{}/none", stub.host());
+    daemon
+        .docker(["pull", "-a", &none])
+        .exits(1)
+        .err_has("not found");
+    daemon
+        .docker(["pull", "-a", &format!("{name}:one")])
+        .exits(1)
+        .err_has("tag can't be used with --all-tags/-a");
+}
+
+#[test]
 fn what_another_namespace_of_containerd_stores_is_not_downloaded() {
     let daemon = Daemon::start(Options::default());
     let image = image("common");
