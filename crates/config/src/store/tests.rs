@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::json;
 
 use super::*;
-use crate::Outcome;
+use crate::{Outcome, Support};
 
 const FACTS: Facts = Facts {
     unified_cgroups: false,
@@ -89,6 +89,118 @@ fn a_reload_applies_what_can_change_and_names_the_rest() {
         fixture.store.reload().unwrap().keys(Outcome::NeedsRestart),
         ["mtu"]
     );
+}
+
+/// For each honoured option a value that is not its default, with what it cannot be without.
+fn samples() -> Vec<(&'static str, serde_json::Value, serde_json::Value)> {
+    let runtime = json!({"runtimes": {"r": {"path": "/r"}}});
+    let none = || json!({});
+    let plain = |key, value| (key, value, none());
+    let mut samples: Vec<_> = [
+        ("hosts", json!(["unix:///x"])),
+        ("exec-root", json!("/x")),
+        ("pidfile", json!("/x")),
+        ("group", json!("x")),
+        ("containerd", json!("/x")),
+        ("containerd-namespace", json!("x")),
+        ("log-level", json!("warn")),
+        ("log-format", json!("json")),
+        ("bridge", json!("x")),
+        ("bip", json!("10.1.0.1/24")),
+        ("bip6", json!("fd00::1/64")),
+        ("fixed-cidr", json!("10.1.0.0/24")),
+        ("fixed-cidr-v6", json!("fd00::/64")),
+        ("default-gateway", json!("10.1.0.1")),
+        ("default-gateway-v6", json!("fd00::1")),
+        ("mtu", json!(1300)),
+        ("ip", json!("127.0.0.1")),
+        ("bridge-accept-fwmark", json!("1")),
+        ("host-gateway-ips", json!(["192.0.2.1"])),
+        ("dns", json!(["192.0.2.1"])),
+        ("dns-opts", json!(["ndots:1"])),
+        ("dns-search", json!(["x"])),
+        (
+            "default-address-pools",
+            json!([{"base": "10.1.0.0/16", "size": 24}]),
+        ),
+        (
+            "default-network-opts",
+            json!({"bridge": {"com.docker.network.driver.mtu": "1300"}}),
+        ),
+        ("storage-driver", json!("native")),
+        ("features", json!({"cdi": false})),
+        ("labels", json!(["a=b"])),
+        ("registry-mirrors", json!(["https://x"])),
+        ("insecure-registries", json!(["x"])),
+        ("max-concurrent-downloads", json!(7)),
+        ("max-concurrent-uploads", json!(7)),
+        ("max-download-attempts", json!(7)),
+        ("http-proxy", json!("http://x")),
+        ("https-proxy", json!("http://x")),
+        ("no-proxy", json!("x")),
+        ("shutdown-timeout", json!(7)),
+        ("default-stop-timeout", json!(7)),
+        ("exec-opts", json!(["native.cgroupdriver=cgroupfs"])),
+        ("cgroup-parent", json!("/x")),
+        ("default-ipc-mode", json!("shareable")),
+        ("default-cgroupns-mode", json!("host")),
+        ("default-shm-size", json!("1m")),
+        (
+            "default-ulimits",
+            json!({"core": {"Name": "core", "Soft": 1, "Hard": 1}}),
+        ),
+        ("init-path", json!("/x")),
+        ("seccomp-profile", json!("unconfined")),
+        ("log-driver", json!("local")),
+        ("log-opts", json!({"max-size": "1m"})),
+        ("oom-score-adjust", json!(7)),
+        ("cdi-spec-dirs", json!(["/x"])),
+        ("runtimes", runtime["runtimes"].clone()),
+    ]
+    .map(|(key, value)| plain(key, value))
+    .into();
+    samples.push(("default-runtime", json!("r"), runtime));
+    samples.push((
+        "storage-opts",
+        json!(["address=/x"]),
+        json!({"storage-driver": "x"}),
+    ));
+    samples
+}
+
+#[test]
+fn each_option_is_live_with_a_reload_or_waits_for_a_restart() {
+    let samples = samples();
+    // Certificates and proxies given together have tests of their own; the fixture needs the root.
+    let elsewhere = ["data-root", "proxies", "tls", "tlsverify"];
+    let elsewhere = |key: &str| elsewhere.contains(&key) || crate::tls::FILES.contains(&key);
+    let honoured = OPTIONS
+        .iter()
+        .filter(|opt| opt.support == Support::Honoured);
+    for opt in honoured.filter(|opt| !elsewhere(opt.key)) {
+        let sample = samples.iter().find(|(key, ..)| *key == opt.key);
+        let switched = |before: &Map| json!(!before[opt.key].as_bool().unwrap());
+        let user = |live: &Live| -> Map {
+            serde_json::from_value(serde_json::to_value(&live.user).unwrap()).unwrap()
+        };
+        let (base, value) = match sample {
+            Some((_, value, base)) => (base.clone(), Some(value.clone())),
+            None => (json!({}), None),
+        };
+        let fixture = Fixture::open(&base.to_string());
+        let before = user(&fixture.store.capture());
+        let mut file = base;
+        file[opt.key] = value.unwrap_or_else(|| switched(&before));
+        let outcome = fixture.reload(&file.to_string()).unwrap();
+        let wanted = match opt.reloadable {
+            true => Outcome::Applied,
+            false => Outcome::NeedsRestart,
+        };
+        assert_eq!(outcome.keys(wanted), [opt.key], "{outcome:?}");
+        let after = user(&fixture.store.capture());
+        let changed = before.get(opt.key) != after.get(opt.key);
+        assert_eq!(changed, opt.reloadable, "{}", opt.key);
+    }
 }
 
 #[test]
