@@ -10,6 +10,7 @@ use std::sync::Arc;
 use berth_config::Live;
 use berth_errdefs::Kind;
 use berth_images::{Image, Platform};
+use berth_reference::Reference;
 use berth_store::Durability;
 use berth_volumes::Request;
 use berth_wire as wire;
@@ -101,11 +102,16 @@ fn image(shared: &Shared, options: &CreateOptions, name: &str) -> Result<Arc<Ima
         .as_deref()
         .filter(|wanted| !wanted.is_empty())
     {
-        let wanted = Platform::parse(wanted).map_err(Error::from_lower)?;
+        let asked = wanted;
+        let wanted = Platform::parse(asked).map_err(Error::from_lower)?;
         let found = image.platform();
+        let shown = Reference::parse(name).map_or_else(
+            |_| name.to_owned(),
+            |reference| reference.tagged().familiar(),
+        );
         if wanted.os != found.os || wanted.architecture != found.architecture {
             return Err(Error::not_found(format!(
-                "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
+                "image with reference {shown} was found but does not provide the specified platform ({asked})"
             )));
         }
     }

@@ -376,7 +376,11 @@ impl Exec {
 
     fn tell(&self, shared: &Shared, action: &str, command: bool, more: &[(&str, String)]) {
         let action = match command {
-            true => format!("{action}: {}", self.request.cmd.join(" ")),
+            // dockerd sets the arguments off with a space where there are none, too.
+            true => match &self.request.cmd[..] {
+                [program] => format!("{action}: {program} "),
+                all => format!("{action}: {}", all.join(" ")),
+            },
             false => action.to_owned(),
         };
         let mut attributes = vec![("execID", self.id.clone())];

@@ -168,7 +168,6 @@ impl<'a> Choice<'a> {
             && filters.prefix("id", &record.id)
             && filters.labels("label", &record.config.labels)
             && filters.exact("health", health(view))
-            && filters.exact("isolation", &record.host.isolation)
             && !matches!(filters.flag("is-task"), Ok(Some(true)))
             && self.in_network(shared, view)
             && self.has_mount(view)

@@ -20,7 +20,13 @@ pub(crate) fn parse(text: &str) -> Result<u32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<u32>() {
         let known = (1..=31).contains(&number) || (REAL_TIME.0..=REAL_TIME.1).contains(&number);
-        return known.then_some(number).ok_or_else(invalid);
+        return match (known, number) {
+            (true, _) => Ok(number),
+            (false, 0) => Err(invalid()),
+            (false, _) => Err(Error::invalid(format!(
+                "the linux daemon does not support signal {number}"
+            ))),
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -74,10 +80,17 @@ mod tests {
             assert_eq!(parse(text).ok(), Some(number), "{text}");
         }
         for text in [
-            "", "0", "-1", "65", "32", "NOPE", "SIG", "RTMIN+31", "RTMAX-31", "RTMIN3",
+            "", "0", "-1", "NOPE", "SIG", "RTMIN+31", "RTMAX-31", "RTMIN3",
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert_eq!(error, format!("invalid signal: {text}"));
+        }
+        for text in ["65", "32"] {
+            let error = parse(text).expect_err(text).to_string();
+            assert_eq!(
+                error,
+                format!("the linux daemon does not support signal {text}")
+            );
         }
     }
 }

@@ -92,8 +92,14 @@ fn send(parts: &mpsc::Sender<Part>, part: Part) -> Result<()> {
 }
 
 fn broken(e: io::Error) -> Error {
+    const NUMBER: &str = "numeric field was not a number";
+    let mut why = e.to_string();
+    // Bytes of the archive follow.
+    if let Some(at) = why.find(NUMBER) {
+        why.truncate(at + NUMBER.len());
+    }
     Error::Archive(format!(
-        "invalid archive: archive/tar: invalid tar header: {e}"
+        "invalid archive: archive/tar: invalid tar header: {why}"
     ))
 }
 

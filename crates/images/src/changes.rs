@@ -28,9 +28,8 @@ fn instruction(config: &mut Map<String, Value>, line: &str) -> Result<()> {
     let rest = rest.trim();
     let upper = word.to_ascii_uppercase();
     if !KNOWN.contains(&upper.as_str()) {
-        let lower = word.to_ascii_lowercase();
         return Err(Error::Invalid(format!(
-            "{lower} is not a valid change command"
+            "{word} is not a valid change command"
         )));
     }
     if rest.is_empty() {

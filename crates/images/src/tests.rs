@@ -183,7 +183,7 @@ fn changes_are_dockerfile_instructions() {
     });
     assert_eq!(config, expected);
     let message = |line: &str| apply(&[line]).unwrap_err().to_string();
-    assert_eq!(message("RUN x"), "run is not a valid change command");
+    assert_eq!(message("RUN x"), "RUN is not a valid change command");
     assert_eq!(message("USER"), "USER requires exactly one argument");
     assert_eq!(message("EXPOSE x"), "invalid containerPort: x");
 }

@@ -5,7 +5,6 @@ use reqwest::Method;
 use crate::auth;
 use crate::conversation::{Ask, Conversation, Size, challenges};
 use crate::hosts::{Does, Host};
-use crate::refusal::Refusal;
 use crate::rules::address;
 use crate::{Credentials, Error, Registry, Result};
 
@@ -61,18 +60,11 @@ impl Registry {
             let answer = there.ping(url.clone(), &ask).await?;
             return match answer.response.status() {
                 status if status.is_success() => Ok(identity),
-                status if status.as_u16() == 401 => {
-                    let refusal =
-                        Refusal::read("Get", &answer.url, answer.response, rules.limits).await;
-                    Err(refused(
-                        &url,
-                        &refusal.words("incorrect username or password"),
-                    ))
-                }
-                status => Err(unexpected(&url, status)),
+                status if status.as_u16() == 401 => Err(Error::LoginRefused(failed(&url, status))),
+                status => Err(Error::Status(failed(&url, status))),
             };
         }
-        Err(unexpected(&url, answer.response.status()))
+        Err(Error::Status(failed(&url, answer.response.status())))
     }
 }
 
@@ -104,11 +96,9 @@ fn refused(url: &reqwest::Url, why: &str) -> Error {
     Error::LoginRefused(format!("Get \"{url}\": unauthorized: {why}"))
 }
 
-fn unexpected(url: &reqwest::Url, status: reqwest::StatusCode) -> Error {
+fn failed(url: &reqwest::Url, status: reqwest::StatusCode) -> String {
     let url = crate::error::printable(url);
-    Error::Status(format!(
-        "login attempt to {url} failed with status: {status}"
-    ))
+    format!("login attempt to {url} failed with status: {status}")
 }
 
 #[cfg(test)]

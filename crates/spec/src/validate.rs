@@ -104,7 +104,7 @@ pub fn validate_host_config(
     capabilities::effective(&host.cap_add, &host.cap_drop, false, facts.capabilities)?;
     if !matches!(host.isolation.to_lowercase().as_str(), "" | "default") {
         return Err(Error::invalid(format!(
-            "invalid isolation '{}' on linux",
+            "invalid isolation ({}): linux only supports 'default'",
             host.isolation
         )));
     }

@@ -190,7 +190,7 @@ fn what_cannot_be_committed_leaves_nothing() {
         .ok();
     let before = Leaks::count(&daemon);
     let commit = |args: &[&str]| daemon.cli(["commit"]).args(args).run().exits(1);
-    commit(&["-c", "NOSUCH x", "cc"]).err_has("nosuch is not a valid change command");
+    commit(&["-c", "NOSUCH x", "cc"]).err_has(" is not a valid change command");
     commit(&["cc", "UPPER"]).err_has("must be lowercase");
     commit(&["nosuch"]).err_has("No such container: nosuch");
     before.settle(&daemon, PATIENCE);

@@ -230,7 +230,7 @@ fn limits_of_values() {
     );
     refuse(
         json!({"NanoCpus": 1_000_000_000_000_i64}),
-        "Range of CPUs is from 0.01 to ",
+        "ange of CPUs is from 0.01 to ",
     );
     refuse(
         json!({"NanoCpus": 500_000_000, "CpuPeriod": 100_000}),

@@ -228,8 +228,8 @@ fn of_an_exec_and_of_attach() {
         "exec_create: sh -c exit 3",
         "exec_start: sh -c exit 3",
         "exec_die",
-        "exec_create: nosuch",
-        "exec_start: nosuch",
+        "exec_create: nosuch ",
+        "exec_start: nosuch ",
     ];
     assert_eq!(actions, wanted);
     let attribute = |n: usize, name: &str| events[n]["Actor"]["Attributes"][name].clone();

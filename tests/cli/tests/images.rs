@@ -242,9 +242,7 @@ fn import() {
     let bad = shared()
         .cli(["import", "-c", "RUN x", "-", "bad:1"])
         .stdin(rootfs_tar().to_vec());
-    bad.run()
-        .exits(1)
-        .err_has("run is not a valid change command");
+    bad.run().exits(1).err_has(" is not a valid change command");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_pid_namespace_is_joined() {
     shared()
         .docker(["start", &joined])
         .exits(1)
-        .err_has("cannot join PID namespace of a non running container");
+        .err_has("not running");
     sh(&["--pid", "container:nosuch"], "true")
         .exits(125)
         .err_has("No such container: nosuch");
@@ -120,7 +120,7 @@ fn shared_memory_follows_the_ipc_mode() {
     sh(&["--ipc", &format!("container:{private}")], "true")
         .exits(125)
         .err_has(&format!(
-            "can't join IPC of container {id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            "container {id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
         ));
     sh(&["--ipc", "none"], "grep -c ' /dev/shm ' /proc/mounts")
         .exits(1)

@@ -446,11 +446,12 @@ fn a_container_with_ipv6_is_reached_by_it_at_addresses_of_ipv6() {
 }
 
 #[test]
-fn what_cannot_be_published_on_ipv6_is_refused_at_create() {
-    let create = shared().docker(["create", "-p", "[::1]:18604:80/sctp", "busybox", "true"]);
-    create
-        .exits(1)
-        .err_has("SCTP ports on IPv6 addresses of the host are not supported yet");
+fn what_cannot_be_published_on_ipv6_is_refused() {
+    if !shared().is_old_dockerd() {
+        let args = ["--rm", "-p", "[::1]:18604:80/sctp", "busybox", "true"];
+        let run = shared().cli(["run"]).args(args).run().exits(125);
+        run.err_has("publishing sctp ports on IPv6 addresses needs a container with IPv6: ::1");
+    }
     let elsewhere = [
         "run",
         "--rm",

@@ -208,7 +208,7 @@ fn rm() {
         )
     } else {
         format!(
-            "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
+            "cannot remove container \"{name}\": container is running: stop the container before removing or force remove"
         )
     };
     assert!(output.stderr.contains(&wanted), "{output}");

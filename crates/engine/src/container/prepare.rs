@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use berth_config::Live;
 use berth_ctrd::{FifoSet, Streams};
@@ -10,6 +11,7 @@ use berth_logs::{LogConfig, Logger, Subject};
 use berth_spec::modes::Mode;
 use berth_spec::{BindMount, Devices, Inputs, User};
 
+use super::handle::View;
 use super::record::{Files, Record};
 use crate::files::Resolving;
 use crate::network::{self, Plan};
@@ -61,17 +63,15 @@ impl Surroundings {
             Plan::None | Plan::Bridges(_) => Some(shared.net.netns_path(&record.id)),
         };
         let pidns = match Mode::of(&record.host.pid_mode) {
-            Mode::Container(other) => {
-                namespace(network::running(shared, other, "PID")?.run.pid, "pid")
-            }
+            Mode::Container(other) => namespace(donor(shared, other, "PID")?.run.pid, "pid"),
             _ => None,
         };
         let (ipcns, shm) = match Mode::of(&record.host.ipc_mode) {
             Mode::Container(other) => {
-                let donor = network::running(shared, other, "IPC")?;
+                let donor = donor(shared, other, "IPC")?;
                 if donor.record.host.ipc_mode != shm::SHAREABLE {
                     return Err(Error::invalid(format!(
-                        "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                        "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                         donor.record.id
                     )));
                 }
@@ -97,6 +97,14 @@ impl Surroundings {
             shm,
         })
     }
+}
+
+/// The container whose namespace another one wants to join.
+fn donor(shared: &Shared, other: &str, what: &str) -> Result<Arc<View>> {
+    network::running(shared, other, |view| {
+        let id = &view.record.id;
+        format!("failed to join {what} namespace: container {id} is not running")
+    })
 }
 
 /// Writes and opens what the container needs. Blocks.

@@ -44,7 +44,7 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, how: How) -
     }
     if !errors.is_empty() {
         let message = format!(
-            "cannot remove container \"/{}\": {}",
+            "cannot remove container \"{}\": {}",
             record.name,
             errors.join("; ")
         );

@@ -149,8 +149,7 @@ impl Starter {
         let shared = &self.shared;
         let record = &self.record;
         shared.open_for_change()?;
-        let plan = network::plan(shared, record)
-            .map_err(|e| e.context("failed to set up container networking"))?;
+        let plan = network::plan(shared, record)?;
         let runtime = runtimes::ready(&self.live, &record.host.runtime).await?;
         let binary = runtimes::binary(&runtime).to_owned();
         made.netns = plan.has_own_netns();

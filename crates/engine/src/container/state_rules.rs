@@ -134,7 +134,7 @@ fn removal_of_what_runs_needs_force() {
     assert_eq!(
         told,
         [
-            "cannot remove container \"/name\": container is running: stop the container before removing or force remove"
+            "cannot remove container \"name\": container is running: stop the container before removing or force remove"
         ]
     );
     let effects = world.state.step(Input::Remove {
@@ -270,7 +270,7 @@ fn who_waits_in_vain_for_the_end_is_told_in_dockers_words() {
         [
             format!("cannot stop container: name: {what}"),
             format!("Cannot restart container name: {what}"),
-            format!("cannot remove container \"/name\": could not kill: {what}"),
+            format!("cannot remove container \"name\": could not kill: {what}"),
         ]
     );
 }
@@ -362,7 +362,7 @@ fn removal_between_two_runs_needs_force() {
     assert_eq!(
         told,
         [
-            "cannot remove container \"/name\": container is restarting: stop the container before removing or force remove"
+            "cannot remove container \"name\": container is restarting: stop the container before removing or force remove"
         ]
     );
     assert!(world.state.step(remove(8, true)).is_empty());

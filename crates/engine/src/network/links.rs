@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use berth_config::Live;
-use berth_errdefs::Classify;
 
 use super::BRIDGE;
 use crate::container::handle::{Handle, View};
@@ -44,10 +43,10 @@ fn linked<'r>(shared: &Shared, record: &'r Record) -> Result<Vec<(Arc<Handle>, &
     links
         .map(|(target, alias)| match shared.table.find(target) {
             Ok(handle) => Ok((handle, alias)),
-            Err(error) => Err(Error::new(
-                error.kind(),
-                format!("could not get container for {target}: {error}"),
-            )),
+            // Not "not found": clients would take it for the image, and pull that.
+            Err(error) => Err(Error::invalid(format!(
+                "could not get container for {target}: {error}"
+            ))),
         })
         .collect()
 }

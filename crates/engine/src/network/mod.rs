@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_errdefs::Kind;
+use berth_errdefs::{Classify, Kind};
 use berth_net::Endpoint;
 use berth_spec::modes::Mode;
 use berth_wire as wire;
@@ -57,15 +57,36 @@ impl Plan {
 /// # Errors
 /// Docker's words for a network that there is not, or a container that does not run.
 pub(crate) fn plan(shared: &Shared, record: &Record) -> Result<Plan> {
+    let plan = match Mode::of(&record.host.network_mode) {
+        // dockerd finds this one before it sets up anything.
+        Mode::Container(other) => return joined(shared, other),
+        _ => own(shared, record),
+    };
+    plan.map_err(|error| error.context("failed to set up container networking"))
+}
+
+/// The namespace of another container.
+fn joined(shared: &Shared, other: &str) -> Result<Plan> {
+    let view = running(shared, other, |view| {
+        let (name, status) = (&view.record.name, view.run.status.as_str());
+        format!(
+            "cannot join network namespace of a non running container: container {name} is {status}"
+        )
+    });
+    let view = view.map_err(|error| match error.kind() {
+        Kind::NotFound => error.context("joining network namespace of container"),
+        _ => error,
+    })?;
+    let netns = format!("/proc/{}/ns/net", view.run.pid).into();
+    Ok(Plan::Joined { netns, of: view })
+}
+
+/// All that is no other container's.
+fn own(shared: &Shared, record: &Record) -> Result<Plan> {
     match Mode::of(&record.host.network_mode) {
         Mode::Host => return Ok(Plan::Host),
         _ if record.config.network_disabled => return Ok(Plan::None),
-        Mode::Container(other) => {
-            let view = running(shared, other, "network")?;
-            let netns = format!("/proc/{}/ns/net", view.run.pid).into();
-            return Ok(Plan::Joined { netns, of: view });
-        }
-        Mode::Default | Mode::Named(_) => {}
+        Mode::Container(_) | Mode::Default | Mode::Named(_) => {}
     }
     let endpoints = &record.networking.endpoints_config;
     if endpoints.keys().all(|name| name == NONE) {
@@ -89,16 +110,18 @@ pub(crate) fn plan(shared: &Shared, record: &Record) -> Result<Plan> {
     Ok(Plan::Bridges(wanted))
 }
 
-/// The container whose namespace another one wants to join.
-pub(crate) fn running(shared: &Shared, other: &str, what: &str) -> Result<Arc<View>> {
+/// The container whose namespace another one wants to join; `refused`: what is said of one that does
+/// not run.
+pub(crate) fn running(
+    shared: &Shared,
+    other: &str,
+    refused: impl FnOnce(&View) -> String,
+) -> Result<Arc<View>> {
     let view = shared.table.find(other)?.view();
-    if !view.run.status.is_running() {
-        let (name, status) = (&view.record.name, view.run.status.as_str());
-        return Err(Error::conflict(format!(
-            "cannot join {what} namespace of a non running container: container {name} is {status}"
-        )));
+    match view.run.status.is_running() {
+        true => Ok(view),
+        false => Err(Error::conflict(refused(&view))),
     }
-    Ok(view)
 }
 
 /// Names the networks of a new container by their names, the one of its mode among them, and

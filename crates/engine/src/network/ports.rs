@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 
 use berth_net::{Proto, Publish};
 
-use super::unsupported;
 use crate::container::record::Record;
 use crate::{Error, Result};
 
@@ -28,9 +27,6 @@ pub(crate) fn publish(record: &Record) -> Result<Vec<Publish>> {
                     Some(ip.parse::<IpAddr>().map_err(|_| invalid())?.to_canonical())
                 }
             };
-            if proto == Proto::Sctp && host_ip.is_some_and(|ip| ip.is_ipv6()) {
-                return Err(unsupported("SCTP ports on IPv6 addresses of the host are"));
-            }
             let host_ports = host_ports(&binding.host_port)?;
             list.push(Publish {
                 host_ip,
@@ -118,7 +114,6 @@ mod tests {
             ("80", "nowhere", ""),
             ("80", "", "9-8"),
             ("80", "", "70000"),
-            ("80/sctp", "::1", ""),
         ] {
             assert!(
                 publish(&record(port, ip, host)).is_err(),

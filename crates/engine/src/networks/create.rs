@@ -97,7 +97,7 @@ fn check(request: &wire::NetworkCreateRequest) -> Result<()> {
     let refused = |kind, message: String| Err(Error::new(kind, message));
     let name = &request.name;
     if name.trim().is_empty() {
-        return Err(Error::invalid("invalid network name: name is empty"));
+        return Err(Error::invalid("invalid name: name is empty"));
     }
     if matches!(name.as_str(), "bridge" | "host" | "none" | "default") {
         let message = format!("operation is not permitted on predefined {name} network ");
@@ -114,9 +114,7 @@ fn check(request: &wire::NetworkCreateRequest) -> Result<()> {
             return refused(Kind::NotImplemented, message);
         }
         other => {
-            let message = format!(
-                "could not find plugin {other} in v1 plugin registry: plugin {other:?} not found"
-            );
+            let message = format!("plugin {other:?} not found");
             return refused(Kind::NotFound, message);
         }
     }
@@ -169,8 +167,19 @@ fn fill_in(
     }
 }
 
+/// What dockerd's driver knows and ours does not do.
+const MISSING: [&str; 6] = [
+    "bridge.gateway_mode_ipv4",
+    "bridge.gateway_mode_ipv6",
+    "bridge.inhibit_ipv4",
+    "bridge.trusted_host_interfaces",
+    "host_ipv4",
+    "host_ipv6",
+];
+
 /// Takes the driver's options over into the specification; whether there is to be IPv6. Options
-/// of the driver that are not honoured are refused; others are nobody's and only shown.
+/// of the driver that are not honoured are refused; others are nobody's and only shown, as dockerd
+/// does.
 fn apply(spec: &mut NetworkSpec, request: &wire::NetworkCreateRequest) -> Result<bool> {
     let mut ipv6 = request.enable_ipv6.unwrap_or(false);
     for (key, value) in &request.options {
@@ -194,11 +203,11 @@ fn apply(spec: &mut NetworkSpec, request: &wire::NetworkCreateRequest) -> Result
             "enable_ipv6" if request.enable_ipv6.is_none() => ipv6 = switch(key, value)?,
             "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" if value == "nat" => {}
             "enable_ipv4" if switch(key, value)? => {}
-            "enable_ipv6" => {}
-            _ => {
+            other if other == "enable_ipv4" || MISSING.contains(&other) => {
                 let message = format!("network option {key}={value} is not supported yet");
                 return Err(Error::new(Kind::NotImplemented, message));
             }
+            _ => {}
         }
     }
     Ok(ipv6)

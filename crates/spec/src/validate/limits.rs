@@ -193,7 +193,7 @@ fn nano_cpus(host: &HostConfig, facts: &HostFacts) -> Result<()> {
     let ncpu = facts.ncpu;
     if host.nano_cpus < 0 || host.nano_cpus > i64::from(ncpu) * 1_000_000_000 {
         return refuse(format!(
-            "Range of CPUs is from 0.01 to {ncpu}.00, as there are only {ncpu} CPUs available"
+            "range of CPUs is from 0.01 to {ncpu}.00, as there are only {ncpu} CPUs available"
         ));
     }
     Ok(())
@@ -267,7 +267,9 @@ fn cpuset(
         (&host.cpuset_mems, &support.mems, "mems", "memory nodes"),
     ] {
         let Some(wanted) = parse_list(asked) else {
-            return refuse(format!("Invalid value {asked} for cpuset {short}"));
+            return refuse(format!(
+                "Invalid value {asked} for cpuset {short}: invalid format: {asked}"
+            ));
         };
         let have = parse_list(available).unwrap_or_default();
         if !wanted.iter().all(|number| have.contains(number)) {

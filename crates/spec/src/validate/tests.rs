@@ -102,7 +102,7 @@ fn limits_that_the_host_lacks_are_discarded() {
 fn processors() {
     assert_eq!(
         refused(|h| h.nano_cpus = 5_000_000_000),
-        "Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available"
+        "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available"
     );
     assert_eq!(
         refused(|h| (h.nano_cpus, h.cpu_quota) = (1, 1000)),
@@ -118,7 +118,7 @@ fn processors() {
     );
     assert_eq!(
         refused(|h| h.cpuset_cpus = "a".to_owned()),
-        "Invalid value a for cpuset cpus"
+        "Invalid value a for cpuset cpus: invalid format: a"
     );
     assert_eq!(refused(|h| h.cpu_shares = -1), "shares: invalid argument");
     assert!(refused(|h| h.cpu_period = 1).starts_with("CPU cfs period can not be less than"));

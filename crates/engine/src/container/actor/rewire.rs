@@ -139,7 +139,7 @@ impl Actor {
             Rewire::Leave { network, .. } => Err(Error::new(
                 berth_errdefs::Kind::Forbidden,
                 format!(
-                    "container {} is not connected to the network {network}",
+                    "container {} is not connected to network {network}",
                     record.id
                 ),
             )),

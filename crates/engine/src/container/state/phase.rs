@@ -140,7 +140,7 @@ impl Ending {
             (restart, format!("Cannot restart container {name}: {WHAT}")),
             (
                 remove,
-                format!("cannot remove container \"/{name}\": could not kill: {WHAT}"),
+                format!("cannot remove container \"{name}\": could not kill: {WHAT}"),
             ),
         ];
         for (tickets, message) in failed {

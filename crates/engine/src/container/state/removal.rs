@@ -38,11 +38,11 @@ impl State {
                 return effects.push(Effect::Arm(self.generation, Timer::GiveUp, GIVE_UP));
             }
             Phase::Running(Running { paused: true, .. }) => Error::conflict(format!(
-                "cannot remove container \"/{}\": container is paused and must be unpaused first",
+                "cannot remove container \"{}\": container is paused and must be unpaused first",
                 self.name
             )),
             Phase::Running(_) => Error::conflict(format!(
-                "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
+                "cannot remove container \"{}\": container is running: stop the container before removing or force remove",
                 self.name
             )),
             Phase::Restarting(_) => return self.remove_restarting(ticket, force, effects),

@@ -81,7 +81,7 @@ impl State {
     ) {
         if !force {
             let message = format!(
-                "cannot remove container \"/{}\": container is restarting: stop the container before removing or force remove",
+                "cannot remove container \"{}\": container is restarting: stop the container before removing or force remove",
                 self.name
             );
             return effects.push(Effect::Reply(ticket, Err(Error::conflict(message))));

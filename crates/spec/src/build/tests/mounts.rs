@@ -38,7 +38,7 @@ fn tmpfs_mounts_in_the_long_form() {
     );
     assert_eq!(
         with(&["lowerdir", "/x"]).error(),
-        "Invalid tmpfs option [\"lowerdir\" \"/x\"]"
+        "invalid tmpfs option \"lowerdir=/x\""
     );
 }
 
