@@ -2,8 +2,10 @@
 
 use std::sync::{Mutex, mpsc};
 
+use serde_json::{Value, json};
 use testkit::{Compression, Daemon, Image, PATIENCE, Stored, Stub, eventually, run_command};
 
+use super::tarball::Tarball;
 use super::{Stock, absent, image, kept_in_memory, offsets, runs};
 
 const FULL: &str = "no space left on device";
@@ -158,6 +160,43 @@ fn what_is_kept_of_a_pull_goes_with_a_prune_and_of_a_load_nothing_is_kept() {
     load.run().exits(1).err_has(FULL);
     // Without anybody asking for it.
     eventually("what was loaded gives its room back", PATIENCE, || {
+        (free(&daemon) + 4 > room).then_some(())
+    });
+    before.settle(&daemon, PATIENCE);
+}
+
+/// An image with a layer of 8 GiB in as many megabytes.
+fn bomb() -> Stock {
+    let head = Tarball::default().pax(&[("size", b"8589934592")]);
+    let mut packed = Compression::Gzip.pack(&head.file("zeros", b"").open());
+    // Several compressed streams, one behind the other, are one.
+    let zeros = Compression::Gzip.pack(&vec![0; 16 << 20]);
+    packed.extend(zeros.repeat(512));
+    let mut stock = Stock::of(&image().raw_layer(vec![0; 1024]), Compression::Gzip);
+    let digest = format!("sha256:{}", testkit::sha256(&packed));
+    let mut manifest: Value = serde_json::from_slice(&stock.manifest).expect("JSON");
+    manifest["layers"][2]["digest"] = json!(digest);
+    manifest["layers"][2]["size"] = json!(packed.len());
+    stock.manifest = manifest.to_string().into_bytes();
+    stock.blobs[3] = (digest, packed);
+    stock
+}
+
+#[test]
+fn a_bomb_is_unpacked_no_further_when_its_client_leaves() {
+    let daemon = daemon_on(4096);
+    let before = Stored::count(&daemon);
+    let stock = bomb();
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let room = free(&daemon);
+    let pull = daemon.cli(["pull", &format!("{}/bomb:1", stub.host())]);
+    let pull = pull.spawn();
+    eventually("it is being unpacked", PATIENCE, || {
+        (free(&daemon) + 256 < room).then_some(())
+    });
+    pull.signal(rustix::process::Signal::INT);
+    pull.wait();
+    eventually("it gives its room back", PATIENCE, || {
         (free(&daemon) + 4 > room).then_some(())
     });
     before.settle(&daemon, PATIENCE);
