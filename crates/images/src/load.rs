@@ -17,6 +17,7 @@ use crate::image::Image;
 use crate::lease::{Lease, unique};
 use crate::manifest::{
     DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index, MAX_JSON, Manifest,
+    check_depth,
 };
 use crate::metadata::Found;
 use crate::names::Told;
@@ -300,8 +301,10 @@ impl Load<'_> {
     async fn docker_manifest(&self, image: &SavedImage) -> Result<Descriptor> {
         let (digest, size, _) = self.blob(&image.config)?;
         let config = Descriptor::new(DOCKER_CONFIG, digest.clone(), size as usize);
+        let paths = image.layers.as_deref().unwrap_or_default();
+        check_depth(paths.len())?;
         let mut layers = Vec::new();
-        for path in image.layers.iter().flatten() {
+        for path in paths {
             let (digest, size, compression) = self.blob(path)?;
             let (mut digest, mut size) = (digest.clone(), size);
             let suffix = match compression {

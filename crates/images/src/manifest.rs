@@ -11,6 +11,10 @@ use crate::{Error, Platform, Result};
 /// The largest manifest, index or configuration taken, in bytes.
 pub(crate) const MAX_JSON: usize = 8 << 20;
 
+/// How many layers an image may have: twice what overlayfs stacks. Each of them costs memory and calls
+/// before the first byte comes.
+const MAX_LAYERS: usize = 1000;
+
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -127,6 +131,14 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
+/// Refuses more layers than any image can have.
+pub(crate) fn check_depth(layers: usize) -> Result<()> {
+    match layers > MAX_LAYERS {
+        true => Err(Error::Invalid("max depth exceeded".to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// An image index, or Docker's manifest list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -182,9 +194,9 @@ impl Document {
                 .map(Document::Index)
                 .map_err(|e| bad(e.to_string()));
         }
-        serde_json::from_slice(data)
-            .map(Document::Manifest)
-            .map_err(|e| bad(e.to_string()))
+        let manifest: Manifest = serde_json::from_slice(data).map_err(|e| bad(e.to_string()))?;
+        check_depth(manifest.layers.len())?;
+        Ok(Document::Manifest(manifest))
     }
 
     /// The media type of the document when it does not name one itself.

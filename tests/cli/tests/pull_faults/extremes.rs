@@ -1,5 +1,6 @@
 //! Layers at, and beyond, the limits of what a tar can say.
 
+use serde_json::json;
 use testkit::{Compression, Daemon, Image, Options, PATIENCE, Stored, Stub};
 
 use super::tarball::Tarball;
@@ -250,5 +251,60 @@ fn archives_at_the_limits_load_or_are_refused() {
         let cut = load(good[..length].to_vec());
         cut.exits(1).err_has("invalid archive");
     }
+    before.settle(&daemon, PATIENCE);
+}
+
+/// An image of so many layers that are one, as a registry serves it and as an archive.
+fn of_layers(count: usize) -> (Stock, Vec<u8>) {
+    let ids = (0..count).map(|n| format!("sha256:{n:064x}"));
+    let ids: Vec<_> = ids.collect();
+    let config = json!({
+        "os": "linux", "architecture": "amd64", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": ids},
+    });
+    let config = config.to_string().into_bytes();
+    let digest = format!("sha256:{}", testkit::sha256(&config));
+    let kind = "application/vnd.oci.image.layer.v1.tar";
+    let layer = |id: &String| json!({"mediaType": kind, "digest": id, "size": 100});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest, "size": config.len(),
+        },
+        "layers": ids.iter().map(layer).collect::<Vec<_>>(),
+    });
+    let layers = vec!["layer"; count];
+    let list = json!([{"Config": "config", "RepoTags": ["deep:1"], "Layers": layers}]);
+    let archive = Tarball::default()
+        .file("config", &config)
+        .file("layer", &Tarball::default().file("x", b"").end())
+        .file("manifest.json", list.to_string().as_bytes());
+    let manifest = manifest.to_string().into_bytes();
+    let blobs = vec![(digest, config)];
+    (Stock { manifest, blobs }, archive.end())
+}
+
+#[test]
+fn an_image_of_tens_of_thousands_of_layers_is_refused_at_once() {
+    let daemon = Daemon::start(Options::default());
+    let before = Stored::count(&daemon);
+    let (stock, archive) = of_layers(40_000);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| stock.serve(asked, wire));
+    let name = format!("{}/deep:1", stub.host());
+    daemon.forget_peak_memory();
+    let pull = daemon.docker(["pull", &name]);
+    pull.exits(1).err_has("max depth exceeded");
+    assert!(
+        stub.asked()
+            .iter()
+            .all(|asked| !asked.target.contains("/blobs/"))
+    );
+    let load = daemon.cli(["load"]).stdin(archive).run();
+    load.exits(1).err_has("max depth exceeded");
+    let peak = daemon.peak_memory();
+    println!("{peak}");
+    assert!(peak <= 96 << 10, "{peak} KiB");
     before.settle(&daemon, PATIENCE);
 }
