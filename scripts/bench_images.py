@@ -18,6 +18,8 @@ from bench_lifecycle import pairs, row
 REGISTRY = "127.0.0.1:5000/bench"
 # Seconds. The slowest step takes a small part of it.
 PATIENCE = 600
+# podman needs seconds for one.
+LISTS = 7
 
 
 class Client(http.client.HTTPConnection):
@@ -162,7 +164,7 @@ def main():
         lists = {}
         for name, path in daemons.items():
             load(path, many.name)
-            lists[name] = statistics.median(timed(call, path, "GET", "/images/json")[0] for _ in range(20))
+            lists[name] = statistics.median(timed(call, path, "GET", "/images/json")[0] for _ in range(LISTS))
             for tag in tags:
                 remove(path, tag)
         row(options.json, f"image-list/{options.images}", lists)
