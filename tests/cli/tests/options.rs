@@ -388,7 +388,7 @@ fn limits_hold() {
         .err_has("Minimum memory limit allowed is 6MB");
     sh(&["--cpus", "1000"], "true")
         .exits(125)
-        .err_has("Range of CPUs is from 0.01 to ");
+        .err_has("ange of CPUs is from 0.01 to ");
     sh(&["--cpuset-cpus", "77"], "true")
         .exits(125)
         .err_has("Requested CPUs are not available");
