@@ -19,6 +19,8 @@ mod distribution;
 mod error;
 mod fetch;
 mod flights;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod image;
 mod import;

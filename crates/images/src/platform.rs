@@ -193,6 +193,8 @@ impl Platform {
             ("x86_64" | "x86-64" | "amd64", "v1" | "") => ("amd64", ""),
             ("i386" | "i486" | "i586" | "i686", _) => ("386", ""),
             ("aarch64" | "arm64", "8" | "v8" | "") => ("arm64", "v8"),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64", variant) => ("arm64", variant),
             ("armhf", _) => ("arm", "v7"),
             ("armel", _) => ("arm", "v6"),
             ("arm", "" | "7" | "v7") => ("arm", "v7"),

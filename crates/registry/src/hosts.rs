@@ -120,7 +120,7 @@ pub(crate) fn read(folder: &Path, own: &str) -> Result<Option<Hosts>> {
         .map_err(|e| Error::Setup(format!("{}: {e}", path.display())))
 }
 
-fn parse(text: &str, folder: &Path, own: &str) -> Result<Hosts, String> {
+pub(crate) fn parse(text: &str, folder: &Path, own: &str) -> Result<Hosts, String> {
     let root: Table = text
         .parse()
         .map_err(|e: toml::de::Error| e.message().to_owned())?;

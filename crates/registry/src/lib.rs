@@ -35,5 +35,7 @@ pub use search::Found;
 pub use transport::Registry;
 pub use upload::{Mounted, Upload};
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

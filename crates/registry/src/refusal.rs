@@ -118,7 +118,11 @@ pub(crate) fn message(body: &[u8], default: &str) -> String {
 
 /// `Retry-After`: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("retry-after")?.to_str().ok()?.trim();
+    pause(headers.get("retry-after")?.to_str().ok()?)
+}
+
+pub(crate) fn pause(text: &str) -> Option<Duration> {
+    let text = text.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }

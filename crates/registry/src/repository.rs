@@ -155,7 +155,7 @@ impl Repository {
     pub async fn blob(&self, digest: &Digest, offset: u64) -> Result<Blob> {
         let ask = Ask::new(Method::GET, Size::Large);
         let answer = self.find(Kind::Blob, digest.as_str(), from(ask, offset));
-        Ok(blob(answer.await?, offset, self.rules.limits))
+        blob(answer.await?, offset, self.rules.limits)
     }
 
     /// All of a blob that is small; `None` when it is larger than `limit` bytes.
@@ -194,7 +194,7 @@ impl Repository {
             let refusal = Refusal::read("Get", &answer.url, answer.response, limits).await;
             return Err(refusal.other());
         }
-        Ok(blob(answer, offset, there.limits()))
+        blob(answer, offset, there.limits())
     }
 
     /// All tags of the repository.
@@ -385,18 +385,43 @@ fn from(ask: Ask, offset: u64) -> Ask {
     }
 }
 
-fn blob(answer: Answer, offset: u64, limits: Limits) -> Blob {
+fn blob(answer: Answer, asked: u64, limits: Limits) -> Result<Blob> {
     let Answer { url, response } = answer;
     let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-    Blob {
-        offset: if partial { offset } else { 0 },
+    let range = response.headers().get("content-range");
+    let range = range.map(|range| String::from_utf8_lossy(range.as_bytes()));
+    let offset = match range {
+        _ if !partial => 0,
+        None => asked,
+        // From before what was asked for is as good.
+        Some(range) => first(&range)
+            .filter(|first| *first <= asked)
+            .ok_or_else(|| {
+                Error::Protocol(format!("unhandled content range in response: {range}"))
+            })?,
+    };
+    Ok(Blob {
+        offset,
         stream: Box::pin(paced(response.bytes_stream(), url, limits)),
-    }
+    })
+}
+
+/// The first byte of a range: `bytes 2-3/4`.
+pub(crate) fn first(range: &str) -> Option<u64> {
+    let (unit, rest) = range.trim().split_once(' ')?;
+    let (first, _) = rest.trim_start().split_once('-')?;
+    first
+        .parse()
+        .ok()
+        .filter(|_| unit.eq_ignore_ascii_case("bytes"))
 }
 
 /// The query of the next page of a list: `Link: </v2/…?n=100&last=x>; rel="next"`.
 fn next_page(response: &reqwest::Response) -> Option<String> {
-    let link = response.headers().get("link")?.to_str().ok()?;
+    next_query(response.headers().get("link")?.to_str().ok()?)
+}
+
+pub(crate) fn next_query(link: &str) -> Option<String> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     if !rest.contains("next") {
         return None;

@@ -245,33 +245,35 @@ async fn a_manifest_of_another_digest_is_refused() {
 
 #[tokio::test]
 async fn ranges_are_asked_for_and_may_be_ignored() {
-    let at = serve(|head| {
-        if head.to_lowercase().contains("range: bytes=2-") && head.contains("/app/blobs/") {
-            return response(
-                "206 Partial Content",
-                "content-range: bytes 2-3/4\r\n",
-                "cd",
-            );
-        }
-        response("200 OK", "", "abcd")
-    });
-    let repository = repository(at, None);
-    assert_eq!(
-        repository
-            .blob(&Digest::of(b"abcd"), 2)
-            .await
-            .unwrap()
-            .offset,
-        2
-    );
-    assert_eq!(
-        repository
-            .blob(&Digest::of(b"abcd"), 0)
-            .await
-            .unwrap()
-            .offset,
-        0
-    );
+    let answers = |range: &'static str| {
+        serve(move |head| {
+            if head.to_lowercase().contains("range: bytes=2-") && head.contains("/app/blobs/") {
+                return response("206 Partial Content", range, "cd");
+            }
+            response("200 OK", "", "abcd")
+        })
+    };
+    let digest = Digest::of(b"abcd");
+    for (range, begins) in [
+        ("content-range: bytes 2-3/4\r\n", 2),
+        ("content-range: bytes 1-3/*\r\n", 1),
+        ("", 2),
+    ] {
+        let repository = repository(answers(range), None);
+        assert_eq!(repository.blob(&digest, 2).await.unwrap().offset, begins);
+        assert_eq!(repository.blob(&digest, 0).await.unwrap().offset, 0);
+    }
+    for range in [
+        "content-range: bytes 3-3/4\r\n",
+        "content-range: bytes 99999999999999999999-3/4\r\n",
+        "content-range: bytes */4\r\n",
+        "content-range: lines 2-3/4\r\n",
+    ] {
+        let repository = repository(answers(range), None);
+        let error = repository.blob(&digest, 2).await.unwrap_err().to_string();
+        let words = "unhandled content range in response: ";
+        assert!(error.starts_with(words), "{error}");
+    }
 }
 
 #[tokio::test]
