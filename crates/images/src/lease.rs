@@ -77,6 +77,11 @@ impl Images {
         self.let_go(left, false).await;
     }
 
+    /// Whether there is anything for [`Images::sweep_orphans`].
+    pub(crate) fn has_orphans(&self) -> bool {
+        !self.orphans().is_empty()
+    }
+
     /// The same; what they protected is gone then. True if there was any.
     pub(crate) async fn sweep_orphans(&self) -> bool {
         let left = self.orphans().clone();

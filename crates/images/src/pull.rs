@@ -55,7 +55,7 @@ pub(crate) struct Wanted {
     /// The manifest for the platform.
     descriptor: Descriptor,
     data: Bytes,
-    manifest: Manifest,
+    pub(crate) manifest: Manifest,
 }
 
 impl Images {

@@ -12,7 +12,7 @@ use crate::{Images, Pull, Result};
 impl Pull {
     /// Fetches what is wanted. Where there is no room for it, once more without what was kept of earlier
     /// pulls; where there is none even then, what came is kept for the next one. RPCs: as
-    /// [`Pull::fetch`], and 2.
+    /// [`Pull::fetch`], and 2; 1 for each layer, too, where there is no room.
     pub(crate) async fn fetch_where_there_is_room(
         &self,
         wanted: &Wanted,
@@ -26,13 +26,26 @@ impl Pull {
             other => other?,
         };
         let mut fetched = self.fetch(&lease, wanted, progress).await;
-        if no_room(&fetched) && images.sweep_orphans().await {
+        if no_room(&fetched) && images.has_orphans() {
+            self.hold(&lease, wanted).await;
+            images.sweep_orphans().await;
             fetched = self.fetch(&lease, wanted, progress).await;
         }
         if no_room(&fetched) {
             images.keep_blobs(lease).await;
         }
         fetched
+    }
+
+    /// Holds the layers that are there: the first one that there was no room for ended the others,
+    /// some of them perhaps before they were found.
+    async fn hold(&self, lease: &Lease, wanted: &Wanted) {
+        for layer in &wanted.manifest.layers {
+            if let Err(error) = lease.protect(&layer.digest).await {
+                // It is downloaded again, if it goes.
+                tracing::debug!(%error, layer = %layer.digest, "not held");
+            }
+        }
     }
 }
 
