@@ -180,13 +180,12 @@ fn mark(text: &str) -> Result<Option<Mark>> {
 /// As Go reads a number whose prefix tells its base; what is wrong in Go's words.
 fn parse_uint32(text: &str) -> std::result::Result<u32, &'static str> {
     let lower = text.to_ascii_lowercase();
-    let (digits, radix) = match lower.get(..2) {
-        Some("0x") => (&lower[2..], 16),
-        Some("0b") => (&lower[2..], 2),
-        Some("0o") => (&lower[2..], 8),
-        _ if lower.len() > 1 && lower.starts_with('0') => (&lower[1..], 8),
-        _ => (lower.as_str(), 10),
-    };
+    let prefixes = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
+    let mut prefixed = prefixes.into_iter().filter_map(|(prefix, radix)| {
+        let digits = lower.strip_prefix(prefix)?;
+        (lower != "0").then_some((digits, radix))
+    });
+    let (digits, radix) = prefixed.next().unwrap_or((lower.as_str(), 10));
     // A sign is none of Go's.
     if digits.starts_with('+') {
         return Err("invalid syntax");
@@ -352,7 +351,7 @@ mod tests {
         let six = without(true, false);
         assert!(six.starts_with("You specified --ip6tables=false with --icc=false. ICC=false"));
         let mark = |text: &str| bridge(|config| config.bridge_accept_fwmark = text.into());
-        for (text, value, mask) in [("2/3", 2, 3), ("0x1F", 31, u32::MAX), ("010/0b11", 8, 3)] {
+        for (text, value, mask) in [("2/3", 2, 3), ("0x1F/0", 31, 0), ("010/0b11", 8, 3)] {
             assert_eq!(mark(text).unwrap().accept_mark, Some(Mark { value, mask }));
         }
         for (text, wrong) in [
