@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use berth_net::{BridgeConfig, Config, Net, Policy, Proto};
+use berth_net::{BridgeConfig, Net, Policy, Proto};
 
 use crate::world::{
     HOST, HOST6, OUTSIDE, OUTSIDE6, Server, World, alone, ask, ask_from, container, elements,
@@ -12,13 +12,11 @@ use crate::world::{
 
 /// With IPv6 on the default bridge.
 async fn with(world: &World, rules: Policy) -> Arc<Net> {
-    let config = world.config();
-    let bridge = BridgeConfig {
-        ipv6: true,
-        rules,
-        ..config.bridge
+    let change = |bridge: &mut BridgeConfig| {
+        bridge.ipv6 = true;
+        bridge.rules = rules;
     };
-    Net::open(Config { bridge, ..config }).await.unwrap()
+    world.net_with(change).await
 }
 
 #[test]

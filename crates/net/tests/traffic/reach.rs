@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use berth_net::{BridgeConfig, Config, Net, Proto, Publish};
+use berth_net::{BridgeConfig, Net, Proto, Publish};
 
 use crate::world::{
     HOST, HOST6, OUTSIDE, OUTSIDE6, Server, World, alone, ask, ask_from, ask_udp, container,
@@ -121,13 +121,11 @@ fn a_udp_flow_from_before_the_container_reaches_it() {
 }
 
 async fn with_v6(world: &World, userland_proxy: bool) -> std::sync::Arc<Net> {
-    let config = world.config();
-    let bridge = BridgeConfig {
-        ipv6: true,
-        userland_proxy,
-        ..config.bridge
+    let change = |bridge: &mut BridgeConfig| {
+        bridge.ipv6 = true;
+        bridge.userland_proxy = userland_proxy;
     };
-    Net::open(Config { bridge, ..config }).await.unwrap()
+    world.net_with(change).await
 }
 
 #[test]
@@ -313,16 +311,7 @@ fn keeps_apart(filtered: bool) {
         if !filter_bridged(filtered) {
             return;
         }
-        let config = world.config();
-        let net = Net::open(Config {
-            bridge: BridgeConfig {
-                icc: false,
-                ..config.bridge
-            },
-            ..config
-        })
-        .await
-        .unwrap();
+        let net = world.net_with(|bridge| bridge.icc = false).await;
         world.outside(&net).await;
         let (web, endpoint) = container(&net, "web", vec![publish(8080, 80, Proto::Tcp)]).await;
         let (other, _) = container(&net, "other", vec![]).await;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use berth_net::{BridgeConfig, Config, Error, Net, Proto};
+use berth_net::{Error, Proto};
 use futures::future::join_all;
 
 use crate::world::{HOST, Server, alone, ask, ask_from, container, publish, remove, request, run};
@@ -71,15 +71,7 @@ fn somebody_elses_bridge_is_missed_by_name_and_found_again() {
     alone(|world| async move {
         run("ip link add br7 type bridge");
         run("ip addr add 10.77.0.1/24 dev br7");
-        let net = Net::open(Config {
-            bridge: BridgeConfig {
-                name: "br7".into(),
-                ..BridgeConfig::default()
-            },
-            ..world.config()
-        })
-        .await
-        .unwrap();
+        let net = world.net_with(|bridge| bridge.name = "br7".into()).await;
         let (pin, first) = container(&net, "c1", vec![]).await;
         let _server = Server::tcp(&pin, 80);
         let second = net.create_netns("c2").await.unwrap();

@@ -96,16 +96,7 @@ fn the_subnet_avoids_what_the_host_routes() {
 #[test]
 fn a_disabled_bridge_leaves_namespaces_and_the_other_networks() {
     alone(|world| async move {
-        let config = world.config();
-        let net = Net::open(Config {
-            bridge: BridgeConfig {
-                disabled: true,
-                ..config.bridge
-            },
-            ..config
-        })
-        .await
-        .unwrap();
+        let net = world.net_with(|bridge| bridge.disabled = true).await;
         let names: Vec<_> = net.networks().iter().map(|n| (n.name, n.driver)).collect();
         assert_eq!(names, [("host", "host"), ("none", "null")]);
         let pin = net.create_netns("c1").await.unwrap();

@@ -86,7 +86,14 @@ impl World {
     }
 
     pub(crate) async fn net(&self) -> Arc<Net> {
-        Net::open(self.config()).await.unwrap()
+        self.net_with(|_| ()).await
+    }
+
+    /// A net whose default bridge is configured otherwise.
+    pub(crate) async fn net_with(&self, change: impl FnOnce(&mut BridgeConfig)) -> Arc<Net> {
+        let mut config = self.config();
+        change(&mut config.bridge);
+        Net::open(config).await.unwrap()
     }
 
     /// Puts a machine at the other end of a cable; its namespace.

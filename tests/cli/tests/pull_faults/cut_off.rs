@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::{Compression, Daemon, Leaks, Options, PATIENCE, Stub, eventually};
 
-use super::{Stock, absent, image, offsets, runs};
+use super::{Stock, absent, gate, image, offsets, runs};
 
 /// Holds the largest blob back after its first half, for as long as the client stays.
 fn stalling(daemon: &Daemon, port: u16) -> (Stub, String, mpsc::Receiver<()>) {
@@ -113,11 +113,10 @@ fn two_pulls_of_one_image_download_it_once() {
     let stock = Stock::of(&image(), Compression::Gzip);
     let largest = stock.largest();
     let wanted = largest.clone();
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (go, at_gate) = gate();
     let stub = Stub::start(&daemon, 5000, move |asked, wire| {
         if asked.target.ends_with(&wanted) {
-            let _ = gate.lock().unwrap().recv_timeout(PATIENCE);
+            at_gate();
         }
         stock.serve(asked, wire);
     });
@@ -142,14 +141,13 @@ fn who_joins_a_pull_sees_how_far_it_is_and_may_leave() {
     let stock = Stock::of(&large, Compression::None);
     let largest = stock.largest();
     let wanted = largest.clone();
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (go, at_gate) = gate();
     let stub = Stub::start(&daemon, 5000, move |asked, wire| match stock.blob(asked) {
         Some(blob) if asked.target.ends_with(&wanted) => {
             wire.head("200 OK", &[], blob.len());
             let (half, rest) = blob.split_at(blob.len() / 2);
             wire.send(half);
-            let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+            at_gate();
             wire.send(rest);
         }
         _ => stock.serve(asked, wire),

@@ -1,12 +1,10 @@
 //! Pulls for which there is no room.
 
-use std::sync::{Mutex, mpsc};
-
 use serde_json::{Value, json};
 use testkit::{Compression, Daemon, Image, PATIENCE, Stored, Stub, eventually, run_command};
 
 use super::tarball::Tarball;
-use super::{Stock, absent, image, kept_in_memory, offsets, runs};
+use super::{Stock, absent, gate, image, kept_in_memory, offsets, runs};
 
 const FULL: &str = "no space left on device";
 
@@ -58,13 +56,12 @@ fn a_download_that_filled_the_disk_is_gone_on_with_when_there_is_room() {
     let image = image().layer(&[("large", 0o644, &large(56))]);
     let stock = Stock::of(&image, Compression::None);
     let (small, largest) = (stock.blobs[2].0.clone(), stock.largest());
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (go, at_gate) = gate();
     let wanted = largest.clone();
     let stub = Stub::start(&daemon, 5000, move |asked, wire| {
         // Not before the other layer is there.
         if asked.target.ends_with(&wanted) {
-            let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+            at_gate();
         }
         stock.serve(asked, wire);
     });

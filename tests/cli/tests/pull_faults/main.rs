@@ -9,7 +9,9 @@ mod side_by_side;
 mod steps;
 mod tarball;
 
-use testkit::{Asked, Compression, Daemon, Image, Options, Stub, Wire, run_command};
+use std::sync::{Mutex, mpsc};
+
+use testkit::{Asked, Compression, Daemon, Image, Options, PATIENCE, Stub, Wire, run_command};
 
 /// What a registry of one image serves.
 struct Stock {
@@ -52,6 +54,16 @@ impl Stock {
             (None, _) => wire.answer("200 OK", &[], "{}"),
         }
     }
+}
+
+/// Where a stub waits until the test sends for it, each time anew.
+fn gate() -> (mpsc::Sender<()>, impl Fn() + Send + Sync) {
+    let (go, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let wait = move || {
+        let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+    };
+    (go, wait)
 }
 
 fn image() -> Image {

@@ -1,12 +1,12 @@
 //! Layers on their way at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
 use serde_json::json;
 use testkit::{Compression, Daemon, Exchange, Image, Options, PATIENCE, Stored, Stub, eventually};
 
-use super::{Stock, image, runs};
+use super::{Stock, gate, image, runs};
 
 #[test]
 fn a_layer_is_unpacked_while_the_next_one_is_downloaded() {
@@ -17,12 +17,11 @@ fn a_layer_is_unpacked_while_the_next_one_is_downloaded() {
     let stock = Stock::of(&image(), Compression::None);
     // Not compressed, a layer's digest is that of what it unpacks to.
     let (first, last) = (stock.blobs[1].0.clone(), stock.blobs[2].0.clone());
-    let (go, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (go, at_gate) = gate();
     let held = last.clone();
     let stub = Stub::start(&daemon, 5000, move |asked, wire| {
         if asked.target.ends_with(&held) {
-            let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+            at_gate();
         }
         stock.serve(asked, wire);
     });
@@ -61,8 +60,7 @@ impl Gate {
             image = image.layer(&[(&format!("etc/{n}"), 0o644, text)]);
         }
         let stock = Stock::of(&image, Compression::Gzip);
-        let (go, gate) = mpsc::channel::<()>();
-        let gate = Mutex::new(gate);
+        let (go, at_gate) = gate();
         let (most, now) = (Arc::<AtomicUsize>::default(), AtomicUsize::new(0));
         let told = most.clone();
         let config = stock.blobs[0].0.clone();
@@ -70,7 +68,7 @@ impl Gate {
             if stock.blob(asked).is_some() && !asked.target.ends_with(&config) {
                 let many = now.fetch_add(1, Ordering::SeqCst) + 1;
                 told.fetch_max(many, Ordering::SeqCst);
-                let _ = gate.lock().expect("nobody panicked").recv_timeout(PATIENCE);
+                at_gate();
                 now.fetch_sub(1, Ordering::SeqCst);
             }
             stock.serve(asked, wire);
