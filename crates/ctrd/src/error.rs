@@ -104,6 +104,13 @@ impl Error {
         matches!(self, Error::Rpc { message, .. } if full.iter().any(|words| message.contains(words)))
     }
 
+    /// True when containerd has no snapshotter of the name that was asked for: it is neither built in
+    /// nor configured any more, or did not come up. gRPC has no code for that.
+    pub fn is_snapshotter_missing(&self) -> bool {
+        matches!(self, Error::Rpc { kind: Kind::InvalidArgument, message, .. }
+            if message.starts_with("snapshotter not loaded"))
+    }
+
     /// True when containerd itself is away, so that the call is worth repeating once it is back.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Error::Unreachable(_))

@@ -109,6 +109,8 @@ pub(crate) struct Actor {
     last_ticket: u64,
     /// Who wants the anonymous volumes removed with the container.
     with_volumes: HashSet<Ticket>,
+    /// Who wants it gone even if something of it cannot be reached.
+    forced: HashSet<Ticket>,
     work: FuturesUnordered<BoxFuture<'static, Outcome>>,
     rewiring: rewire::Rewiring,
 }
@@ -163,6 +165,7 @@ impl Actor {
             tickets: HashMap::new(),
             last_ticket: 0,
             with_volumes: HashSet::new(),
+            forced: HashSet::new(),
             work: FuturesUnordered::new(),
             rewiring: rewire::Rewiring::default(),
         };
@@ -227,6 +230,9 @@ impl Actor {
             Wish::Remove { force, volumes } => {
                 if volumes {
                     self.with_volumes.insert(ticket);
+                }
+                if force {
+                    self.forced.insert(ticket);
                 }
                 Input::Remove { ticket, force }
             }

@@ -14,6 +14,8 @@ pub(crate) struct How {
     pub(crate) strays: bool,
     /// Its anonymous volumes go with it.
     pub(crate) volumes: bool,
+    /// A snapshot that nobody can reach any more is left behind.
+    pub(crate) force: bool,
 }
 
 /// Removes everything that a container which does not run has. Each part is tried whatever
@@ -30,12 +32,7 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, how: How) -
     fault::point("remove:run");
     // What runs on needs its root file system.
     if !record.rootfs.is_empty() && errors.is_empty() {
-        let snapshots = shared.client.snapshots(&record.snapshotter);
-        if let Err(error) = teardown::insist(|| snapshots.remove(&record.id)).await
-            && !error.is_not_found()
-        {
-            errors.push(format!("removing the snapshot: {error}"));
-        }
+        errors.extend(remove_snapshot(&shared, &record, how.force).await.err());
         fault::point("remove:snapshot");
     }
     if errors.is_empty() {
@@ -55,6 +52,27 @@ pub(crate) async fn remove(shared: Arc<Shared>, record: Arc<Record>, how: How) -
     blocking(move || gone.records.remove(&record.id).map_err(Error::from_lower)).await?;
     fault::point("remove:record");
     Ok(())
+}
+
+/// Removes the container's snapshot. One of a snapshotter that containerd has no more is left with
+/// `force`: it carries our label, so that the start of a daemon that finds the snapshotter again
+/// removes it.
+async fn remove_snapshot(shared: &Shared, record: &Record, force: bool) -> Result<(), String> {
+    let snapshots = shared.client.snapshots(&record.snapshotter);
+    match teardown::insist(|| snapshots.remove(&record.id)).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) if error.is_snapshotter_missing() && force => {
+            let (id, snapshotter) = (&record.id, &record.snapshotter);
+            tracing::warn!(%id, snapshotter, %error, "a container is removed without its snapshot");
+            Ok(())
+        }
+        Err(error) if error.is_snapshotter_missing() => Err(format!(
+            "removing the snapshot: {error}: have containerd load it again, or force remove, which \
+             leaves the snapshot behind"
+        )),
+        Err(error) => Err(format!("removing the snapshot: {error}")),
+    }
 }
 
 /// Ends the container's use of its volumes; with `remove` those go that nobody named.

@@ -1,6 +1,7 @@
 //! Images and containers in other snapshotters than overlayfs: all that works there works here.
 #![cfg(test)]
 
+mod gone;
 mod proxy;
 
 use serde_json::json;

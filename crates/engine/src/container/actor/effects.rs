@@ -1,6 +1,7 @@
 //! What [`State::step`](crate::container::state::State::step) asks for, done: what takes time is begun
 //! here and comes back to the actor as an [`Outcome`].
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use berth_net::Endpoint;
@@ -45,6 +46,7 @@ impl Actor {
 
     pub(super) fn reply(&mut self, ticket: Ticket, answer: Result<Done>) {
         self.with_volumes.remove(&ticket);
+        self.forced.remove(&ticket);
         if let Some(reply) = self.tickets.remove(&ticket) {
             // Whoever asked may have gone away.
             let _ = reply.send(answer);
@@ -178,13 +180,14 @@ impl Actor {
     }
 
     fn remove_all(&mut self) {
-        let asked = match self.state.phase() {
-            Phase::Removing(tickets) => tickets.iter().any(|t| self.with_volumes.contains(t)),
+        let asked = |for_it: &HashSet<Ticket>| match self.state.phase() {
+            Phase::Removing(tickets) => tickets.iter().any(|ticket| for_it.contains(ticket)),
             _ => false,
         };
         let how = remove::How {
             strays: self.strays,
-            volumes: asked || self.record.host.auto_remove,
+            volumes: asked(&self.with_volumes) || self.record.host.auto_remove,
+            force: asked(&self.forced),
         };
         let (shared, record) = (self.shared.clone(), self.record.clone());
         // The second try looks for everything.
