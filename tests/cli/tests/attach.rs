@@ -82,9 +82,13 @@ fn a_client_can_keep_its_signals_and_its_input() {
     let name = unique("keeps");
     let script = "while :; do read x || sleep 1000; echo got $x; done";
     shared().run_d(&name, ["-i", "busybox", "sh", "-c", script]);
+    // It shows nothing by which one could know that it is attached.
+    let mut attached =
+        shared().events(&serde_json::json!({"container": [&name], "event": ["attach"]}));
     let mut quiet = shared()
         .cli(["attach", "--no-stdin", "--sig-proxy=false", &name])
         .spawn();
+    attached.read_until("\"attach\"");
     let mut other = shared().cli(["attach", &name]).spawn();
     other.write("words\n");
     quiet.wait_for("got words");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::http::Connection;
-use crate::{Cli, Daemon, Output, PATIENCE, Place, Pty, Request, Response, eventually};
+use crate::{Cli, Daemon, Exchange, Output, PATIENCE, Place, Pty, Request, Response, eventually};
 
 impl Daemon {
     /// The docker CLI against this daemon, in its network, with a home of its own.
@@ -114,6 +114,17 @@ impl Daemon {
     pub fn wait_log(&self, container: &str, text: &str) {
         let mut logs = self.cli(["logs", "-f", container]).spawn();
         logs.wait_for(text);
+    }
+
+    /// Follows the events that `filters` (`{"event": ["attach"]}`) let through. The answer comes
+    /// with the subscription, so nothing that happens after this call is missed.
+    #[track_caller]
+    pub fn events(&self, filters: &Value) -> Exchange {
+        let filters = filters.to_string().replace('"', "%22");
+        let target = format!("/events?filters={filters}");
+        let events = self.request("GET", &target).open();
+        assert_eq!(events.status, 200, "{target}");
+        events
     }
 
     /// Removes containers by force; a missing one is no error.

@@ -41,8 +41,9 @@
 //!   Run one container first, where what the first one makes for all is no leak. [`Stored`] is the
 //!   same for images.
 //! - RPCs: [`RpcCounter`], with [`Containerd::Metered`].
-//! - Wait for what will happen ([`eventually`], [`Daemon::wait_status`], [`Daemon::wait_log`]);
-//!   never sleep instead. Everything has a time limit of its own ([`PATIENCE`]).
+//! - Wait for what will happen ([`eventually`], [`Daemon::wait_status`], [`Daemon::wait_log`],
+//!   [`Daemon::events`]); never sleep instead. A client that was spawned is not attached yet.
+//!   Everything has a time limit of its own ([`PATIENCE`]).
 //! - Expect what Docker 28 and 29 do. Where Debian's 20.10 differs ask
 //!   [`Daemon::is_old_dockerd`], and say in what, so that the test itself can be tried on a real
 //!   dockerd. See each new test fail once.
