@@ -119,8 +119,9 @@ async fn diff(store: Arc<ConfigStore>, file: Option<PathBuf>) -> Result<Reloaded
 }
 
 fn lines(reloaded: &Reloaded, dry: bool) -> String {
-    let lines = reloaded.changes.iter();
-    lines
-        .map(|change| change.line(dry).replace('\n', " ") + "\n")
-        .collect()
+    let changes = reloaded.changes.iter();
+    let changes = changes.map(|change| change.line(dry).replace('\n', " ") + "\n");
+    let ignored = wiring::ignored(&reloaded.live).into_iter();
+    let ignored = ignored.map(|key| format!("{:<26} ignored\n", key.escape_debug().to_string()));
+    changes.chain(ignored).collect()
 }

@@ -76,6 +76,7 @@ pub(crate) fn run(run: Run) -> Result<(), Error> {
         commit = crate::COMMIT,
         "Starting up"
     );
+    wiring::warn_of_ignored(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)

@@ -46,7 +46,14 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Command::Help(text) => print!("{text}"),
         Command::Version => println!("berthd version {VERSION}, build {COMMIT}"),
         Command::Validate(sources) => {
-            wiring::check(&sources.load(berth_config::Facts::detect())?)?;
+            let live = sources.load(berth_config::Facts::detect())?;
+            wiring::check(&live)?;
+            for key in wiring::ignored(&live) {
+                eprintln!(
+                    "warning: ignored, as it means nothing: {}",
+                    key.escape_debug()
+                );
+            }
             eprintln!("configuration OK");
         }
         Command::Ask(ask) => print!("{}", ask.put()?),

@@ -135,4 +135,5 @@ fn log(reloaded: &Reloaded) {
             "these options of the configuration file take a restart"
         );
     }
+    wiring::warn_of_ignored(&reloaded.live);
 }

@@ -49,6 +49,24 @@ pub(crate) fn check(live: &Live) -> Result<(), Error> {
     Ok(())
 }
 
+/// The keys inside of options that mean nothing. dockerd passes over them as well, but in silence.
+pub(crate) fn ignored(live: &Live) -> Vec<String> {
+    let mut ignored = live.ignored.clone();
+    ignored.extend(berth_engine::ignored_options(live));
+    ignored
+}
+
+/// Warns of what is [`ignored`].
+pub(crate) fn warn_of_ignored(live: &Live) {
+    let keys = ignored(live).join(", ");
+    if !keys.is_empty() {
+        tracing::warn!(
+            keys,
+            "these keys inside of the configuration's options mean nothing"
+        );
+    }
+}
+
 /// Opens everything that the engine works with, and the engine.
 pub(crate) async fn open(
     config: Arc<ConfigStore>,

@@ -113,7 +113,10 @@ fn config_reload_waits_and_tells_key_by_key() {
         fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    daemon.configure(r#"{"labels": ["a=1"], "mtu": 1400, "raw-logs": true, "icc": true}"#);
+    daemon.configure(
+        r#"{"labels": ["a=1"], "mtu": 1400, "raw-logs": true, "icc": true,
+            "runtimes": {"odd": {"Path": "/odd", "colour": 1}}}"#,
+    );
     let (code, out, err) = daemon.config(&["reload"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let lines = lines(&out);
@@ -123,6 +126,7 @@ fn config_reload_waits_and_tells_key_by_key() {
         "raw-logs no effect timestamps are always full and nothing is ever coloured",
         "icc unchanged",
         "hosts unchanged",
+        "runtimes.odd.colour ignored",
     ] {
         assert!(
             lines.contains(&line.to_owned()),
@@ -133,6 +137,9 @@ fn config_reload_waits_and_tells_key_by_key() {
         daemon.docker(&["info", "--format", "{{json .Labels}}"]),
         r#"["a=1"]"#
     );
+    let log = daemon.log();
+    let warned = "options mean nothing\" keys=runtimes.odd.colour";
+    assert!(log.contains(warned), "{log}");
     daemon.configure("{");
     let (code, out, err) = daemon.config(&["reload"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));

@@ -137,18 +137,13 @@ fn options_of_runtimes_are_checked_at_the_start() {
     for (kind, options, wrong) in [
         (
             "io.containerd.runc.v2",
-            r#"{"Nope": 1}"#,
-            "unknown option: Nope",
-        ),
-        (
-            "io.containerd.runc.v2",
             r#"{"NoPivotRoot": "yes"}"#,
             "invalid value for option NoPivotRoot: true or false expected",
         ),
         (
             "io.containerd.runsc.v1",
-            r#"{"Nope": 1}"#,
-            "unknown option: Nope",
+            r#"{"ConfigPath": 1}"#,
+            "invalid value for option ConfigPath: a string expected",
         ),
     ] {
         let runtime = format!(r#"{{"runtimeType": "{kind}", "options": {options}}}"#);
@@ -159,6 +154,22 @@ fn options_of_runtimes_are_checked_at_the_start() {
             format!("runtime k: {wrong}")
         );
     }
+}
+
+#[test]
+fn keys_that_mean_nothing_inside_of_options_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = r#"{
+        "default-ulimits": {"nofile": {"Name": "nofile", "HARD": 9, "soft": 9, "x\ny": 1}},
+        "runtimes": {"k": {"runtimetype": "io.containerd.runc.v2", "options": {"Nope": 1}}}
+    }"#;
+    let mut command = daemon(dir.path());
+    fs::write(dir.path().join("daemon.json"), text).unwrap();
+    let (code, out, err) = run(command.arg("--validate"));
+    let told = "warning: ignored, as it means nothing: default-ulimits.nofile.x\\ny\n\
+                warning: ignored, as it means nothing: runtimes.k.options.Nope\n\
+                configuration OK\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "", told));
 }
 
 #[test]

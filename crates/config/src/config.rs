@@ -269,13 +269,11 @@ pub struct RuntimeConfig {
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct UlimitConfig {
     /// The limit's name; the entry's key counts where it is empty.
-    #[serde(skip_serializing_if = "String::is_empty", alias = "name")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The hard limit; -1 for none.
-    #[serde(alias = "hard")]
     pub hard: i64,
     /// The soft limit; -1 for none.
-    #[serde(alias = "soft")]
     pub soft: i64,
 }
 

@@ -6,13 +6,22 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{Error, Map, Result};
+use crate::{Error, Map, Result, nested};
 
 /// More than any configuration is; a file by mistake shall not fill the memory.
 const MOST: u64 = 4 << 20;
 
-/// The file's keys and values. An empty file has none.
-pub(crate) fn load(path: &Path) -> Result<Map> {
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Content {
+    /// Its options; keys inside of them in the spelling that ours have.
+    pub(crate) options: Map,
+    /// The keys inside of options that mean nothing.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// The file's content. An empty file has none.
+pub(crate) fn load(path: &Path) -> Result<Content> {
     parse(&read(path, MOST)?)
 }
 
@@ -56,15 +65,15 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<String> {
     }
 }
 
-pub(crate) fn parse(text: &str) -> Result<Map> {
+pub(crate) fn parse(text: &str) -> Result<Content> {
     if text.trim().is_empty() {
-        return Ok(Map::new());
+        return Ok(Content::default());
     }
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Error::Syntax(format!("invalid JSON: {error}")))?;
+    let (value, ignored) =
+        nested::read(text).map_err(|error| Error::Syntax(format!("invalid JSON: {error}")))?;
     match value {
-        Value::Object(map) => Ok(map),
-        Value::Null => Ok(Map::new()),
+        Value::Object(options) => Ok(Content { options, ignored }),
+        Value::Null => Ok(Content::default()),
         _ => Err(Error::Syntax("invalid JSON: expected an object".to_owned())),
     }
 }
@@ -76,7 +85,7 @@ mod tests {
     #[test]
     fn an_empty_file_and_null_say_nothing() {
         for text in ["", " \n", "null", "{}"] {
-            assert!(parse(text).unwrap().is_empty(), "{text:?}");
+            assert!(parse(text).unwrap().options.is_empty(), "{text:?}");
         }
     }
 
@@ -112,7 +121,7 @@ mod tests {
         );
         let bom = dir.path().join("bom");
         std::fs::write(&bom, b"\xef\xbb\xbf{\"debug\":true}").unwrap();
-        assert_eq!(load(&bom).unwrap()["debug"], true);
+        assert_eq!(load(&bom).unwrap().options["debug"], true);
         std::fs::write(&bom, b"{\"debug\":\"\xff\"}").unwrap();
         assert!(
             load(&bom)

@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod host;
 mod live;
+mod nested;
 mod options;
 mod pools;
 mod proxies;

@@ -107,6 +107,9 @@ pub struct Pulls {
 pub struct Live {
     /// What the user wrote.
     pub user: Config,
+    /// Keys inside of the file's options that mean nothing, as `runtimes.x.colour`: dockerd passes
+    /// over them, too.
+    pub ignored: Vec<String>,
     /// Where to listen; at least one.
     pub hosts: Vec<Host>,
     /// The runtimes.
@@ -159,6 +162,7 @@ impl Live {
         let cgroup_driver = cgroup_driver(&user, facts)?;
         check(&user)?;
         Ok(Live {
+            ignored: Vec::new(),
             hosts: hosts(&user)?,
             runtimes: Runtimes::derive(&user, cgroup_driver == CgroupDriver::Systemd)?,
             cgroup_driver,

@@ -10,10 +10,8 @@ use crate::{Config, Error, Result};
 #[serde(default, deny_unknown_fields)]
 pub struct AddressPoolConfig {
     /// All addresses, e.g. `10.10.0.0/16`.
-    #[serde(alias = "Base")]
     pub base: String,
     /// The prefix length of one subnet, in bits.
-    #[serde(alias = "Size")]
     pub size: i64,
 }
 

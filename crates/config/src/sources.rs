@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::file::Content;
 use crate::options::{self, OPTIONS, Opt, Shape};
 use crate::{Config, Error, Facts, Live, Result, file, pools};
 
@@ -46,16 +47,24 @@ impl Sources {
     }
 
     /// The file's content. A file that is not there and need not be is empty.
-    pub(crate) fn read(&self) -> Result<Map> {
+    pub(crate) fn read(&self) -> Result<Content> {
         match file::load(&self.file) {
-            Ok(map) => Ok(map),
-            Err(error) if error.is_missing_file() && !self.file_required => Ok(Map::new()),
+            Ok(content) => Ok(content),
+            Err(error) if error.is_missing_file() && !self.file_required => Ok(Content::default()),
             Err(error) => Err(self.blame_file(error)),
         }
     }
 
     /// The live configuration with `file` as the file's content.
-    pub(crate) fn derive(&self, file: &Map, facts: Facts) -> Result<Live> {
+    pub(crate) fn derive(&self, content: &Content, facts: Facts) -> Result<Live> {
+        let live = self.merge(&content.options, facts)?;
+        Ok(Live {
+            ignored: content.ignored.clone(),
+            ..live
+        })
+    }
+
+    fn merge(&self, file: &Map, facts: Facts) -> Result<Live> {
         if file.is_empty() {
             return Live::derive(decode(&[&self.defaults, &self.flags])?, facts);
         }
@@ -118,7 +127,10 @@ impl Sources {
 }
 
 fn known(file: &Map) -> Result<()> {
-    let unknown = file.keys().filter(|key| options::find(key).is_none());
+    // As for dockerd, what is in `proxies` are options as if they stood beside it.
+    let proxies = file.get("proxies").and_then(Value::as_object);
+    let keys = file.keys().chain(proxies.into_iter().flat_map(Map::keys));
+    let unknown = keys.filter(|key| options::find(key).is_none());
     let mut unknown: Vec<_> = unknown.cloned().collect();
     if unknown.is_empty() {
         return Ok(());

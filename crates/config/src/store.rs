@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::file::Content;
 use crate::options::OPTIONS;
 use crate::reload::{Side, compare};
-use crate::{Facts, Live, Map, Reloaded, Result, Sources};
+use crate::{Facts, Live, Reloaded, Result, Sources};
 
 /// The live configuration behind one atomic pointer.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct ConfigStore {
 #[derive(Debug)]
 struct Current {
     live: Arc<Live>,
-    file: Map,
+    file: Content,
 }
 
 /// A reload up to the moment that it takes effect; dropped, it never happened.
@@ -144,9 +145,9 @@ impl ConfigStore {
         let wanted_live = sources.derive(&wanted, self.facts)?;
         let mut next = wanted.clone();
         for opt in OPTIONS.iter().filter(|opt| !opt.reloadable) {
-            match base.file.get(opt.key) {
-                Some(value) => drop(next.insert(opt.key.to_owned(), value.clone())),
-                None => drop(next.remove(opt.key)),
+            match base.file.options.get(opt.key) {
+                Some(value) => drop(next.options.insert(opt.key.to_owned(), value.clone())),
+                None => drop(next.options.remove(opt.key)),
             }
         }
         let live = match next == wanted {
@@ -154,11 +155,11 @@ impl ConfigStore {
             false => sources.derive(&next, self.facts)?,
         };
         let now = Side {
-            file: &base.file,
+            file: &base.file.options,
             live: &base.live,
         };
         let then = Side {
-            file: &wanted,
+            file: &wanted.options,
             live: &wanted_live,
         };
         let changes = compare(sources, now, then, &live);

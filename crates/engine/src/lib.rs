@@ -59,7 +59,7 @@ pub use options::{
     AttachOptions, Changed, CreateOptions, DiskUsageOptions, ListOptions, LogOptions,
     RemoveOptions, StatsOptions, StopOptions, WaitCondition,
 };
-pub use runtimes::check_runtimes;
+pub use runtimes::{check_runtimes, ignored_options};
 pub use stats::StatsStream;
 pub use stdio::Chunk;
 pub use wait::Waiter;

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// right. Blocks, where it has arguments.
 ///
 /// # Errors
-/// There is no such runtime, it has options that its shim does not know, or its binary is not there.
+/// There is no such runtime, it has an option of the wrong type, or its binary is not there.
 pub(crate) fn resolve(live: &Live, name: &str) -> Result<berth_ctrd::Runtime> {
     let runtime = live.runtimes.get(name).map_err(Error::from_lower)?;
     if runtime.wrapper.is_some() {
@@ -31,11 +31,37 @@ pub(crate) fn resolve(live: &Live, name: &str) -> Result<berth_ctrd::Runtime> {
 /// Checks the options of all configured runtimes for their shims.
 ///
 /// # Errors
-/// One that a shim does not know, or of the wrong type.
+/// One of the wrong type.
 pub fn check_runtimes(live: &Live) -> Result<()> {
     live.runtimes
         .iter()
         .try_for_each(|runtime| told(runtime).map(drop))
+}
+
+/// Whether an option is known, if its value is of the right type.
+type Knows = fn(&str, &Value) -> Result<bool, String>;
+
+/// The options that shims do not know, as `runtimes.x.options.Colour`, sorted: as with dockerd they
+/// mean nothing.
+pub fn ignored_options(live: &Live) -> Vec<String> {
+    let mut ignored = Vec::new();
+    for runtime in live.runtimes.iter() {
+        let (more, knows): (_, Knows) = match &runtime.options {
+            ShimOptions::Runc { more, .. } => (more, |name, value| {
+                set_runc(&mut RuncOptions::default(), name, value)
+            }),
+            ShimOptions::Generic(more) => (more, |name, value| {
+                set_generic(&mut GenericOptions::default(), name, value)
+            }),
+            ShimOptions::None => continue,
+        };
+        let names = more
+            .iter()
+            .filter(|(name, value)| knows(name, value) == Ok(false));
+        ignored.extend(names.map(|(name, _)| format!("runtimes.{}.options.{name}", runtime.name)));
+    }
+    ignored.sort();
+    ignored
 }
 
 /// As [`resolve`], with the wrapper script in its place: whoever has taken it away meanwhile, no
@@ -95,8 +121,9 @@ fn told(runtime: &Runtime) -> Result<berth_ctrd::Runtime> {
     })
 }
 
-/// Sets one of runc's options by the name that dockerd knows it by.
-fn set_runc(options: &mut RuncOptions, name: &str, value: &Value) -> Result<(), String> {
+/// Sets one of runc's options by the name that dockerd knows it by; `false` for a name that means
+/// nothing.
+fn set_runc(options: &mut RuncOptions, name: &str, value: &Value) -> Result<bool, String> {
     // dockerd's decoder does not mind case.
     match name.to_ascii_lowercase().as_str() {
         "nopivotroot" => options.no_pivot_root = boolean(name, value)?,
@@ -112,26 +139,28 @@ fn set_runc(options: &mut RuncOptions, name: &str, value: &Value) -> Result<(), 
         "criuworkpath" => options.criu_work_path = text(name, value)?,
         "taskapiaddress" => options.task_api_address = text(name, value)?,
         "taskapiversion" => options.task_api_version = number(name, value)?,
-        _ => return Err(unknown(name)),
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// The same for any other shim.
+fn set_generic(options: &mut GenericOptions, name: &str, value: &Value) -> Result<bool, String> {
+    match name.to_ascii_lowercase().as_str() {
+        "typeurl" => options.type_url = text(name, value)?,
+        "configpath" => options.config_path = text(name, value)?,
+        "configbody" => options.config_body = bytes(name, value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn generic(more: &Map<String, Value>) -> Result<GenericOptions, String> {
     let mut options = GenericOptions::default();
     for (name, value) in more {
-        match name.to_ascii_lowercase().as_str() {
-            "typeurl" => options.type_url = text(name, value)?,
-            "configpath" => options.config_path = text(name, value)?,
-            "configbody" => options.config_body = bytes(name, value)?,
-            _ => return Err(unknown(name)),
-        }
+        set_generic(&mut options, name, value)?;
     }
     Ok(options)
-}
-
-fn unknown(name: &str) -> String {
-    format!("unknown option: {name}")
 }
 
 fn wrong(name: &str, wanted: &str) -> String {

@@ -60,6 +60,44 @@ fn so_do_their_twins_in_the_file() {
     });
 }
 
+#[test]
+fn keys_inside_of_the_files_options_are_taken_in_any_case() {
+    let daemon = Daemon::start(Options {
+        config: json!({
+            "default-ulimits": {"nofile": {"name": "nofile", "HARD": 456, "soft": 123, "odd": 1}},
+            "runtimes": {"other": {"PATH": "/usr/sbin/runc", "odd": {"odder": []}}},
+            "default-address-pools": [{"Base": "10.97.0.0/16", "SIZE": 24, "odd": null}],
+            "log-opts": {"tag": null},
+        }),
+        ..Options::default()
+    });
+    let script = "ulimit -Sn; ulimit -Hn";
+    let run = [
+        "run",
+        "--rm",
+        "--runtime",
+        "other",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    daemon.docker(run).ok().out_is("123\n456");
+    daemon.docker(["network", "create", "n"]).ok();
+    let subnet = "{{(index .IPAM.Config 0).Subnet}}";
+    let subnet = daemon
+        .docker(["network", "inspect", "-f", subnet, "n"])
+        .ok();
+    assert!(subnet.out().starts_with("10.97."), "{subnet}");
+    if testkit::flavour() == Flavour::Dockerd {
+        return; // It says nothing.
+    }
+    let log = daemon.log();
+    let keys = "default-address-pools[0].odd, default-ulimits.nofile.odd, runtimes.other.odd";
+    let warned = |line: &&str| line.contains("mean nothing") && line.contains(keys);
+    assert_eq!(log.lines().filter(warned).count(), 1, "{log}");
+}
+
 #[track_caller]
 fn all_are_seen(options: Options) {
     if testkit::flavour() == Flavour::Dockerd {

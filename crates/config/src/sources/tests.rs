@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::STOCK_RUNTIME;
+use crate::{STOCK_RUNTIME, nested};
 
 const FACTS: Facts = Facts {
     unified_cgroups: false,
@@ -146,7 +146,7 @@ fn values_of_the_wrong_type_are_named_by_their_key() {
         ("default-shm-size", json!("lots")),
         ("default-shm-size", json!(-1)),
         ("log-level", json!("loud")),
-        ("runtimes", json!({"a": {"paht": "/x"}})),
+        ("runtimes", json!({"a": {"path": 1}})),
         ("userland-proxy", json!("yes")),
     ] {
         let message = refused(json!({}), json!({key: value}));
@@ -227,7 +227,7 @@ fn our_defaults_give_way_to_file_and_flags() {
         flags: map(flags),
         ..Sources::default()
     };
-    let derive = |flags, file| sources(flags).derive(&map(file), FACTS).unwrap().user;
+    let derive = |flags, file| sources(flags).merge(&map(file), FACTS).unwrap().user;
     assert_eq!(derive(json!({}), json!({})).data_root, Path::new("/ours"));
     assert_eq!(
         derive(json!({}), json!({"data-root": "/f"})).data_root,
@@ -393,7 +393,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             proptest::collection::hash_map(
-                "[a-zA-Z]{1,8}|path|runtimeArgs|Name|Hard|Soft",
+                "[a-zA-Z]{1,8}|path|PATH|runtimeArgs|options|Name|hard|Hard|Soft|base|no-proxy",
                 inner,
                 0..4
             )
@@ -402,8 +402,15 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What a text comes to: a configuration that is understood again, or an error.
+/// What a text comes to: a configuration that is understood again, or an error. What is JSON is read,
+/// and what was read has nothing to be passed over any more.
 fn settles(text: &str) -> std::result::Result<(), TestCaseError> {
+    let read = nested::read(text);
+    prop_assert_eq!(read.is_ok(), serde_json::from_str::<Value>(text).is_ok());
+    if let Ok((value, _)) = read {
+        let (_, ignored) = nested::read(&value.to_string()).unwrap();
+        prop_assert!(ignored.is_empty(), "{:?}", ignored);
+    }
     if let Ok(live) = Sources::default().load_text(text, FACTS) {
         let again = serde_json::to_string(&live.user).unwrap();
         let again: Config = serde_json::from_str(&again).unwrap();
@@ -466,7 +473,7 @@ fn pools_and_network_options_are_dockerds() {
         ),
         (
             json!({"default-address-pools": [{"base": "10.10.0.0/16", "seize": 24}]}),
-            "unknown field `seize`",
+            "network at index 0 (&{10.10.0.0/16 0}) is not in canonical form",
         ),
         (
             json!({"default-address-pools": {"base": "10.10.0.0/16"}}),
@@ -480,6 +487,44 @@ fn pools_and_network_options_are_dockerds() {
         let told = refused(json!({}), file);
         assert!(told.contains(wrong), "{told}");
     }
+}
+
+#[test]
+fn keys_inside_of_options_are_taken_as_dockerd_takes_them() {
+    let live = load(
+        json!({}),
+        json!({
+            "default-ulimits": {"nofile": {"name": "nofile", "HARD": 20, "soft": 10, "unit": "n"}},
+            "runtimes": {"odd": {"PATH": "/odd", "runtimeargs": ["a"], "colour": "red"}},
+            "default-address-pools": [{"Base": "10.0.0.0/8", "SIZE": 24}],
+            "proxies": {"no-proxy": "a.test", "https-proxy": null, "debug": true},
+            "log-opts": {"tag": null},
+        }),
+    )
+    .unwrap();
+    let limit = &live.ulimits[0];
+    assert_eq!(
+        (limit.name.as_str(), limit.soft, limit.hard),
+        ("nofile", 10, 20)
+    );
+    let runtime = live.runtimes.get("odd").unwrap();
+    assert_eq!((runtime.path.as_str(), runtime.args.len()), ("/odd", 1));
+    assert_eq!(live.address_pools[0].size, 24);
+    assert_eq!(live.registries.proxies.no_proxy, "a.test");
+    assert!(!live.user.debug && live.logs.options["tag"].is_empty());
+    let ignored = [
+        "default-ulimits.nofile.unit",
+        "proxies.debug",
+        "runtimes.odd.colour",
+    ];
+    assert_eq!(live.ignored, ignored);
+    assert_eq!(
+        refused(
+            json!({}),
+            json!({"proxies": {"HTTP-Proxy": "http://p", "no-proxy": ""}, "Odd": 1})
+        ),
+        "the following directives don't match any configuration option: HTTP-Proxy, Odd"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::json;
 
 use super::*;
+use crate::Map;
 use crate::{Outcome, Support};
 
 const FACTS: Facts = Facts {
