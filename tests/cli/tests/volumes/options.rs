@@ -83,21 +83,25 @@ fn what_ended_while_the_daemon_was_away_holds_no_mount() {
     let daemon = Daemon::start(Options::default());
     tmpfs(&daemon, "fast");
     let args = ["-v", "fast:/t", "busybox", "sh", "-c"];
-    let ends = args.iter().copied().chain(["usleep 500000"]);
-    daemon.run_d("ends", ends.collect::<Vec<_>>());
+    let wait = "until [ -e /go ]; do usleep 20000; done";
+    daemon.run_d("ends", args.iter().copied().chain([wait]));
     let pid: u32 = daemon
         .format("ends", "{{.State.Pid}}")
         .parse()
         .expect("a pid");
     let process = daemon.sandbox().proc().join(pid.to_string());
     daemon.kill9();
+    std::fs::write(process.join("root/go"), "").expect("it runs");
     eventually("it has ended", PATIENCE, || {
         let line = std::fs::read(process.join("cmdline"));
         line.unwrap_or_default().is_empty().then_some(())
     });
     daemon.boot();
-    assert_eq!(daemon.format("ends", "{{.State.Status}}"), "exited");
-    assert_eq!(mounted(&daemon, "fast"), 0);
+    daemon.wait_status("ends", "exited");
+    // What is left of the run is cleared away beside all else.
+    eventually("it is unmounted", PATIENCE, || {
+        (mounted(&daemon, "fast") == 0).then_some(())
+    });
 }
 
 #[test]
