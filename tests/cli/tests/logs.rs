@@ -1,15 +1,55 @@
 //! `docker logs`, the json-file and the local driver.
 
 use serde_json::json;
-use testkit::{Daemon, Options, PATIENCE, demux, eventually, shared, unique};
+use testkit::{Daemon, Exchange, Options, PATIENCE, demux, eventually, shared, unique};
+
+/// A container that writes what it is told to. A line that has come is read before the next one is
+/// written: the two streams are read apart, so what comes close together may come in either order.
+struct Said(Exchange);
+
+impl Said {
+    #[track_caller]
+    fn start(name: &str, options: &[&str]) -> Said {
+        let script = "while read stream words; do case $stream in \
+            0) printf '%s' \"$words\"; exit;; *) echo $words >&$stream;; esac; done";
+        let run = shared().cli(["run", "-di", "--name", name]).args(options);
+        let run = run.args(["busybox", "sh", "-c", script]);
+        run.run().ok();
+        let streams = "stream=1&stdin=1&stdout=1&stderr=1";
+        let target = format!("/containers/{name}/attach?{streams}");
+        Said(shared().request("POST", &target).upgrade().open())
+    }
+
+    /// Has it write a line to standard output (1) or error (2).
+    #[track_caller]
+    fn says(&mut self, stream: u8, line: &str) {
+        self.0.write(format!("{stream} {line}\n"));
+        self.0.read_until(&format!("{line}\n"));
+    }
+
+    /// Has it end.
+    #[track_caller]
+    fn ends(self) {
+        self.ends_with("");
+    }
+
+    /// Has it end after words that end no line.
+    #[track_caller]
+    fn ends_with(mut self, words: &str) {
+        self.0.write(format!("0 {words}\n"));
+        self.0.rest(PATIENCE).expect("the end of the stream");
+    }
+}
 
 #[test]
 fn streams_and_tail() {
     let name = unique("tail");
-    let script = "for i in 1 2 3 4; do echo o$i; usleep 20000; echo e$i >&2; usleep 20000; done";
-    shared()
-        .docker(["run", "--name", &name, "busybox", "sh", "-c", script])
-        .ok();
+    let mut said = Said::start(&name, &[]);
+    for i in 1..=4 {
+        said.says(1, &format!("o{i}"));
+        said.says(2, &format!("e{i}"));
+    }
+    said.ends();
     let all = shared().docker(["logs", &name]).ok();
     assert_eq!((all.out(), all.err()), ("o1\no2\no3\no4", "e1\ne2\ne3\ne4"));
     let tail = shared().docker(["logs", "--tail", "2", &name]).ok();
@@ -272,16 +312,19 @@ fn follow_goes_on_over_a_rotation() {
         return; // It may miss a file: the follower was rewritten in 22.06.
     }
     let name = unique("follow-rotate");
-    let script = "i=0; while [ $i -lt 300 ]; do echo line $i 0123456789012345678901234567890; \
-                  i=$((i+1)); usleep 3000; done";
     let args = ["--log-opt", "max-size=4k", "--log-opt", "max-file=2"];
-    shared()
-        .cli(["run", "-d", "--name", &name])
-        .args(args)
-        .args(["busybox", "sh", "-c", script])
-        .run()
-        .ok();
-    let output = shared().docker(["logs", "-f", &name]).ok();
+    let mut said = Said::start(&name, &args);
+    let mut logs = shared().cli(["logs", "-f", &name]).spawn();
+    // No more at a time than the log keeps.
+    for i in 0..300 {
+        let line = format!("line {i} 0123456789012345678901234567890");
+        said.says(1, &line);
+        if i % 10 == 9 {
+            logs.wait_for(&format!("{line}\n"));
+        }
+    }
+    said.ends();
+    let output = logs.wait().ok();
     assert_eq!(output.stdout.lines().count(), 300, "{}", output.out());
     shared().remove(&[&name]);
 }
@@ -349,7 +392,8 @@ fn the_file_is_docker_s() {
         .ok();
     let path = shared().format(&name, "{{.LogPath}}");
     let line = eventually("the log is written", PATIENCE, || {
-        std::fs::read_to_string(&path).ok()
+        let text = std::fs::read_to_string(&path).ok()?;
+        text.ends_with('\n').then_some(text)
     });
     let json: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
     assert_eq!(json["log"], "text \"q\" <&>\n");
@@ -362,23 +406,15 @@ fn the_file_is_docker_s() {
 #[test]
 fn the_local_driver_keeps_what_json_file_does() {
     let (daemon, name) = (shared(), unique("local"));
-    // The two streams are read apart, so what comes close together may come in either order.
-    let script = "echo o1; usleep 300000; for i in 1 2 3; do echo e$i >&2; done; echo o2; echo o3; \
-                  usleep 300000; printf open";
-    let run = [
-        "run",
-        "--name",
-        &name,
-        "--log-driver",
-        "local",
-        "-l",
-        "tier=front",
-    ];
-    let run = daemon.cli(run).args(["--log-opt", "labels=tier"]);
-    run.args(["busybox", "sh", "-c", script]).run().ok();
+    let driver = ["--log-driver", "local", "--log-opt", "labels=tier"];
+    let mut said = Said::start(&name, &[&driver[..], &["-l", "tier=front"]].concat());
+    for (stream, word) in [(1, "o1"), (2, "e1"), (2, "e2"), (1, "o2")] {
+        said.says(stream, word);
+    }
+    said.ends_with("open");
     let all = daemon.docker(["logs", &name]).ok();
-    assert_eq!(all.stdout, "o1\no2\no3\nopen");
-    assert_eq!(all.err(), "e1\ne2\ne3");
+    assert_eq!(all.stdout, "o1\no2\nopen");
+    assert_eq!(all.err(), "e1\ne2");
     daemon
         .docker(["logs", "--tail", "1", &name])
         .ok()
@@ -401,9 +437,10 @@ fn the_local_driver_keeps_what_json_file_does() {
     let file = std::fs::read(folder.join("container.log")).expect("the log");
     assert_eq!(file.get(4..12), Some(&b"\x0a\x06stdout"[..]));
     // Another run goes on in the same log.
-    daemon.docker(["start", "-a", &name]).ok();
+    let start = daemon.cli(["start", "-ai", &name]);
+    start.stdin("0 again\n").run().ok();
     let logs = daemon.docker(["logs", &name]).ok();
-    assert_eq!(logs.stdout, "o1\no2\no3\nopeno1\no2\no3\nopen");
+    assert_eq!(logs.stdout, "o1\no2\nopenagain");
     daemon.remove(&[&name]);
 }
 
