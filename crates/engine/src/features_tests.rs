@@ -1,4 +1,3 @@
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,8 +8,13 @@ use super::*;
 /// A runtime that is a shell script.
 fn script(dir: &Path, name: &str, body: &str) -> RuntimeConfig {
     let path = dir.join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = path.with_extension("text");
+    std::fs::write(&text, format!("#!/bin/sh\n{body}\n")).unwrap();
+    // Not by this process: a child of another test, between fork and exec, would hold it open to be
+    // written, and nobody could run it.
+    let mut install = std::process::Command::new("install");
+    let made = install.args(["-m", "755"]).args([&text, &path]).status();
+    assert!(made.unwrap().success());
     RuntimeConfig {
         path: path.to_str().unwrap().to_owned(),
         ..RuntimeConfig::default()

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use serde_json::json;
 pub(crate) use registry::{Proxy, TestRegistry, http};
 
 /// How long a service may take to come up, or something to settle.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A child that is killed, by its pid, when the test is over.
 pub(crate) struct Service(Child);
@@ -43,12 +44,13 @@ fn spawn(directory: &Path, program: &str, arguments: &[&str]) -> Service {
     Service(child)
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+/// Where nobody listens, nor will before the one that it is for: a loopback address is nobody else's.
+fn free_address() -> SocketAddr {
+    static SERIAL: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed) | 1 << 7;
+    let listener = TcpListener::bind(SocketAddr::from(([127, serial, high, low], 0))).unwrap();
+    listener.local_addr().unwrap()
 }
 
 pub(crate) struct Host {
@@ -69,7 +71,7 @@ impl Host {
         let directory = directory.unwrap();
         let at = directory.path();
         let socket = at.join("containerd.sock");
-        let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let metrics = free_address();
         let config = format!(
             "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\n\
              disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\

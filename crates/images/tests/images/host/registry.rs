@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use berth_reference::Digest;
 use serde_json::json;
 
-use super::{LIMIT, Service, TestImage, free_port, spawn};
+use super::{LIMIT, Service, TestImage, free_address, spawn};
 
 /// One HTTP request on its own connection; the status and the body.
 pub(crate) fn http(
@@ -82,7 +82,7 @@ impl TestRegistry {
     }
 
     fn listen(directory: &Path, name: &str, more: &str) -> TestRegistry {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         let config = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{address}\"{more}}}\n",
             directory.display()
