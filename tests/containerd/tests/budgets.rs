@@ -32,14 +32,15 @@ fn daemon() -> Option<MutexGuard<'static, Daemon>> {
 }
 
 /// Waits until the work after the last operation (a teardown, a lease's end) is over: two
-/// counts in a row are the same.
+/// counts in a row are the same, and no call is being answered.
 fn quiet(daemon: &Daemon) {
     let mut last = RpcCounter::read(daemon);
     eventually("containerd is left in peace", PATIENCE, || {
         std::thread::sleep(std::time::Duration::from_millis(150));
-        let calls = last.since(daemon).total();
-        last = RpcCounter::read(daemon);
-        (calls == 0).then_some(())
+        let now = RpcCounter::read(daemon);
+        let calm = last == now && now.is_idle();
+        last = now;
+        calm.then_some(())
     });
 }
 

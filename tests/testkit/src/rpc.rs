@@ -4,9 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{Daemon, Place, Request};
 
-/// The counters of `grpc_server_started_total` at one moment.
-#[derive(Clone, Debug)]
-pub struct RpcCounter(BTreeMap<String, u64>);
+/// The counters of `grpc_server_started_total` at one moment, and how many calls of each method were
+/// answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcCounter {
+    started: BTreeMap<String, u64>,
+    answered: BTreeMap<String, u64>,
+}
+
+/// Calls that last: they are answered when something happens.
+const LASTING: [&str; 2] = ["Tasks.Wait", "Events.Subscribe"];
 
 /// What was called between two moments: `Service.Method` → count. Events' subscriptions are in
 /// it as well; the metrics themselves are no RPC.
@@ -24,7 +31,25 @@ impl RpcCounter {
             .expect("containerd answers at its metrics address");
         let response = Request::over(stream, "GET", "/v1/metrics").header("Connection", "close");
         let text = response.send().is(200).text();
-        RpcCounter(text.lines().filter_map(counter).collect())
+        let count = |metric: &str| {
+            let mut all = BTreeMap::new();
+            // Answers are counted by their codes.
+            for (method, count) in text.lines().filter_map(|line| counter(metric, line)) {
+                *all.entry(method).or_insert(0) += count;
+            }
+            all
+        };
+        RpcCounter {
+            started: count("started"),
+            answered: count("handled"),
+        }
+    }
+
+    /// Whether each call has been answered, but for those that last.
+    pub fn is_idle(&self) -> bool {
+        let started = self.started.iter();
+        let mut open = started.filter(|(method, count)| self.answered.get(*method) != Some(*count));
+        open.all(|(method, _)| LASTING.contains(&method.as_str()))
     }
 
     /// Runs `work` and tells what it called.
@@ -39,8 +64,8 @@ impl RpcCounter {
     #[track_caller]
     pub fn since(&self, daemon: &Daemon) -> Budget {
         let now = RpcCounter::read(daemon);
-        let calls = now.0.into_iter().filter_map(|(method, count)| {
-            let more = count - self.0.get(&method).copied().unwrap_or(0);
+        let calls = now.started.into_iter().filter_map(|(method, count)| {
+            let more = count - self.started.get(&method).copied().unwrap_or(0);
             (more > 0).then_some((method, more))
         });
         Budget(calls.collect())
@@ -81,8 +106,9 @@ impl std::fmt::Display for Budget {
 }
 
 /// `grpc_server_started_total{grpc_method="Create",grpc_service="containerd.services.tasks.v1.Tasks",…} 3`
-fn counter(line: &str) -> Option<(String, u64)> {
-    let rest = line.strip_prefix("grpc_server_started_total{")?;
+fn counter(metric: &str, line: &str) -> Option<(String, u64)> {
+    let rest = line.strip_prefix("grpc_server_")?.strip_prefix(metric)?;
+    let rest = rest.strip_prefix("_total{")?;
     let (labels, value) = rest.rsplit_once("} ")?;
     let label = |name: &str| {
         let (_, after) = labels.split_once(&format!("{name}=\""))?;
@@ -108,10 +134,10 @@ mod tests {
     fn a_line_of_the_metrics() {
         let line = "grpc_server_started_total{grpc_method=\"Create\",grpc_service=\
                     \"containerd.services.tasks.v1.Tasks\",grpc_type=\"unary\"} 3";
-        assert_eq!(counter(line), Some(("Tasks.Create".to_owned(), 3)));
-        assert_eq!(
-            counter("grpc_server_handled_total{grpc_method=\"Create\"} 3"),
-            None
-        );
+        let create = Some(("Tasks.Create".to_owned(), 3));
+        assert_eq!(counter("started", line), create);
+        assert_eq!(counter("handled", line), None);
+        let line = line.replace("started", "handled");
+        assert_eq!(counter("handled", &line), create);
     }
 }
