@@ -85,8 +85,15 @@ impl Leaks {
     /// What is in `self` and not in `before`.
     pub fn minus(&self, before: &Leaks) -> Leaks {
         let minus = |new: &BTreeSet<String>, old: &BTreeSet<String>| &(new.clone()) - old;
+        // By its number: a container's init is still runc for a moment when its start is answered.
+        let number = |line: &String| line.split(' ').next().map(str::to_owned);
+        let known: BTreeSet<_> = before.processes.iter().map(number).collect();
+        let new = self.processes.iter();
         Leaks {
-            processes: minus(&self.processes, &before.processes),
+            processes: new
+                .filter(|line| !known.contains(&number(line)))
+                .cloned()
+                .collect(),
             mounts: minus(&self.mounts, &before.mounts),
             interfaces: minus(&self.interfaces, &before.interfaces),
             nft: minus(&self.nft, &before.nft),
