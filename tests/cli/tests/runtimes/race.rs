@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use testkit::{Daemon, Options, PATIENCE, eventually};
@@ -34,6 +35,7 @@ fn reloads_are_seen_whole_while_containers_start() {
         config: configs[0].clone(),
         ..Options::default()
     });
+    let begin = Instant::now();
     let over = AtomicBool::new(false);
     let (reads, starts) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let going = || !over.load(Ordering::Relaxed);
@@ -56,7 +58,11 @@ fn reloads_are_seen_whole_while_containers_start() {
         }
         // A failure of any must end the others.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for n in 1..=RELOADS {
+            let few =
+                || reads.load(Ordering::Relaxed) <= 500 || starts.load(Ordering::Relaxed) <= 10;
+            // The machine may be slow at one of them; each must have met many of the others.
+            for n in (1..).take_while(|n| *n <= RELOADS || few()) {
+                assert!(begin.elapsed() < 5 * PATIENCE, "they do not come to an end");
                 let next = &configs[n % 2];
                 daemon.write("daemon.json", next.to_string());
                 // Now and then by signal, which does not say when it is done.
@@ -75,7 +81,6 @@ fn reloads_are_seen_whole_while_containers_start() {
     });
     let (reads, starts) = (reads.into_inner(), starts.into_inner());
     eprintln!("{RELOADS} reloads, {reads} reads, {starts} starts");
-    assert!(reads > 500 && starts > 10, "{reads} reads, {starts} starts");
     daemon.docker(["ps", "-aq"]).ok().out_is("");
     // Six contents, and as many scripts however often they took turns.
     assert_eq!(wrappers(&daemon).len(), 6, "{:?}", wrappers(&daemon));
