@@ -6,6 +6,9 @@ use std::io::{self, Cursor, Read};
 const MAGIC: usize = 6;
 /// The most memory, in bytes, that a stream may ask for to be decompressed: twice what `xz -9` does.
 const MEMORY: u64 = 128 << 20;
+/// As much of what went before as everything that is compressed by zstd may refer back to (RFC 8878, 3.1.1.1.2),
+/// as a power of two, in bytes.
+const WINDOW_LOG: u32 = 23;
 
 /// What a stream is compressed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,23 @@ pub fn plain<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
                 liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED)?;
             Box::new(liblzma::read::XzDecoder::new_stream(reader, stream))
         }
+    })
+}
+
+/// As [`plain`], of what takes little memory to decompress; `None` for anything else.
+///
+/// # Errors
+/// As [`plain`]. What was compressed by `zstd --long` fails when it is read.
+pub fn plain_in_little<'a>(reader: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    let (compression, reader) = peek(reader)?;
+    Ok(match compression {
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(reader)?;
+            decoder.window_log_max(WINDOW_LOG)?;
+            Some(Box::new(decoder))
+        }
+        Compression::None | Compression::Gzip => Some(plain(reader)?),
+        Compression::Bzip2 | Compression::Xz => None,
     })
 }
 

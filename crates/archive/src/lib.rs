@@ -4,5 +4,5 @@
 mod compression;
 mod metered;
 
-pub use compression::{Compression, peek, plain};
+pub use compression::{Compression, peek, plain, plain_in_little};
 pub use metered::{Budget, Metered};

@@ -70,6 +70,8 @@ const POINTS: &[&str] = &[
     "load:stored",
     "blob:stored",
     "document:stored",
+    "ahead:prepared",
+    "ahead:unpacked",
     "unpack:prepared",
     "unpack:applied",
     "unpack:committed",

@@ -2,9 +2,10 @@
 
 use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
 use berth_registry::{Blob, Repository};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
+use crate::ahead::{Ahead, Arrival, Tap};
 use crate::flights::Turn;
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
@@ -56,14 +57,16 @@ pub(crate) struct Fetch<'a> {
     pub(crate) client: &'a Client,
     pub(crate) repository: &'a Repository,
     pub(crate) progress: &'a Progress,
+    pub(crate) ahead: &'a Ahead<'a>,
 }
 
 impl Fetch<'_> {
-    /// Fetches `layer` unless it is there. 1 RPC for each try.
+    /// Fetches `layer` unless it is there, and has it unpacked meanwhile where it can be. 1 RPC for
+    /// each try, and those of [`Ahead::tap`].
     ///
     /// # Errors
     /// When the registry fails for good, or sends something else than what was asked for.
-    pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<()> {
+    pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<Arrival> {
         let id = layer.digest.short();
         let lanes = self.images.inner.lanes.load_full();
         let size = u64::try_from(layer.size)
@@ -91,9 +94,10 @@ impl Fetch<'_> {
         };
         let mut retry = Retry::new(lanes.attempts);
         let (mut fresh, mut races) = (false, 0);
+        let mut tap = None;
         loop {
-            match self.attempt(&job).await? {
-                Attempt::Done => return Ok(()),
+            match self.attempt(&job, &mut tap).await? {
+                Attempt::Done => return Ok(tap.map(Tap::end)),
                 Attempt::Broke { error, moved } => {
                     if moved {
                         retry = Retry::new(lanes.attempts);
@@ -128,7 +132,7 @@ impl Fetch<'_> {
         (flights.watch(layer.digest.as_str(), seen).await, true)
     }
 
-    async fn attempt(&self, job: &Job<'_>) -> Result<Attempt> {
+    async fn attempt(&self, job: &Job<'_>, tap: &mut Option<Tap>) -> Result<Attempt> {
         let Job {
             layer, reference, ..
         } = job;
@@ -140,7 +144,7 @@ impl Fetch<'_> {
             return Ok(Attempt::Done);
         };
         let start = writer.offset();
-        match self.copy(job, &mut writer).await {
+        match self.copy(job, &mut writer, tap).await {
             Ok(()) => {}
             Err(Error::Registry(error)) if error.is_transient() => {
                 let at = writer.offset();
@@ -200,8 +204,8 @@ impl Fetch<'_> {
         Ok(here.map_err(|error| refused.unwrap_or(error))?)
     }
 
-    /// Copies what is missing behind the writer's offset.
-    async fn copy(&self, job: &Job<'_>, writer: &mut Writer) -> Result<()> {
+    /// Copies what is missing behind the writer's offset. A `tap` that is there has what is before it.
+    async fn copy(&self, job: &Job<'_>, writer: &mut Writer, tap: &mut Option<Tap>) -> Result<()> {
         let (layer, size) = (job.layer, job.size);
         let id = layer.digest.short();
         let count = |done| {
@@ -212,6 +216,9 @@ impl Fetch<'_> {
             return Ok(());
         }
         let blob = self.open(layer, writer.offset()).await?;
+        if writer.offset() == 0 {
+            *tap = self.ahead.tap(layer).await;
+        }
         // A registry without ranges starts over: what is there already is read again and dropped.
         let mut skip = writer.offset() - blob.offset;
         let mut stream = blob.stream;
@@ -238,12 +245,12 @@ impl Fetch<'_> {
             }
             frame.extend_from_slice(&part);
             if frame.len() >= FRAME {
-                writer.write(frame.split().freeze()).await?;
+                pass(frame.split().freeze(), writer, tap).await?;
                 count(writer.offset());
             }
         }
         // What came before the break counts: the next try goes on behind it.
-        writer.write(frame.freeze()).await?;
+        pass(frame.freeze(), writer, tap).await?;
         count(writer.offset());
         if let Some(e) = broken {
             return Err(e.into());
@@ -258,4 +265,14 @@ impl Fetch<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes bytes of a layer, and hands them to who unpacks it.
+async fn pass(bytes: Bytes, writer: &mut Writer, tap: &mut Option<Tap>) -> Result<()> {
+    if let Some(unpacking) = tap
+        && !unpacking.pass(writer.offset(), bytes.clone()).await
+    {
+        *tap = None;
+    }
+    Ok(writer.write(bytes).await?)
 }

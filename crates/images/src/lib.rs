@@ -11,6 +11,7 @@
 //! under a lease, and changes are ordered: persist (the image record), publish (the table),
 //! emit (the event), reply.
 
+mod ahead;
 mod archive;
 mod attestations;
 mod changes;
@@ -137,6 +138,8 @@ struct Inner {
     flights: flights::Flights,
     /// Leases that an earlier daemon left.
     orphans: std::sync::Mutex<Vec<String>>,
+    /// Whether a path that containerd tells is the same file here.
+    same_files: tokio::sync::OnceCell<bool>,
 }
 
 impl std::fmt::Debug for Images {
@@ -181,6 +184,7 @@ impl Images {
                 lanes: ArcSwap::from_pointee(Lanes::new(options.limits)),
                 flights: flights::Flights::default(),
                 orphans: std::sync::Mutex::default(),
+                same_files: tokio::sync::OnceCell::new(),
             }),
         }
     }

@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+use crate::ahead::{Ahead, Arrival};
 use crate::fetch::Fetch;
 use crate::image::Image;
 use crate::lease::Lease;
@@ -294,6 +295,21 @@ impl Pull {
         config: &ConfigFile,
         progress: &Progress,
     ) -> Result<()> {
+        let ahead = Ahead::new(&self.images, lease);
+        let done = self.layers_with(&ahead, lease, manifest, config, progress);
+        let done = done.await;
+        ahead.end().await;
+        done
+    }
+
+    async fn layers_with(
+        &self,
+        ahead: &Ahead<'_>,
+        lease: &Lease,
+        manifest: &Manifest,
+        config: &ConfigFile,
+        progress: &Progress,
+    ) -> Result<()> {
         let diff_ids = &config.rootfs.diff_ids;
         let unpack = Unpack {
             images: &self.images,
@@ -307,11 +323,12 @@ impl Pull {
             client: lease.client(),
             repository: &self.repository,
             progress,
+            ahead,
         };
         let (done, ready): (Vec<_>, Vec<_>) = manifest
             .layers
             .iter()
-            .map(|_| oneshot::channel::<()>())
+            .map(|_| oneshot::channel::<Arrival>())
             .unzip();
         let downloads = FuturesUnordered::new();
         for (n, (layer, done)) in manifest.layers.iter().zip(done).enumerate() {
@@ -321,8 +338,7 @@ impl Pull {
             }
             let fetch = &fetch;
             downloads.push(async move {
-                fetch.layer(layer, &labels).await?;
-                let _ = done.send(());
+                let _ = done.send(fetch.layer(layer, &labels).await?);
                 Ok::<_, Error>(())
             });
         }

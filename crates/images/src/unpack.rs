@@ -1,10 +1,11 @@
 //! Layers become snapshots, keyed by chain ID.
 
-use berth_ctrd::Labels;
+use berth_ctrd::{Labels, Mount};
 use berth_reference::{Digest, chain_ids};
 
 use tokio::sync::oneshot;
 
+use crate::ahead::{Arrival, Unpacked};
 use crate::image::Image;
 use crate::lease::{Lease, unique};
 use crate::load::snapshot_label;
@@ -16,7 +17,7 @@ use crate::{Error, Images, Result, fault};
 /// How often a layer is unpacked that others unpack, and have collected, at the same time.
 const RACES: u32 = 5;
 /// How the keys of snapshots begin that are being unpacked into.
-const EXTRACTION: &str = "extract";
+pub(crate) const EXTRACTION: &str = "extract";
 /// Tells the snapshotter what a snapshot is going to be.
 const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 
@@ -29,6 +30,16 @@ pub(crate) struct Unpack<'a> {
     pub(crate) layers: &'a [Descriptor],
     pub(crate) diff_ids: &'a [Digest],
     pub(crate) progress: &'a Progress,
+}
+
+/// One layer, and where it goes.
+#[derive(Debug)]
+struct Job<'a> {
+    layer: &'a Descriptor,
+    diff_id: &'a Digest,
+    /// The chain ID of what is below it; empty for nothing.
+    parent: &'a str,
+    chain_id: &'a Digest,
 }
 
 impl Images {
@@ -88,7 +99,7 @@ impl Unpack<'_> {
     ///
     /// # Errors
     /// Also when a layer's digest is not what the configuration says.
-    pub(crate) async fn run(&self, ready: Vec<oneshot::Receiver<()>>) -> Result<()> {
+    pub(crate) async fn run(&self, ready: Vec<oneshot::Receiver<Arrival>>) -> Result<()> {
         let mut ready = ready.into_iter();
         if self.layers.len() != self.diff_ids.len() {
             return Err(Error::Corrupt(format!(
@@ -106,12 +117,21 @@ impl Unpack<'_> {
                 .await;
         }
         for n in done..chain.len() {
-            arrived(ready.next()).await?;
+            let ahead = arrived(ready.next()).await?;
             let id = self.layers[n].digest.short();
             self.progress.update(id, "Extracting").await;
+            let ahead = match ahead {
+                Some(ahead) => ahead.await.ok(),
+                None => None,
+            };
             let parent = n.checked_sub(1).map_or("", |below| chain[below].as_str());
-            self.layer(&self.layers[n], &self.diff_ids[n], parent, &chain[n])
-                .await?;
+            let job = Job {
+                layer: &self.layers[n],
+                diff_id: &self.diff_ids[n],
+                parent,
+                chain_id: &chain[n],
+            };
+            self.layer(&job, ahead).await?;
             self.progress.update(id, "Pull complete").await;
         }
         Ok(())
@@ -145,51 +165,37 @@ impl Unpack<'_> {
     }
 
     /// Unpacks one layer. Whoever else does so at the same time may be faster.
-    async fn layer(
-        &self,
-        layer: &Descriptor,
-        diff_id: &Digest,
-        parent: &str,
-        chain_id: &Digest,
-    ) -> Result<()> {
+    async fn layer(&self, job: &Job<'_>, mut ahead: Option<Unpacked>) -> Result<()> {
         for _ in 0..RACES {
-            let unpacked = self.unpack(layer, diff_id, parent, chain_id).await?;
-            if unpacked || self.keep(chain_id).await? {
+            if self.unpack(job, ahead.take()).await? || self.keep(job.chain_id).await? {
                 return Ok(());
             }
         }
-        let message = format!("snapshot {chain_id} comes and goes");
+        let message = format!("snapshot {} comes and goes", job.chain_id);
         Err(Error::Corrupt(message))
     }
 
     /// One try at it; `false` when somebody else's snapshot is there instead.
-    async fn unpack(
-        &self,
-        layer: &Descriptor,
-        diff_id: &Digest,
-        parent: &str,
-        chain_id: &Digest,
-    ) -> Result<bool> {
+    async fn unpack(&self, job: &Job<'_>, ahead: Option<Unpacked>) -> Result<bool> {
+        let chain_id = job.chain_id;
         let _flight = self
             .images
             .inner
             .flights
             .join(&format!("snapshot {chain_id}"))
             .await;
-        let client = self.lease.client();
-        let snapshots = self.images.snapshots(client);
+        let snapshots = self.images.snapshots(self.lease.client());
         let key = format!("{} {chain_id}", unique(EXTRACTION));
         let labels = Labels::from([(SNAPSHOT_REF.to_owned(), chain_id.to_string())]);
-        let mounts = match snapshots.prepare(&key, parent, &labels).await {
+        let mounts = match snapshots.prepare(&key, job.parent, &labels).await {
             Ok(mounts) => mounts,
             // The snapshot that it is going to be is there already.
             Err(e) if e.is_already_exists() => return Ok(false),
             Err(e) => return Err(e.into()),
         };
         fault::point("unpack:prepared");
-        let applied = client.diffs().apply(&layer.to_containerd(), &mounts).await;
-        let outcome = match applied {
-            Ok(actual) if actual == diff_id.as_str() => {
+        let outcome = match self.fill(job, ahead, &mounts).await {
+            Ok(()) => {
                 fault::point("unpack:applied");
                 match snapshots
                     .commit(chain_id.as_str(), &key, &Labels::new())
@@ -203,18 +209,40 @@ impl Unpack<'_> {
                     Err(e) => Err(e.into()),
                 }
             }
-            Ok(actual) => Err(Error::Corrupt(format!(
+            Err(e) => Err(e),
+        };
+        // Where this fails, or is not reached because we were cancelled, the lease's end does it.
+        let _ = snapshots.remove(&key).await;
+        outcome
+    }
+
+    /// Puts what the layer has into the snapshot that is mounted so: what was unpacked ahead, or
+    /// what containerd makes of the blob.
+    async fn fill(&self, job: &Job<'_>, ahead: Option<Unpacked>, mounts: &[Mount]) -> Result<()> {
+        let (layer, diff_id) = (job.layer, job.diff_id);
+        let wrong = |actual: &str| {
+            Err(Error::Corrupt(format!(
                 "wrong diff id calculated on extraction {actual:?}, the image says {diff_id:?}"
-            ))),
+            )))
+        };
+        if let Some(ahead) = ahead {
+            if ahead.diff_id != *diff_id {
+                return wrong(ahead.diff_id.as_str());
+            }
+            if ahead.place(mounts, self.lease).await {
+                return Ok(());
+            }
+        }
+        let diffs = self.lease.client().diffs();
+        match diffs.apply(&layer.to_containerd(), mounts).await {
+            Ok(actual) if actual == diff_id.as_str() => Ok(()),
+            Ok(actual) => wrong(&actual),
             Err(e) if e.is_not_found() => Err(Error::Missing(layer.digest.to_string())),
             Err(error) => Err(Error::Extract {
                 layer: diff_id.clone(),
                 error,
             }),
-        };
-        // Where this fails, or is not reached because we were cancelled, the lease's end does it.
-        let _ = snapshots.remove(&key).await;
-        outcome
+        }
     }
 }
 
@@ -226,9 +254,9 @@ pub(crate) fn is_extraction(key: &str) -> bool {
 
 /// Waits for a layer's signal. When its sender is gone the download has failed, and the
 /// download's own error is the one that shows.
-async fn arrived(signal: Option<oneshot::Receiver<()>>) -> Result<()> {
+async fn arrived(signal: Option<oneshot::Receiver<Arrival>>) -> Result<Arrival> {
     match signal {
         Some(signal) => signal.await.map_err(|_| Error::Cancelled),
-        None => Ok(()),
+        None => Ok(None),
     }
 }

@@ -110,7 +110,7 @@ impl Entry {
     }
 }
 
-fn xattrs(path: &Path, follow: bool) -> Result<Xattrs, Errno> {
+pub(crate) fn xattrs(path: &Path, follow: bool) -> Result<Xattrs, Errno> {
     let mut names = vec![0u8; XATTR_SIZE];
     let listed = match follow {
         true => rustix::fs::listxattr(path, &mut names[..]),

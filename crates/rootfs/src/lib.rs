@@ -13,8 +13,10 @@ mod changes;
 mod copy;
 mod entry;
 mod error;
+mod member;
 mod pack;
 mod unpack;
+mod upper;
 mod view;
 mod walk;
 
@@ -25,5 +27,6 @@ pub use entry::{Entry, Stat};
 pub use error::{Error, Result};
 pub use pack::{Naming, pack};
 pub use unpack::{Unpacking, unpack};
+pub use upper::Upper;
 pub use view::View;
 pub use walk::{Step, Walk};

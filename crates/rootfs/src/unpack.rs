@@ -60,11 +60,11 @@ struct Unpacker<'a> {
 }
 
 /// Where an entry goes.
-struct Place {
-    parent: OwnedFd,
-    name: OsString,
-    /// The whole path inside the container.
-    path: PathBuf,
+pub(crate) struct Place {
+    pub(crate) parent: OwnedFd,
+    pub(crate) name: OsString,
+    /// The whole path inside the tree.
+    pub(crate) path: PathBuf,
 }
 
 impl Place {
@@ -228,11 +228,11 @@ impl Unpacker<'_> {
         let old = header.as_old();
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let mut attributes = Attributes {
-            mode: empty(&old.mode).map_or_else(|| header.mode(), Ok)? & 0o7777,
-            uid: number(empty(&old.uid).map_or_else(|| header.uid(), Ok)?),
-            gid: number(empty(&old.gid).map_or_else(|| header.gid(), Ok)?),
+            mode: or_zero(&old.mode, || header.mode())? & 0o7777,
+            uid: number(or_zero(&old.uid, || header.uid())?),
+            gid: number(or_zero(&old.gid, || header.gid())?),
             modified: (
-                i64::try_from(empty(&old.mtime).map_or_else(|| header.mtime(), Ok)?).unwrap_or(0),
+                i64::try_from(or_zero(&old.mtime, || header.mtime())?).unwrap_or(0),
                 0,
             ),
             ..Attributes::default()
@@ -272,7 +272,7 @@ impl Unpacker<'_> {
 
 /// The path without its root, `.` and doubled slashes; `None` when it has more `..` than
 /// directories. An absolute path has nothing above it.
-fn lexical(path: &Path) -> Option<PathBuf> {
+pub(crate) fn lexical(path: &Path) -> Option<PathBuf> {
     let mut found = PathBuf::new();
     for component in path.components() {
         match component {
@@ -284,13 +284,16 @@ fn lexical(path: &Path) -> Option<PathBuf> {
     Some(found)
 }
 
-/// Zero, for a field that holds no number: so do Go's and GNU's tar take it.
-fn empty<N: Default>(field: &[u8]) -> Option<N> {
+/// What `read` makes of a field; zero where it holds no number: so do Go's and GNU's tar take it.
+pub(crate) fn or_zero<N: Default>(field: &[u8], read: impl Fn() -> io::Result<N>) -> io::Result<N> {
     let blank = |byte: &u8| matches!(byte, 0 | b' ');
-    field.iter().all(blank).then(N::default)
+    match field.iter().all(blank) {
+        true => Ok(N::default()),
+        false => read(),
+    }
 }
 
-fn link_name<R: Read>(entry: &tar::Entry<'_, R>) -> PathBuf {
+pub(crate) fn link_name<R: Read>(entry: &tar::Entry<'_, R>) -> PathBuf {
     let raw = entry.link_name_bytes().unwrap_or_default();
     PathBuf::from(OsString::from_vec(raw.into_owned()))
 }
@@ -352,7 +355,7 @@ fn make_file<R: Read>(
         .map_err(place.fail("set attributes of"))
 }
 
-fn remove_tree(place: &Place) -> Result<()> {
+pub(crate) fn remove_tree(place: &Place) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let folder =
         open_below(&place.parent, Path::new(&place.name), flags).map_err(place.fail("unlinkat"))?;

@@ -33,7 +33,7 @@ impl Stored {
             let list = ctr(daemon, &["snapshots", "--snapshotter", &snapshotter, "ls"]);
             add(&format!("snapshot of {snapshotter}"), without_head(&list));
         }
-        let root = daemon.data_root().join("containerd");
+        let root = daemon.data_root().join("containerd/daemon");
         for plugin in ["content.v1.content", "snapshotter.v1.overlayfs"] {
             let root = root.join(format!("io.containerd.{plugin}"));
             for folder in ["ingest", "blobs/sha256", "snapshots"] {

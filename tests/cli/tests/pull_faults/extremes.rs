@@ -12,7 +12,7 @@ const NAME: usize = 255;
 const TARGET: usize = 4095;
 
 /// Each image in a repository of its own, `127.0.0.1:5000/image<n>:1`.
-fn serve(daemon: &Daemon, images: &[Image]) -> Stub {
+pub(crate) fn serve(daemon: &Daemon, images: &[Image]) -> Stub {
     let stocks: Vec<_> = images
         .iter()
         .map(|image| Stock::of(image, Compression::Gzip))

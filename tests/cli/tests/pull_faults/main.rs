@@ -1,5 +1,6 @@
 //! Pulls from a registry that misbehaves as each test says, and pulls that are cut off.
 
+mod alike;
 mod cut_off;
 mod extremes;
 mod full_disk;

@@ -36,6 +36,7 @@ fn steps(mortal: &Mortal) -> Vec<String> {
     for change in [
         mortal.points_of("lease"),
         mortal.points_of("pull"),
+        mortal.points_of("ahead"),
         mortal.points_of("unpack"),
         mortal.points_of("name"),
     ] {
@@ -45,7 +46,8 @@ fn steps(mortal: &Mortal) -> Vec<String> {
                 "pull:document" => 3,
                 // That of a dangling image that gets a name: no pull comes there.
                 "name:cleared" => 0,
-                _ if step.starts_with("unpack:") || step == "pull:layer" => 2,
+                "pull:layer" | "ahead:unpacked" => 2,
+                _ if step.starts_with("unpack:") => 2,
                 _ => 1,
             };
             all.extend((0..times).map(|passed| format!("{step} {passed}")));
@@ -57,7 +59,7 @@ fn steps(mortal: &Mortal) -> Vec<String> {
 /// How many layers are stored at least when a pull has come to `step`.
 fn stored(step: &str) -> usize {
     match step.split([':', ' ']).collect::<Vec<_>>()[..] {
-        ["lease", "taken", _] => 0,
+        ["lease", "taken", _] | ["ahead", ..] => 0,
         ["pull", "layer", passed] | ["unpack", _, passed] => {
             1 + passed.parse::<usize>().expect("a number")
         }

@@ -4,9 +4,42 @@
 #[derive(Debug, Default)]
 pub(crate) struct Tarball(Vec<u8>);
 
+/// What a header says besides what it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: u32,
+}
+
 impl Tarball {
     /// A member; what is too long for the header is cut off.
-    pub(crate) fn member(mut self, name: &str, kind: u8, link: &str, content: &[u8]) -> Tarball {
+    pub(crate) fn member(self, name: &str, kind: u8, link: &str, content: &[u8]) -> Tarball {
+        let plain = Attributes {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+        };
+        self.member_as(name, kind, link, content, plain)
+    }
+
+    /// A member with such attributes.
+    pub(crate) fn member_as(
+        mut self,
+        name: &str,
+        kind: u8,
+        link: &str,
+        content: &[u8],
+        attributes: Attributes,
+    ) -> Tarball {
+        let Attributes {
+            mode,
+            uid,
+            gid,
+            mtime,
+        } = attributes;
         let size = content.len();
         let mut header = [0u8; 512];
         let mut put = |at: usize, most: usize, bytes: &[u8]| {
@@ -14,11 +47,11 @@ impl Tarball {
             header[at..at + bytes.len()].copy_from_slice(bytes);
         };
         put(0, 100, name.as_bytes());
-        put(100, 8, b"0000644");
-        put(108, 8, b"0000000");
-        put(116, 8, b"0000000");
+        put(100, 8, format!("{mode:07o}").as_bytes());
+        put(108, 8, format!("{uid:07o}").as_bytes());
+        put(116, 8, format!("{gid:07o}").as_bytes());
         put(124, 12, format!("{size:011o}").as_bytes());
-        put(136, 12, b"00000000000");
+        put(136, 12, format!("{mtime:011o}").as_bytes());
         put(148, 8, b"        ");
         put(156, 1, &[kind]);
         put(157, 100, link.as_bytes());

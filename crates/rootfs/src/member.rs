@@ -1,0 +1,232 @@
+//! A member of a layer's tar. It is taken only where every reader of tars takes it for the same: what a
+//! layer means must not depend on who unpacks it.
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use tar::EntryType;
+
+use crate::entry::Attributes;
+use crate::pack::XATTR;
+use crate::unpack::{lexical, link_name, or_zero};
+use crate::{Error, Result};
+
+/// What a name begins with that stands for something of a lower layer that is gone, as AUFS had it:
+/// <https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts>.
+const WHITEOUT: &[u8] = b".wh.";
+/// The name that stands for all that lower layers have in its directory.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// The last second that fits into 64 bits of nanoseconds. Go's `os.Chtimes`, which containerd unpacks
+/// with, knows none after it.
+const LAST: i64 = i64::MAX / 1_000_000_000;
+
+/// What a member makes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    Symlink(PathBuf),
+    /// To what a path from the root of the layer leads to.
+    HardLink(PathBuf),
+    /// A FIFO, or a device of this number.
+    Node(FileType, u64),
+    /// Nothing of the layers below is seen of what has the member's name.
+    Whiteout,
+    /// Nothing of the layers below is seen in the member's folder.
+    Opaque,
+}
+
+/// A member, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// The directory it goes into, relative to the root, without `.` and `..`; it may lead through links.
+    pub(crate) folder: PathBuf,
+    pub(crate) name: OsString,
+    pub(crate) kind: Kind,
+    pub(crate) attributes: Attributes,
+}
+
+impl Member {
+    /// `None` for what makes nothing: a global header, or the root, which layers say nothing about.
+    ///
+    /// # Errors
+    /// The member is broken, or readers of tars may differ about it.
+    pub(crate) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Member>> {
+        let kind = entry.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(None);
+        }
+        let attributes = attributes(entry)?;
+        let raw = entry.path_bytes().into_owned();
+        let path = lexical(Path::new(OsStr::from_bytes(&raw)));
+        let path = path.ok_or_else(|| odd("a path that leads out of the layer", &raw))?;
+        let Some(name) = path.file_name() else {
+            return Ok(None);
+        };
+        if raw.ends_with(b"/") && kind != EntryType::Directory {
+            return Err(odd("a slash behind what is no directory", &raw));
+        }
+        if !matches!(kind, EntryType::Regular) && entry.size() > 0 {
+            return Err(odd("contents of what has none", &raw));
+        }
+        let (name, kind) = match named(name)? {
+            Named::Itself => (name.to_owned(), self::kind(entry, kind)?),
+            Named::Gone(name) => (name, Kind::Whiteout),
+            Named::AllGone => (name.to_owned(), Kind::Opaque),
+        };
+        Ok(Some(Member {
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            name,
+            kind,
+            attributes,
+        }))
+    }
+}
+
+fn odd(what: &str, of: &[u8]) -> Error {
+    Error::Refused(format!("{what}: {:?}", String::from_utf8_lossy(of)))
+}
+
+/// What a name stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Itself,
+    /// Of lower layers, this is gone.
+    Gone(OsString),
+    AllGone,
+}
+
+fn named(name: &OsStr) -> Result<Named> {
+    let bytes = name.as_bytes();
+    let Some(gone) = bytes.strip_prefix(WHITEOUT) else {
+        return Ok(Named::Itself);
+    };
+    match gone {
+        _ if bytes == OPAQUE => Ok(Named::AllGone),
+        b"" | b"." | b".." => Err(odd("invalid whiteout name", bytes)),
+        // AUFS's own, which nobody has a meaning for.
+        _ if gone.starts_with(WHITEOUT) => Err(odd("a whiteout of a whiteout", bytes)),
+        _ => Ok(Named::Gone(OsString::from_vec(gone.to_owned()))),
+    }
+}
+
+fn kind<R: Read>(entry: &tar::Entry<'_, R>, kind: EntryType) -> Result<Kind> {
+    let header = entry.header();
+    let device = || -> Result<u64> {
+        let (major, minor) = (header.device_major()?, header.device_minor()?);
+        Ok(rustix::fs::makedev(major.unwrap_or(0), minor.unwrap_or(0)))
+    };
+    Ok(match kind {
+        EntryType::Regular => Kind::File,
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => Kind::Symlink(link_name(entry)),
+        EntryType::Link => {
+            let target = link_name(entry);
+            let inside = lexical(&target);
+            let inside = inside.filter(|path| path.file_name().is_some());
+            let outside = || {
+                odd(
+                    "a hard link that leads nowhere",
+                    target.as_os_str().as_bytes(),
+                )
+            };
+            Kind::HardLink(inside.ok_or_else(outside)?)
+        }
+        EntryType::Char => Kind::Node(FileType::CharacterDevice, device()?),
+        EntryType::Block => Kind::Node(FileType::BlockDevice, device()?),
+        EntryType::Fifo => Kind::Node(FileType::Fifo, 0),
+        other => return Err(odd("unhandled tar header type", &[other.as_byte()])),
+    })
+}
+
+/// An owner; the last number means "as it is" to the kernel.
+fn owner(number: u64) -> Result<u32> {
+    let owner = u32::try_from(number).ok().filter(|id| *id != u32::MAX);
+    owner.ok_or_else(|| odd("an owner that no system has", number.to_string().as_bytes()))
+}
+
+fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
+    let header = entry.header();
+    let old = header.as_old();
+    let mut modified = (or_zero(&old.mtime, || header.mtime())?, 0);
+    let mut attributes = Attributes {
+        mode: or_zero(&old.mode, || header.mode())? & 0o7777,
+        uid: owner(or_zero(&old.uid, || header.uid())?)?,
+        gid: owner(or_zero(&old.gid, || header.gid())?)?,
+        ..Attributes::default()
+    };
+    let mut accessed = None;
+    let mut keys = BTreeSet::new();
+    for record in entry.pax_extensions()?.into_iter().flatten() {
+        let record = record?;
+        let (key, value) = (record.key_bytes(), record.value_bytes());
+        let refused = || odd("an extended header that not all take alike", key);
+        // The same twice: some take the first, some the last.
+        if key.is_empty() || key.contains(&0) || !keys.insert(key.to_owned()) {
+            return Err(refused());
+        }
+        let text = || std::str::from_utf8(value).map_err(|_| refused());
+        let number = || text()?.parse::<u64>().map_err(|_| refused());
+        match key {
+            b"path" | b"linkpath" | b"uname" | b"gname" if value.contains(&0) => {
+                return Err(refused());
+            }
+            // Without a value the header counts; not for all.
+            b"path" | b"linkpath" | b"size" if value.is_empty() => return Err(refused()),
+            b"size" => drop(number()?),
+            b"uid" => attributes.uid = owner(number()?)?,
+            b"gid" => attributes.gid = owner(number()?)?,
+            b"mtime" => {
+                let (seconds, nanos) = time(text()?).ok_or_else(refused)?;
+                modified = (u64::try_from(seconds).unwrap_or(0), nanos);
+            }
+            b"atime" => accessed = Some(time(text()?).ok_or_else(refused)?),
+            b"ctime" => drop(time(text()?).ok_or_else(refused)?),
+            _ if key.starts_with(b"GNU.sparse.") => return Err(refused()),
+            _ => attributes.xattrs.extend(xattr(key, value)?),
+        }
+    }
+    let modified = i64::try_from(modified.0).map(|seconds| (seconds, modified.1));
+    let modified = modified.map_err(|_| odd("a time that is none", b"mtime"))?;
+    attributes.accessed = bound(accessed.map_or(modified, |time| time.max(modified)));
+    attributes.modified = bound(modified);
+    Ok(attributes)
+}
+
+/// The epoch for what Go's programs cannot say.
+fn bound(time: (i64, i64)) -> (i64, i64) {
+    match time.0 {
+        0..LAST => time,
+        _ => (0, 0),
+    }
+}
+
+/// PAX's times, as strictly as Go reads them: seconds, with a fraction of which nine digits count.
+/// What lies before 1970 is 1970.
+fn time(text: &str) -> Option<(i64, i64)> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let whole: i64 = whole.parse().ok()?;
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nanos = fraction.get(..9).unwrap_or(fraction);
+    let nanos = format!("{nanos:0<9}").parse().ok()?;
+    Some(match text.starts_with('-') {
+        true => (0, 0),
+        false => (whole, nanos),
+    })
+}
+
+/// An extended attribute of the file; those of the `trusted` space are the host's to give.
+fn xattr(key: &[u8], value: &[u8]) -> Result<Option<(CString, Vec<u8>)>> {
+    let name = key.strip_prefix(XATTR.as_bytes());
+    let Some(name) = name.filter(|name| !name.starts_with(b"trusted.")) else {
+        return Ok(None);
+    };
+    let name = CString::new(name).map_err(|_| odd("an attribute's name", key))?;
+    Ok(Some((name, value.to_owned())))
+}

@@ -1,0 +1,425 @@
+//! A layer of an image unpacked as overlayfs keeps it: as an upper directory, before what is below it is
+//! there. What containerd would make of the same tar, where it can be told; else nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use berth_archive::Metered;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::assembly::{below, link_to};
+use crate::entry::{Attributes, look, xattrs};
+use crate::member::{Kind, Member};
+use crate::unpack::{Place, remove_tree};
+use crate::view::{open_below, open_inside};
+use crate::{Error, Result, View};
+
+/// How overlayfs marks a directory that shows nothing of those below it.
+const OPAQUE: &str = "trusted.overlay.opaque";
+/// How much of a file is written at a time, in bytes.
+const CHUNK: usize = 256 << 10;
+/// What a directory may that a layer says nothing about.
+const IMPLIED: u32 = 0o755;
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+
+/// A layer's tree, out of its place.
+#[derive(Debug)]
+pub struct Upper {
+    path: PathBuf,
+    implied: Implied,
+}
+
+/// Directories that a layer has something in before it says what they are like, by path; and whether it
+/// did say so after that. They are as in the layers below.
+type Implied = BTreeMap<PathBuf, bool>;
+
+impl Upper {
+    /// Unpacks a plain tar into the directory `at`, which is made. Nobody else may change anything
+    /// there. Reads `input` to its end. Whatever leads out of `at` by its name or by links ends within.
+    ///
+    /// # Errors
+    /// `input` fails, the tar is broken or one that readers of tars may take differently, or the
+    /// file system does not take it. Then nothing of it is left.
+    pub fn unpack(at: &Path, input: impl Read) -> Result<Upper> {
+        let made = std::fs::DirBuilder::new().mode(IMPLIED).create(at);
+        made.map_err(failed("mkdir", at))?;
+        let unpacked = View::of_dir(at).and_then(|root| unpack(&root, input));
+        match unpacked {
+            Ok(implied) => Ok(Upper {
+                path: at.to_owned(),
+                implied,
+            }),
+            Err(error) => {
+                // What is left has whoever made the directory above.
+                let _ = std::fs::remove_dir_all(at);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts it in the place of the empty directory `upper`, above the trees `lowers`, the topmost of
+    /// them first. All are on one file system.
+    ///
+    /// # Errors
+    /// The file system's. Then nothing of it is left, and `upper` is as it was.
+    pub fn place(self, upper: &Path, lowers: &[PathBuf]) -> Result<()> {
+        self.put(upper, lowers).inspect_err(|_| {
+            let _ = std::fs::remove_dir_all(&self.path);
+        })
+    }
+
+    fn put(&self, upper: &Path, lowers: &[PathBuf]) -> Result<()> {
+        if !self.implied.is_empty() {
+            let root = View::of_dir(&self.path)?;
+            let lowers = lowers.iter().map(|path| View::of_dir(path));
+            let lowers = lowers.collect::<Result<Vec<_>>>()?;
+            for (path, given) in &self.implied {
+                inherit(&root, path, *given, &lowers)?;
+            }
+        }
+        // Layers say nothing about the root: it stays what the snapshotter made it.
+        let (path, fail) = (&self.path, || failed("replace", upper));
+        let root = std::fs::symlink_metadata(upper).map_err(fail())?;
+        std::os::unix::fs::chown(path, Some(root.uid()), Some(root.gid())).map_err(fail())?;
+        let mode = std::fs::Permissions::from_mode(root.mode() & 0o7777);
+        std::fs::set_permissions(path, mode).map_err(fail())?;
+        std::fs::rename(path, upper).map_err(fail())
+    }
+}
+
+/// An error of the standard library as ours.
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |error| match Errno::from_io_error(&error) {
+        Some(errno) => Error::at(what, path)(errno),
+        None => error.into(),
+    }
+}
+
+fn unpack(root: &View, input: impl Read) -> Result<Implied> {
+    let (mut input, budget) = Metered::new(input);
+    let mut archive = tar::Archive::new(&mut input);
+    let mut entries = archive.entries()?;
+    let mut unpacker = Unpacker {
+        root,
+        parent: None,
+        implied: Implied::new(),
+        folders: Vec::new(),
+        buffer: vec![0; CHUNK],
+    };
+    while let Some(entry) = budget.header(|| entries.next()) {
+        let mut entry = entry?;
+        if let Some(member) = Member::read(&mut entry)? {
+            unpacker.add(&member, &mut entry)?;
+        }
+        // What was not read is read here, where it is not taken for headers.
+        io::copy(&mut entry, &mut io::sink())?;
+    }
+    ended(&mut input)?;
+    unpacker.finish()
+}
+
+/// Reads what is behind the block of zeros that ended a tar. One more block of them, or nothing, has to
+/// come first: there are readers that go on, or fail, where anything else does.
+fn ended(input: &mut impl Read) -> Result<()> {
+    let mut block = Vec::with_capacity(512);
+    input.by_ref().take(512).read_to_end(&mut block)?;
+    if block.iter().any(|byte| *byte != 0) {
+        let why = "something behind the end of the tar".to_owned();
+        return Err(Error::Refused(why));
+    }
+    io::copy(input, &mut io::sink())?;
+    Ok(())
+}
+
+/// A directory that members go into.
+struct Parent {
+    /// As they call it.
+    called: PathBuf,
+    /// Free of links.
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+struct Unpacker<'a> {
+    root: &'a View,
+    /// Where the last member went: most often the next one does, too.
+    parent: Option<Parent>,
+    implied: Implied,
+    /// Directories, whose times are set at the end, when nothing is made in them any more.
+    folders: Vec<(PathBuf, Attributes)>,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker<'_> {
+    fn add(&mut self, member: &Member, content: &mut impl Read) -> Result<()> {
+        let parent = match self.parent.take() {
+            Some(parent) if parent.called == member.folder => parent,
+            _ => self.folder(&member.folder)?,
+        };
+        let at = parent.path.join(&member.name);
+        let mut made = self.make(member, &parent.fd, content);
+        let mut removed = false;
+        if made == Err(Errno::EXIST) && member.kind != Kind::Whiteout {
+            removed = self.clear(member, &parent.fd, &at)?;
+            made = match removed {
+                true => self.make(member, &parent.fd, content),
+                // A directory meets a directory: it is what the layer says of it last.
+                false => Ok(()),
+            };
+        }
+        made.map_err(Error::at("make", &at))?;
+        if !matches!(member.kind, Kind::Whiteout | Kind::Opaque) {
+            dress(&parent.fd, member).map_err(Error::at("set attributes of", &at))?;
+        }
+        if member.kind == Kind::Directory {
+            if let Some(given) = self.implied.get_mut(&at) {
+                *given = true;
+            }
+            self.folders.push((at, member.attributes.clone()));
+        }
+        // What was taken away may have been on the way there.
+        self.parent = (!removed).then_some(parent);
+        Ok(())
+    }
+
+    /// Makes what `member` is, without its attributes.
+    fn make(
+        &mut self,
+        member: &Member,
+        parent: &OwnedFd,
+        content: &mut impl Read,
+    ) -> Result<(), Errno> {
+        let (name, attributes) = (&*member.name, &member.attributes);
+        match &member.kind {
+            Kind::File => self.file(parent, name, content),
+            Kind::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)),
+            Kind::Symlink(target) => rustix::fs::symlinkat(target, parent, name),
+            Kind::HardLink(target) => self.link(parent, name, target),
+            Kind::Node(kind, device) => {
+                let mode = Mode::from_raw_mode(0o600);
+                rustix::fs::mknodat(parent, name, *kind, mode, *device)
+            }
+            Kind::Whiteout => {
+                let kind = FileType::CharacterDevice;
+                rustix::fs::mknodat(parent, name, kind, Mode::empty(), 0)?;
+                chown(parent, name, attributes)
+            }
+            Kind::Opaque => {
+                rustix::fs::setxattr(link_to(parent.as_fd()), OPAQUE, b"y", XattrFlags::empty())
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        content: &mut impl Read,
+    ) -> Result<(), Errno> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?;
+        let mut file = std::fs::File::from(file);
+        let broken = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        loop {
+            match content.read(&mut self.buffer) {
+                // One that is too short fails where the next member is looked for.
+                Ok(0) => return Ok(()),
+                Ok(length) => file.write_all(&self.buffer[..length]).map_err(broken)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+
+    fn link(&self, parent: &OwnedFd, name: &OsStr, target: &Path) -> Result<(), Errno> {
+        let folder = target.parent().unwrap_or(Path::new(""));
+        let from = open_inside(self.root.root(), &Path::new("/").join(folder), FOLDER)?;
+        let of = target.file_name().ok_or(Errno::INVAL)?;
+        rustix::fs::linkat(&from, of, parent, name, AtFlags::empty())
+    }
+
+    /// Takes away what is in a member's place; `false` where a directory meets a directory.
+    fn clear(&mut self, member: &Member, parent: &OwnedFd, at: &Path) -> Result<bool> {
+        let stat = look(parent, &member.name).map_err(Error::at("lstat", at))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let removed = rustix::fs::unlinkat(parent, &member.name, AtFlags::empty());
+            removed.map_err(Error::at("unlinkat", at))?;
+            return Ok(true);
+        }
+        if member.kind == Kind::Directory {
+            return Ok(false);
+        }
+        let again = rustix::io::fcntl_dupfd_cloexec(parent, 3).map_err(Error::at("dup", at))?;
+        remove_tree(&Place {
+            parent: again,
+            name: member.name.clone(),
+            path: at.to_owned(),
+        })?;
+        self.implied.retain(|path, _| !path.starts_with(at));
+        Ok(true)
+    }
+
+    /// Opens the directory that members go into, and makes what is missing of it.
+    fn folder(&mut self, path: &Path) -> Result<Parent> {
+        let fail = |errno| Error::at("mkdir", path)(errno);
+        match open_below(self.root.root(), path, FOLDER) {
+            Err(Errno::NOENT | Errno::LOOP) => {}
+            other => {
+                return Ok(Parent {
+                    called: path.to_owned(),
+                    path: path.to_owned(),
+                    fd: other.map_err(fail)?,
+                });
+            }
+        }
+        // Through links that are not there, or lead on, it is made where they lead to.
+        let resolved = self.root.resolve(path)?;
+        let mut sofar = PathBuf::new();
+        let mut fd = open_below(self.root.root(), &sofar, FOLDER).map_err(fail)?;
+        for name in resolved.iter().skip(1) {
+            sofar.push(name);
+            match rustix::fs::mkdirat(&fd, name, Mode::from_raw_mode(IMPLIED)) {
+                Ok(()) => {
+                    // Not what a directory gets from the one above it.
+                    let mode = Mode::from_raw_mode(IMPLIED);
+                    rustix::fs::chmodat(&fd, name, mode, AtFlags::empty()).map_err(fail)?;
+                    self.implied.insert(sofar.clone(), false);
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(fail(errno)),
+            }
+            fd = open_below(&fd, Path::new(name), FOLDER).map_err(fail)?;
+        }
+        Ok(Parent {
+            called: path.to_owned(),
+            path: sofar,
+            fd,
+        })
+    }
+
+    fn finish(self) -> Result<Implied> {
+        for (path, attributes) in &self.folders {
+            // Whether it may have been replaced is not for us to judge.
+            open_inside(self.root.root(), &Path::new("/").join(path), FOLDER)
+                .and_then(|folder| attributes.give_times(folder.as_fd()))
+                .map_err(Error::at("set times of", path))?;
+        }
+        Ok(self.implied)
+    }
+}
+
+fn chown(parent: &OwnedFd, name: &OsStr, attributes: &Attributes) -> Result<(), Errno> {
+    let uid = Uid::from_raw(attributes.uid);
+    let gid = Gid::from_raw(attributes.gid);
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
+}
+
+/// Gives what `member` made its attributes, in containerd's order.
+fn dress(parent: &OwnedFd, member: &Member) -> Result<(), Errno> {
+    let (name, attributes) = (&*member.name, &member.attributes);
+    chown(parent, name, attributes)?;
+    for (key, value) in &attributes.xattrs {
+        let path = below(parent.as_fd(), name);
+        match rustix::fs::lsetxattr(path, key.as_c_str(), value, XattrFlags::empty()) {
+            // The file system has none of that kind.
+            Ok(()) | Err(Errno::NOTSUP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let is_link = match member.kind {
+        Kind::Symlink(_) => true,
+        Kind::HardLink(_) => {
+            FileType::from_raw_mode(look(parent, name)?.st_mode) == FileType::Symlink
+        }
+        _ => false,
+    };
+    // After the owner, whose change takes set-user-id bits away.
+    if !is_link {
+        let mode = Mode::from_raw_mode(attributes.mode);
+        rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
+    }
+    let time = |(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(attributes.accessed),
+        last_modification: time(attributes.modified),
+    };
+    rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Makes a directory that a layer only implies what it is in the topmost layer below that has it.
+/// One that is `given` gets only attributes that it has not.
+fn inherit(root: &View, path: &Path, given: bool, lowers: &[View]) -> Result<()> {
+    let fail = |errno| Error::at("inherit", path)(errno);
+    let at = Path::new("/").join(path);
+    let ours = open_inside(root.root(), &at, FOLDER).map_err(fail)?;
+    for lower in lowers {
+        let found = match open_inside(lower.root(), &at, OFlags::PATH) {
+            Err(Errno::NOENT) => continue,
+            other => other.map_err(fail)?,
+        };
+        let stat = rustix::fs::fstat(&found).map_err(fail)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            break;
+        }
+        let found = Attributes {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            accessed: (stat.st_atime, stat.st_atime_nsec as i64),
+            modified: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            xattrs: xattrs(&link_to(found.as_fd()), true).map_err(fail)?,
+        };
+        return become_like(&ours, &found, given).map_err(fail);
+    }
+    match given {
+        true => Ok(()),
+        false => adopt_group(root, &at, &ours).map_err(fail),
+    }
+}
+
+/// One that no lower layer has is the group's that the directory above it gives.
+fn adopt_group(root: &View, at: &Path, ours: &OwnedFd) -> Result<(), Errno> {
+    let above = at.parent().unwrap_or(Path::new("/"));
+    let above = rustix::fs::fstat(open_inside(root.root(), above, FOLDER)?)?;
+    if above.st_mode & Mode::SGID.bits() == 0 {
+        return Ok(());
+    }
+    let group = Some(Gid::from_raw(above.st_gid));
+    rustix::fs::chownat(ours, "", None, group, AtFlags::EMPTY_PATH)
+}
+
+fn become_like(ours: &OwnedFd, found: &Attributes, given: bool) -> Result<(), Errno> {
+    let path = link_to(ours.as_fd());
+    if !given {
+        let (uid, gid) = (Uid::from_raw(found.uid), Gid::from_raw(found.gid));
+        rustix::fs::chownat(ours, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(found.mode))?;
+    }
+    for (name, value) in &found.xattrs {
+        if name.to_bytes().starts_with(b"trusted.") {
+            continue;
+        }
+        match rustix::fs::setxattr(&path, name.as_c_str(), value, XattrFlags::CREATE) {
+            Ok(()) | Err(Errno::EXIST | Errno::NOTSUP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // What has something in it has been changed since.
+    let mut inside = rustix::fs::Dir::new(open_below(ours, Path::new(""), OFlags::DIRECTORY)?)?;
+    let is_empty = inside.all(|entry| matches!(entry, Ok(e) if is_dots(e.file_name().to_bytes())));
+    match is_empty && !given {
+        true => found.give_times(ours.as_fd()),
+        false => Ok(()),
+    }
+}
+
+fn is_dots(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
+}
