@@ -230,3 +230,40 @@ fn xattr(key: &[u8], value: &[u8]) -> Result<Option<(CString, Vec<u8>)>> {
     let name = CString::new(name).map_err(|_| odd("an attribute's name", key))?;
     Ok(Some((name, value.to_owned())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_stand_for_what_is_gone() {
+        let of = |name: &str| named(OsStr::new(name)).ok();
+        assert_eq!(of("x"), Some(Named::Itself));
+        assert_eq!(of(".wh.x"), Some(Named::Gone("x".into())));
+        assert_eq!(of(".wh..wh..opq"), Some(Named::AllGone));
+        for odd in [".wh.", ".wh..", ".wh...", ".wh..wh.plnk", ".wh..wh."] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn times_are_as_go_has_them() {
+        assert_eq!(time("12.5"), Some((12, 500_000_000)));
+        assert_eq!(time("1.9999999999"), Some((1, 999_999_999)));
+        assert_eq!(time("7."), Some((7, 0)));
+        assert_eq!(time("-0.5"), Some((0, 0)));
+        for odd in ["", "x", "1.+5", "1.x", "99999999999999999999"] {
+            assert_eq!(time(odd), None, "{odd}");
+        }
+        assert_eq!(bound((i64::MAX, 1)), (0, 0));
+        assert_eq!(bound((-1, 0)), (0, 0));
+        assert_eq!(bound((5, 6)), (5, 6));
+    }
+
+    #[test]
+    fn owners_are_numbers_of_32_bits() {
+        assert_eq!(owner(70_000).unwrap(), 70_000);
+        owner(u64::from(u32::MAX)).unwrap_err();
+        owner(1 << 32).unwrap_err();
+    }
+}

@@ -423,3 +423,6 @@ fn become_like(ours: &OwnedFd, found: &Attributes, given: bool) -> Result<(), Er
 fn is_dots(name: &[u8]) -> bool {
     matches!(name, b"." | b"..")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use testkit::{Budget, Containerd, Daemon, Flavour, Options, PATIENCE, RpcCounter, eventually};
+use testkit::{
+    Budget, Compression, Containerd, Daemon, Flavour, Image, Options, PATIENCE, Registry,
+    RpcCounter, eventually,
+};
 
 /// The daemon, for one test at a time; `None` says why there is none.
 fn daemon() -> Option<MutexGuard<'static, Daemon>> {
@@ -321,4 +324,41 @@ fn copying_diff_and_export_are_free() {
     post(&daemon, "/containers/budget-cp/start");
     exactly(&calls(&daemon, || copy(&daemon)), &[]);
     daemon.docker(["rm", "-f", "budget-cp"]).ok();
+}
+
+#[test]
+fn a_pull_has_containerd_unpack_nothing() {
+    let Some(daemon) = daemon() else { return };
+    let registry = Registry::start(&daemon, 5000);
+    let pull = |name: &str, layers: &[&str]| {
+        let mut image = Image::busybox("x");
+        for content in layers {
+            image = image.layer(&[(name, 0o644, content)]);
+        }
+        registry.push(&image, name, "1", Compression::Gzip);
+        let name = format!("{}/{name}:1", registry.host());
+        let budget = calls(&daemon, || {
+            daemon.docker(["pull", "-q", &name]).ok();
+        });
+        daemon.docker(["rmi", &name]).ok();
+        budget
+    };
+    // The first one of all finds out whether containerd's files are where it says.
+    assert_eq!(pull("first", &["a"]).of("Diff.Apply"), 0);
+    // Three layers, the lowest of which is there.
+    exactly(
+        &pull("second", &["a", "b"]),
+        &[
+            ("Leases.Create", 1),
+            ("Content.Write", 5),
+            ("Snapshots.Stat", 4),
+            ("Leases.AddResource", 1),
+            ("Snapshots.Prepare", 3),
+            ("Snapshots.Commit", 2),
+            ("Snapshots.Remove", 1),
+            ("Snapshots.Usage", 3),
+            ("Images.Create", 1),
+            ("Leases.Delete", 1),
+        ],
+    );
 }
