@@ -1,7 +1,7 @@
-//! Layers that are unpacked while they are downloaded, out of their place: what is below them need not
-//! be there. Where it can be had, it takes less time and fewer processors than to have containerd read
-//! each layer again and unpack one after the other. Where anything is not as expected, containerd does
-//! it after all, and tells what is wrong.
+//! Layers that are unpacked while they come, out of their place: what is below them need not be there.
+//! Where it can be had, it takes less time and fewer processors than to have containerd read each layer
+//! again and unpack one after the other. Where anything is not as expected, containerd does it after all,
+//! and tells what is wrong.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -30,7 +30,7 @@ const DEPTH: usize = 2;
 /// Where layers are unpacked, in the snapshot that is made for it.
 const FOLDER: &str = "layers";
 
-/// Where the layers of one pull are unpacked ahead of their turn.
+/// Where the layers of one pull or load are unpacked ahead of their turn.
 #[derive(Debug)]
 pub(crate) struct Ahead<'a> {
     images: &'a Images,
@@ -45,7 +45,7 @@ pub(crate) struct Ahead<'a> {
     idle: mpsc::Receiver<Infallible>,
 }
 
-/// Tells the threads of a pull that is over, however it ended.
+/// Tells the threads of a pull or load that it is over, however it ended.
 #[derive(Debug, Default)]
 struct Over(Arc<AtomicBool>);
 
@@ -61,6 +61,8 @@ pub(crate) struct Unpacked {
     upper: Upper,
     /// What its plain tar has.
     pub(crate) diff_id: Digest,
+    /// It was not compressed.
+    is_plain: bool,
 }
 
 /// What comes of a layer that has arrived, if it was unpacked on its way: `None`, or an end without a
@@ -109,9 +111,9 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Begins to unpack a layer, of which all bytes are going to pass. `None` where containerd has to do
+    /// Begins to unpack the layer that is called so, of which all bytes, `size` of them, are going to pass. `None` where containerd has to do
     /// it. 1 RPC for the first one, and 1 more for the first one of all.
-    pub(crate) async fn tap(&self, layer: &Descriptor) -> Option<Tap> {
+    pub(crate) async fn tap(&self, layer: &str, size: u64) -> Option<Tap> {
         let folder = self.folder.get_or_init(|| self.prepare()).await.as_ref()?;
         let number = self.layers.fetch_add(1, Ordering::Relaxed);
         let at = folder.join(number.to_string());
@@ -123,19 +125,18 @@ impl<'a> Ahead<'a> {
             pieces: Pieces {
                 pieces,
                 piece: Bytes::new(),
-                missing: u64::try_from(layer.size).ok()?,
+                missing: size,
             },
-            raw: layer.media_type == OCI_LAYER,
             over: self.over.0.clone(),
         };
-        let (runtime, digest) = (tokio::runtime::Handle::current(), layer.digest.clone());
+        let (runtime, called) = (tokio::runtime::Handle::current(), layer.to_owned());
         // A thread of its own, for it waits for the registry.
         let thread = std::thread::Builder::new().name("layer".to_owned());
         let started = thread.spawn(move || {
             let _runtime = runtime.enter();
             match work.run(&at) {
                 Ok(layer) => drop(done.send(layer)),
-                Err(error) => tracing::debug!(%error, layer = %digest, "left to containerd"),
+                Err(error) => tracing::debug!(%error, layer = called, "left to containerd"),
             }
         });
         match started {
@@ -145,7 +146,7 @@ impl<'a> Ahead<'a> {
                 unpacked,
             }),
             Err(error) => {
-                tracing::debug!(%error, layer = %layer.digest, "left to containerd");
+                tracing::debug!(%error, layer, "left to containerd");
                 None
             }
         }
@@ -159,7 +160,7 @@ impl<'a> Ahead<'a> {
         match self.try_prepare().await {
             Ok(folder) => folder,
             Err(error) => {
-                tracing::debug!(%error, "no layer is unpacked while it is downloaded");
+                tracing::debug!(%error, "no layer is unpacked while it comes");
                 None
             }
         }
@@ -186,12 +187,10 @@ impl<'a> Ahead<'a> {
         Ok(same.await?.then_some(folder))
     }
 
-    /// Waits until nothing is at work any more, and clears up. 1 RPC if anything was unpacked.
+    /// Waits until nothing is at work any more, and gives back the room of what was not put into its
+    /// place. The snapshot that it was in goes with the lease. No RPC.
     pub(crate) async fn end(self) {
         let Ahead {
-            images,
-            lease,
-            key,
             folder,
             over,
             working,
@@ -200,14 +199,22 @@ impl<'a> Ahead<'a> {
         } = self;
         drop((over, working));
         let _ = idle.recv().await;
-        if folder.initialized() && images.snapshotter() == OVERLAYFS {
-            // Where this fails, the lease's end does it.
-            let _ = images.snapshots(lease.client()).remove(&key).await;
+        let Some(folder) = folder.into_inner().flatten() else {
+            return;
+        };
+        if let Err(error) = blocking(move || Ok(std::fs::remove_dir_all(folder)?)).await {
+            tracing::debug!(%error, "what was unpacked goes with its lease");
         }
     }
 }
 
 impl Unpacked {
+    /// Whether containerd would have taken the bytes for the same: it decompresses nothing that is
+    /// said to be plain.
+    pub(crate) fn is(&self, layer: &Descriptor) -> bool {
+        self.is_plain || layer.media_type != OCI_LAYER
+    }
+
     /// Puts the layer into the snapshot that is mounted so, which `lease` holds; `false` where it cannot be.
     pub(crate) async fn place(self, mounts: &[Mount], lease: &Lease) -> bool {
         let Some(Place { upper, lowers }) = Place::of(mounts) else {
@@ -291,8 +298,6 @@ struct Work {
     lease: Lease,
     _working: mpsc::Sender<Infallible>,
     pieces: Pieces,
-    /// It is not to be decompressed whatever it looks like.
-    raw: bool,
     over: Arc<AtomicBool>,
 }
 
@@ -302,13 +307,9 @@ impl Work {
             lease,
             _working,
             pieces,
-            raw,
             over,
         } = self;
         let (compression, pieces) = berth_archive::peek(pieces)?;
-        if raw && compression != Compression::None {
-            return Err(Failure::Compression);
-        }
         let plain = berth_archive::plain_in_little(pieces)?;
         let mut hashed = Hashed {
             inner: plain.ok_or(Failure::Compression)?,
@@ -319,7 +320,11 @@ impl Work {
         let diff_id = Digest::from_sha256(hashed.hash.finalize().into());
         fault::point("ahead:unpacked");
         drop(lease);
-        Ok(Unpacked { upper, diff_id })
+        Ok(Unpacked {
+            upper,
+            diff_id,
+            is_plain: compression == Compression::None,
+        })
     }
 }
 

@@ -217,7 +217,7 @@ impl Fetch<'_> {
         }
         let blob = self.open(layer, writer.offset()).await?;
         if writer.offset() == 0 {
-            *tap = self.ahead.tap(layer).await;
+            *tap = self.ahead.tap(layer.digest.as_str(), size).await;
         }
         // A registry without ranges starts over: what is there already is read again and dropped.
         let mut skip = writer.offset() - blob.offset;

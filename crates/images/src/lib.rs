@@ -43,6 +43,7 @@ mod room;
 mod save;
 mod sizes;
 mod sources;
+mod spool;
 mod stream;
 mod table;
 mod unpack;

@@ -4,24 +4,25 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use berth_archive::Compression;
-use berth_ctrd::{Client, Labels, Opened};
+use berth_ctrd::{Client, Labels};
 use berth_reference::{Digest, Reference, chain_id};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
-use sha2::Digest as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::archive::{self, Part};
+use crate::ahead::{Ahead, Arrival};
+use crate::archive;
 use crate::image::Image;
 use crate::lease::{Lease, unique};
 use crate::manifest::{
-    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index, MAX_JSON, Manifest,
+    DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, Descriptor, Document, Index, Manifest,
     check_depth,
 };
 use crate::metadata::Found;
 use crate::names::Told;
 use crate::progress::Progress;
+use crate::spool::{Node, Spool, Stored};
 use crate::stream::{Input, bridge};
 use crate::unpack::Unpack;
 use crate::{Error, Images, Platform, Result, fault, import};
@@ -32,21 +33,6 @@ const MAX_DEPTH: usize = 8;
 const IMAGE_NAME: &str = "io.containerd.image.name";
 /// The OCI's own name annotation, often only a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// What became of one path of the archive.
-#[derive(Debug)]
-enum Node {
-    /// It lies in the content store.
-    Blob {
-        digest: Digest,
-        size: u64,
-        compression: Compression,
-    },
-    /// It is small and says what is what.
-    Memory(Bytes),
-    /// It is another path's other name.
-    Link(String),
-}
 
 /// One image of Docker's `manifest.json`.
 #[derive(Debug, Deserialize)]
@@ -79,25 +65,36 @@ impl Images {
         progress: &Progress,
     ) -> Result<Vec<Arc<Image>>> {
         let lease = &self.lease().await?;
-        let client = lease.client();
-        let (_, nodes) = bridge(
-            input,
-            |body, parts| archive::read(body, &parts),
-            |parts| {
-                Spool {
-                    lease,
-                    nodes: HashMap::new(),
-                }
-                .run(parts)
-            },
-        )
-        .await?;
+        let ahead = Ahead::new(self, lease);
+        let loaded = self.load_with(&ahead, lease, input, platforms, progress);
+        let loaded = loaded.await;
+        ahead.end().await;
+        loaded
+    }
+
+    async fn load_with(
+        &self,
+        ahead: &Ahead<'_>,
+        lease: &Lease,
+        input: Input,
+        platforms: &[Platform],
+        progress: &Progress,
+    ) -> Result<Vec<Arc<Image>>> {
+        let stored = Stored::default();
+        let spool = Spool {
+            lease,
+            ahead,
+            stored,
+        };
+        let read = |body, parts: mpsc::Sender<_>| archive::read(body, &parts);
+        let (_, stored) = bridge(input, read, |parts| spool.run(parts)).await?;
         fault::point("load:stored");
-        let load = Load {
+        let mut load = Load {
             images: self,
             lease,
-            client,
-            nodes,
+            client: lease.client(),
+            nodes: stored.nodes,
+            arrivals: stored.arrivals,
             platforms,
             progress,
         };
@@ -110,133 +107,14 @@ impl Images {
     }
 }
 
-/// The archive's files on their way into the content store.
-struct Spool<'a> {
-    lease: &'a Lease,
-    nodes: HashMap<String, Node>,
-}
-
-impl Spool<'_> {
-    async fn run(mut self, mut parts: mpsc::Receiver<Part>) -> Result<HashMap<String, Node>> {
-        while let Some(part) = parts.recv().await {
-            let (path, node) = match part {
-                Part::Link { path, target } => (path, Node::Link(target)),
-                Part::File { path, size } => {
-                    let node = self.file(&path, size, &mut parts).await?;
-                    (path, node)
-                }
-                // The reader sends data only behind a file.
-                Part::Data(_) | Part::End => continue,
-            };
-            self.nodes.insert(path, node);
-        }
-        Ok(self.nodes)
-    }
-
-    async fn file(&self, path: &str, size: u64, parts: &mut mpsc::Receiver<Part>) -> Result<Node> {
-        if matches!(
-            path,
-            "manifest.json" | "index.json" | "oci-layout" | "repositories"
-        ) {
-            return self.memory(path, size, parts).await;
-        }
-        let expected = path
-            .strip_prefix("blobs/")
-            .and_then(|rest| rest.split_once('/'))
-            .and_then(|(algorithm, hex)| Digest::parse(&format!("{algorithm}:{hex}")).ok())
-            .filter(|digest| digest.algorithm() == "sha256");
-        let reference = unique("load");
-        let wanted = expected.as_ref().map_or("", Digest::as_str);
-        let content = self.lease.client().content();
-        let mut writer = match content.writer(&reference, size, wanted).await? {
-            Opened::Writer(mut writer) => {
-                // It stands at its end where another namespace has the blob, or ours had until now.
-                writer.restart();
-                Some(writer)
-            }
-            Opened::Existing => None,
-        };
-        let mut sum = sha2::Sha256::new();
-        let mut head = Vec::new();
-        let mut overtaken = false;
-        while let Some(data) = data(parts).await? {
-            sum.update(&data);
-            if head.len() < 6 {
-                head.extend_from_slice(&data[..data.len().min(6 - head.len())]);
-            }
-            if let Some(open) = &mut writer {
-                match open.write(data).await {
-                    // Somebody else has written it meanwhile.
-                    Err(e) if e.is_already_exists() => {
-                        writer = None;
-                        overtaken = true;
-                    }
-                    other => other?,
-                }
-            }
-        }
-        let digest = Digest::from_sha256(sum.finalize().into());
-        if let Some(expected) = expected.filter(|expected| *expected != digest) {
-            return Err(Error::Archive(format!(
-                "invalid archive: {path} has the digest {digest}, not {expected}"
-            )));
-        }
-        if overtaken {
-            // First, as whoever has written it may let it go.
-            self.lease.protect(&digest).await?;
-            let found = content.info(digest.as_str()).await;
-            found.map_err(|e| missing(e.into(), &digest))?;
-        }
-        if let Some(mut writer) = writer {
-            writer.expect(digest.as_str());
-            // First, as it may be there already: of a load that was broken off, whose blobs are
-            // about to be collected.
-            self.lease.protect(&digest).await?;
-            writer.commit(&Labels::new()).await?;
-            fault::point("blob:stored");
-        }
-        Ok(Node::Blob {
-            digest,
-            size,
-            compression: Compression::detect(&head),
-        })
-    }
-
-    async fn memory(
-        &self,
-        path: &str,
-        size: u64,
-        parts: &mut mpsc::Receiver<Part>,
-    ) -> Result<Node> {
-        if size > MAX_JSON as u64 {
-            return Err(Error::Archive(format!(
-                "invalid archive: {path} is larger than {MAX_JSON} bytes"
-            )));
-        }
-        let mut all = BytesMut::new();
-        while let Some(data) = data(parts).await? {
-            all.extend_from_slice(&data);
-        }
-        Ok(Node::Memory(all.freeze()))
-    }
-}
-
-/// The next piece of a file; `None` at its end. A client that hung up leaves half a file.
-async fn data(parts: &mut mpsc::Receiver<Part>) -> Result<Option<Bytes>> {
-    match parts.recv().await {
-        Some(Part::Data(data)) => Ok(Some(data)),
-        Some(Part::End) => Ok(None),
-        // Why shows in the reader's error.
-        _ => Err(Error::Cancelled),
-    }
-}
-
 /// An archive whose files are all in the content store.
 struct Load<'a> {
     images: &'a Images,
     lease: &'a Lease,
     client: &'a Client,
     nodes: HashMap<String, Node>,
+    /// Layers that are being unpacked already.
+    arrivals: HashMap<Digest, Arrival>,
     /// Those that are wanted; whatever there is where empty.
     platforms: &'a [Platform],
     progress: &'a Progress,
@@ -349,7 +227,7 @@ impl Load<'_> {
     }
 
     /// Unpacks and names one image.
-    async fn one(&self, named: Named) -> Result<Arc<Image>> {
+    async fn one(&mut self, named: Named) -> Result<Arc<Image>> {
         let mut target = named.target;
         target.annotations.clear();
         let document = self.images.read_document(self.client, &target.digest).await;
@@ -396,7 +274,7 @@ impl Load<'_> {
 
     /// The manifest to unpack: that for this host or, where platforms are wanted, for the first of
     /// them; the others are unpacked here.
-    async fn wanted(&self, target: &Descriptor) -> Result<Option<Found>> {
+    async fn wanted(&mut self, target: &Descriptor) -> Result<Option<Found>> {
         let (images, client) = (self.images, self.client);
         let Some((first, others)) = self.platforms.split_first() else {
             let host = Platform::host();
@@ -414,7 +292,7 @@ impl Load<'_> {
         found.ok_or_else(|| missing(first)).map(Some)
     }
 
-    async fn unpack(&self, found: &Found) -> Result<()> {
+    async fn unpack(&mut self, found: &Found) -> Result<()> {
         for (layer, diff_id) in found
             .manifest
             .layers
@@ -437,7 +315,13 @@ impl Load<'_> {
             diff_ids: &found.config.rootfs.diff_ids,
             progress: &silent,
         };
-        unpack.run(Vec::new()).await?;
+        let arrived = found.manifest.layers.iter().map(|layer| {
+            let (tell, told) = oneshot::channel();
+            // Where a layer comes twice, the second one's turn finds it unpacked.
+            let _ = tell.send(self.arrivals.remove(&layer.digest).flatten());
+            told
+        });
+        unpack.run(arrived.collect()).await?;
         for layer in &found.manifest.layers {
             let size = layer.size.max(0) as u64;
             self.progress
@@ -523,7 +407,7 @@ fn parse_name(name: &str) -> Result<Reference> {
     Ok(Reference::parse(name)?.tagged())
 }
 
-fn missing(e: Error, digest: &Digest) -> Error {
+pub(crate) fn missing(e: Error, digest: &Digest) -> Error {
     match e {
         Error::Containerd(e) if e.is_not_found() => Error::Missing(digest.to_string()),
         other => other,

@@ -163,7 +163,7 @@ impl Pull {
     }
 
     /// Does the pull and reports it. RPCs: 3 for each layer to unpack, 4 where containerd does it, and
-    /// 1 to learn its size; 9 around them, 10 for an index; 0 when the image is up to date.
+    /// 1 to learn its size; 8 around them, 9 for an index; 0 when the image is up to date.
     ///
     /// # Errors
     /// When the registry, containerd or the image itself fails.

@@ -225,7 +225,7 @@ impl Unpack<'_> {
                 "wrong diff id calculated on extraction {actual:?}, the image says {diff_id:?}"
             )))
         };
-        if let Some(ahead) = ahead {
+        if let Some(ahead) = ahead.filter(|ahead| ahead.is(layer)) {
             if ahead.diff_id != *diff_id {
                 return wrong(ahead.diff_id.as_str());
             }

@@ -327,7 +327,7 @@ fn copying_diff_and_export_are_free() {
 }
 
 #[test]
-fn a_pull_has_containerd_unpack_nothing() {
+fn neither_a_pull_nor_a_load_has_containerd_unpack_anything() {
     let Some(daemon) = daemon() else { return };
     let registry = Registry::start(&daemon, 5000);
     let pull = |name: &str, layers: &[&str]| {
@@ -355,10 +355,19 @@ fn a_pull_has_containerd_unpack_nothing() {
             ("Leases.AddResource", 1),
             ("Snapshots.Prepare", 3),
             ("Snapshots.Commit", 2),
-            ("Snapshots.Remove", 1),
             ("Snapshots.Usage", 3),
             ("Images.Create", 1),
             ("Leases.Delete", 1),
         ],
     );
+    let image = Image::busybox("loaded:1").layer(&[("loaded", 0o644, "x")]);
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let archive = image.archive_of_packed_layers(compression);
+        let budget = calls(&daemon, || {
+            daemon.cli(["load"]).stdin(archive).run().ok();
+        });
+        daemon.docker(["rmi", "loaded:1"]).ok();
+        assert_eq!(budget.of("Diff.Apply"), 0, "{budget}");
+        assert_eq!(budget.of("Snapshots.Commit"), 1, "{budget}");
+    }
 }

@@ -1,5 +1,5 @@
-//! A layer is the same whether berthd unpacks it while it is downloaded, or containerd later from its
-//! blob: a pull does the one, a load the other.
+//! A layer is the same whether berthd unpacks it while it comes, or containerd later from its blob: a
+//! pull does the one; what is loaded as xz and has to be packed anew is left to the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,6 +14,9 @@ use super::tarball::{Attributes, Tarball};
 
 /// What berthd says of a layer that it cannot unpack itself.
 const LEFT: &str = "left to containerd";
+
+/// What containerd says of one that it has unpacked.
+const APPLIED: &str = "diff applied";
 
 /// The snapshots' directories, in the order in which they were made.
 fn snapshots(daemon: &Daemon) -> BTreeSet<u64> {
@@ -93,7 +96,7 @@ fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
 /// How an image was taken in: what it added, or what was said.
 type Outcome = Result<Vec<BTreeMap<PathBuf, String>>, String>;
 
-/// Two daemons: one pulls, the other loads.
+/// Two daemons: one pulls, the other loads what is packed in a way that only containerd unpacks.
 struct Pair {
     pulls: Daemon,
     loads: Daemon,
@@ -118,7 +121,7 @@ impl Pair {
 
     /// The image, pulled and loaded; and whether containerd unpacked a layer of it for the pull.
     fn take(&self, n: usize) -> (Outcome, Outcome, bool) {
-        let log = self.pulls.log().len();
+        let (log, other) = (self.pulls.log().len(), self.loads.log().len());
         let mut said = None;
         let pulled = added(&self.pulls, || {
             let name = format!("{}/image{n}:1", self.host);
@@ -129,10 +132,12 @@ impl Pair {
         let left = self.pulls.log()[log..].contains(LEFT);
         let mut said = None;
         let loaded = added(&self.loads, || {
-            let archive = self.images[n].docker_archive(Compression::None);
+            let archive = self.images[n].archive_of_packed_layers(Compression::Xz);
             let output = self.loads.cli(["load"]).stdin(archive).run();
             said = (output.code != 0).then_some(output.stderr);
         });
+        let log = &self.loads.log()[other..];
+        assert!(said.is_some() || log.contains(APPLIED), "{log}");
         let loaded = said.map_or(Ok(loaded), Err);
         (pulled, loaded, left)
     }
