@@ -15,10 +15,10 @@ use berth_reference::Digest;
 use berth_rootfs::Upper;
 use bytes::{Buf, Bytes};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::lease::{Lease, unique};
-use crate::manifest::{Descriptor, OCI_LAYER};
+use crate::manifest::Descriptor;
 use crate::unpack::EXTRACTION;
 use crate::{Images, fault};
 
@@ -27,6 +27,8 @@ const OVERLAYFS: &str = "overlayfs";
 /// How many pieces may lie between a download and its unpacking; each has at most
 /// [`berth_ctrd::FRAME`] bytes.
 const DEPTH: usize = 2;
+/// How many layers of one load are unpacked at a time.
+const OF_LOAD: usize = 3;
 /// Where layers are unpacked, in the snapshot that is made for it.
 const FOLDER: &str = "layers";
 
@@ -39,6 +41,8 @@ pub(crate) struct Ahead<'a> {
     key: String,
     folder: OnceCell<Option<PathBuf>>,
     layers: AtomicUsize,
+    /// How many are unpacked at a time.
+    permits: Arc<Semaphore>,
     over: Over,
     /// Every thread that unpacks has one.
     working: mpsc::Sender<Infallible>,
@@ -97,7 +101,18 @@ impl Tap {
 }
 
 impl<'a> Ahead<'a> {
-    pub(crate) fn new(images: &'a Images, lease: &'a Lease) -> Ahead<'a> {
+    /// For a pull, whose layers share the permits with those of all others, as downloads do.
+    pub(crate) fn of_pull(images: &'a Images, lease: &'a Lease) -> Ahead<'a> {
+        let permits = images.inner.lanes.load().unpacking.clone();
+        Ahead::new(images, lease, permits)
+    }
+
+    /// For a load, which waits for nobody's registry.
+    pub(crate) fn of_load(images: &'a Images, lease: &'a Lease) -> Ahead<'a> {
+        Ahead::new(images, lease, Arc::new(Semaphore::new(OF_LOAD)))
+    }
+
+    fn new(images: &'a Images, lease: &'a Lease, permits: Arc<Semaphore>) -> Ahead<'a> {
         let (working, idle) = mpsc::channel(1);
         Ahead {
             images,
@@ -105,6 +120,7 @@ impl<'a> Ahead<'a> {
             key: unique(EXTRACTION),
             folder: OnceCell::new(),
             layers: AtomicUsize::new(0),
+            permits,
             over: Over::default(),
             working,
             idle,
@@ -112,15 +128,19 @@ impl<'a> Ahead<'a> {
     }
 
     /// Begins to unpack the layer that is called so, of which all bytes, `size` of them, are going to pass. `None` where containerd has to do
-    /// it. 1 RPC for the first one, and 1 more for the first one of all.
+    /// it. Waits while as many are being unpacked as may be at a time. 1 RPC for the first one, and 1 more
+    /// for the first one of all.
     pub(crate) async fn tap(&self, layer: &str, size: u64) -> Option<Tap> {
         let folder = self.folder.get_or_init(|| self.prepare()).await.as_ref()?;
+        // Who has one waits for bytes of a download that goes on by itself.
+        let permit = self.permits.clone().acquire_owned().await.ok()?;
         let number = self.layers.fetch_add(1, Ordering::Relaxed);
         let at = folder.join(number.to_string());
         let (bytes, pieces) = mpsc::channel(DEPTH);
         let (done, unpacked) = oneshot::channel();
         let work = Work {
             lease: self.lease.clone(),
+            _permit: permit,
             _working: self.working.clone(),
             pieces: Pieces {
                 pieces,
@@ -175,8 +195,7 @@ impl<'a> Ahead<'a> {
         };
         let folder = place.upper.join(FOLDER);
         let made = folder.clone();
-        let made = blocking(move || Ok(std::fs::create_dir(made)?)).await;
-        made?;
+        blocking(move || Ok(std::fs::create_dir(made)?)).await?;
         // containerd's files may be others than those that have the same names here; where they are not,
         // it sees what we have made.
         let same_files = &self.images.inner.same_files;
@@ -184,7 +203,11 @@ impl<'a> Ahead<'a> {
             let (_, inodes) = snapshots.usage(&self.key).await?;
             Ok::<_, Failure>(inodes > 1)
         });
-        Ok(same.await?.then_some(folder))
+        if matches!(same.await, Ok(true)) {
+            return Ok(Some(folder));
+        }
+        blocking(move || Ok(std::fs::remove_dir(folder)?)).await?;
+        Ok(None)
     }
 
     /// Waits until nothing is at work any more, and gives back the room of what was not put into its
@@ -202,7 +225,7 @@ impl<'a> Ahead<'a> {
         let Some(folder) = folder.into_inner().flatten() else {
             return;
         };
-        if let Err(error) = blocking(move || Ok(std::fs::remove_dir_all(folder)?)).await {
+        if let Err(error) = blocking(move || Ok(berth_rootfs::remove(&folder)?)).await {
             tracing::debug!(%error, "what was unpacked goes with its lease");
         }
     }
@@ -212,7 +235,7 @@ impl Unpacked {
     /// Whether containerd would have taken the bytes for the same: it decompresses nothing that is
     /// said to be plain.
     pub(crate) fn is(&self, layer: &Descriptor) -> bool {
-        self.is_plain || layer.media_type != OCI_LAYER
+        self.is_plain || !layer.is_said_to_be_plain()
     }
 
     /// Puts the layer into the snapshot that is mounted so, which `lease` holds; `false` where it cannot be.
@@ -296,6 +319,7 @@ enum Failure {
 struct Work {
     /// Nothing is collected under our hands.
     lease: Lease,
+    _permit: OwnedSemaphorePermit,
     _working: mpsc::Sender<Infallible>,
     pieces: Pieces,
     over: Arc<AtomicBool>,
@@ -305,6 +329,7 @@ impl Work {
     fn run(self, at: &Path) -> Unpacking<Unpacked> {
         let Work {
             lease,
+            _permit,
             _working,
             pieces,
             over,

@@ -215,10 +215,11 @@ impl Fetch<'_> {
         if writer.offset() >= size {
             return Ok(());
         }
-        let blob = self.open(layer, writer.offset()).await?;
         if writer.offset() == 0 {
+            // Before the registry is asked, for it may have to wait.
             *tap = self.ahead.tap(layer.digest.as_str(), size).await;
         }
+        let blob = self.open(layer, writer.offset()).await?;
         // A registry without ranges starts over: what is there already is read again and dropped.
         let mut skip = writer.offset() - blob.offset;
         let mut stream = blob.stream;

@@ -37,7 +37,7 @@ impl Images {
     /// Takes over the leases that an earlier daemon left because it was killed. Those of pulls go
     /// with the next pull that is done, which may have gone on with what they protect, or after a
     /// quarter of an hour; all others at once, since nobody goes on with a commit or a load. For the
-    /// daemon's start. 1 RPC, and 1 for each lease.
+    /// daemon's start. 1 RPC, and 1 for each lease; for a pull's those of [`Images::drop_extractions`].
     ///
     /// # Errors
     /// When containerd does not answer.
@@ -52,6 +52,12 @@ impl Images {
             tracing::info!(leases, "an earlier daemon was killed at work");
         }
         self.let_go(over, false).await;
+        for id in &left {
+            // Layers that were being unpacked: nobody goes on with them, and they may be large.
+            if let Err(error) = self.drop_extractions(id).await {
+                tracing::warn!(%error, lease = id, "what an earlier daemon was unpacking");
+            }
+        }
         if !left.is_empty() {
             self.keep_for_a_while(left);
         }
@@ -169,10 +175,9 @@ impl Lease {
         Ok(added.await?)
     }
 
-    /// The snapshots that were found or made under it. 1 RPC.
-    pub(crate) async fn snapshots(&self, snapshotter: &str) -> Result<Vec<String>> {
-        let leases = self.0.images.inner.client.leases();
-        Ok(leases.snapshots(&self.0.id, snapshotter).await?)
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.0.id
     }
 
     /// Leaves what it protects to the next pull.

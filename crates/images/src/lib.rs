@@ -155,6 +155,8 @@ impl std::fmt::Debug for Images {
 #[derive(Debug)]
 struct Lanes {
     downloads: Arc<Semaphore>,
+    /// Layers that are unpacked while they come: as many as downloads.
+    unpacking: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     /// At least 1.
     attempts: usize,
@@ -165,6 +167,7 @@ impl Lanes {
         let lanes = |many: usize| Arc::new(Semaphore::new(many.clamp(1, Semaphore::MAX_PERMITS)));
         Lanes {
             downloads: lanes(limits.downloads),
+            unpacking: lanes(limits.downloads),
             uploads: lanes(limits.uploads),
             attempts: limits.attempts.max(1),
         }

@@ -65,7 +65,7 @@ impl Images {
         progress: &Progress,
     ) -> Result<Vec<Arc<Image>>> {
         let lease = &self.lease().await?;
-        let ahead = Ahead::new(self, lease);
+        let ahead = Ahead::of_load(self, lease);
         let loaded = self.load_with(&ahead, lease, input, platforms, progress);
         let loaded = loaded.await;
         ahead.end().await;

@@ -18,7 +18,6 @@ const MAX_LAYERS: usize = 1000;
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -84,6 +83,14 @@ impl Descriptor {
                 | "application/vnd.oci.image.layer.v1.tar"
                 | "application/vnd.oci.image.layer.nondistributable.v1.tar"
         )
+    }
+
+    /// An OCI layer that is not compressed. Docker's type without a suffix says nothing of that.
+    pub(crate) fn is_said_to_be_plain(&self) -> bool {
+        let oci = self
+            .media_type
+            .strip_prefix("application/vnd.oci.image.layer.");
+        oci.is_some_and(|kind| kind.ends_with(".tar"))
     }
 
     pub(crate) fn to_containerd(&self) -> berth_ctrd::Descriptor {

@@ -295,7 +295,7 @@ impl Pull {
         config: &ConfigFile,
         progress: &Progress,
     ) -> Result<()> {
-        let ahead = Ahead::new(&self.images, lease);
+        let ahead = Ahead::of_pull(&self.images, lease);
         let done = self.layers_with(&ahead, lease, manifest, config, progress);
         let done = done.await;
         ahead.end().await;

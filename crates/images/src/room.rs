@@ -54,27 +54,31 @@ fn no_room(fetched: &Result<Arc<Image>>) -> bool {
 }
 
 impl Images {
-    /// Leaves a lease to the next pull, without the layer that was being unpacked: that is what filled
+    /// Leaves a lease to the next pull, without the layers that were being unpacked: that is what filled
     /// the disk, and nobody goes on with it.
     async fn keep_blobs(&self, lease: Lease) {
-        match self.drop_extractions(&lease).await {
+        match self.drop_extractions(lease.id()).await {
             Ok(()) => lease.leave(),
             // It goes with all the rest.
             Err(error) => tracing::warn!(%error, "after a pull for which there was no room"),
         }
     }
 
-    async fn drop_extractions(&self, lease: &Lease) -> Result<()> {
+    /// Removes what was being unpacked under a lease. 1 RPC, and 1 for each; 2 more if there was any.
+    pub(crate) async fn drop_extractions(&self, lease: &str) -> Result<()> {
         let snapshots = self.snapshots(&self.inner.client);
-        for key in lease.snapshots(self.snapshotter()).await? {
-            if !is_extraction(&key) {
-                continue;
-            }
-            match snapshots.remove(&key).await {
+        let leases = self.inner.client.leases();
+        let mut held = leases.snapshots(lease, self.snapshotter()).await?;
+        held.retain(|key| is_extraction(key));
+        for key in &held {
+            match snapshots.remove(key).await {
                 Err(e) if !e.is_not_found() => return Err(e.into()),
                 _ => {}
             }
         }
-        self.collect().await
+        match held.is_empty() {
+            true => Ok(()),
+            false => self.collect().await,
+        }
     }
 }

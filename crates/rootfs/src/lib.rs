@@ -27,6 +27,6 @@ pub use entry::{Entry, Stat};
 pub use error::{Error, Result};
 pub use pack::{Naming, pack};
 pub use unpack::{Unpacking, unpack};
-pub use upper::Upper;
+pub use upper::{Upper, remove};
 pub use view::View;
 pub use walk::{Step, Walk};

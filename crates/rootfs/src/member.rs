@@ -1,9 +1,10 @@
-//! A member of a layer's tar. It is taken only where every reader of tars takes it for the same: what a
-//! layer means must not depend on who unpacks it.
+//! A member of a layer's tar. It is taken only where no reader of tars is known to take it for something
+//! else: what a layer means must not depend on who unpacks it.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -51,30 +52,35 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// `None` for what makes nothing: a global header, or the root, which layers say nothing about.
+    /// `None` for the root, which layers say nothing about.
     ///
     /// # Errors
     /// The member is broken, or readers of tars may differ about it.
     pub(crate) fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Member>> {
         let kind = entry.header().entry_type();
-        if kind == EntryType::XGlobalHeader {
-            return Ok(None);
-        }
-        let attributes = attributes(entry)?;
         let raw = entry.path_bytes().into_owned();
-        let path = lexical(Path::new(OsStr::from_bytes(&raw)));
-        let path = path.ok_or_else(|| odd("a path that leads out of the layer", &raw))?;
-        let Some(name) = path.file_name() else {
-            return Ok(None);
-        };
-        if raw.ends_with(b"/") && kind != EntryType::Directory {
-            return Err(odd("a slash behind what is no directory", &raw));
+        plain_header(entry.header()).ok_or_else(|| odd("a header of its own kind", &raw))?;
+        if raw.is_empty() || raw.contains(&0) {
+            return Err(odd("a name that is none", &raw));
         }
-        if !matches!(kind, EntryType::Regular) && entry.size() > 0 {
+        if kind != EntryType::Regular && entry.size() > 0 {
             return Err(odd("contents of what has none", &raw));
         }
+        if kind != EntryType::Directory && raw.ends_with(b"/") {
+            return Err(odd("a slash behind what is no directory", &raw));
+        }
+        let attributes = attributes(entry)?;
+        let path = lexical(Path::new(OsStr::from_bytes(&raw)));
+        let path = path.ok_or_else(|| odd("a path that leads out of the layer", &raw))?;
+        let made = self::kind(entry, kind)?;
+        let Some(name) = path.file_name() else {
+            return match made {
+                Kind::Directory => Ok(None),
+                _ => Err(odd("a root that is no directory", &raw)),
+            };
+        };
         let (name, kind) = match named(name)? {
-            Named::Itself => (name.to_owned(), self::kind(entry, kind)?),
+            Named::Itself => (name.to_owned(), made),
             Named::Gone(name) => (name, Kind::Whiteout),
             Named::AllGone => (name.to_owned(), Kind::Opaque),
         };
@@ -85,6 +91,34 @@ impl Member {
             attributes,
         }))
     }
+}
+
+/// `Some` for a header of POSIX's, GNU's or the oldest form whose fields all readers read alike: there are
+/// GNU headers that have the beginning of the name where others have times, and octal numbers that are none.
+fn plain_header(header: &tar::Header) -> Option<()> {
+    let bytes = header.as_bytes();
+    let (magic, rest) = (bytes.get(257..265)?, bytes.get(345..)?);
+    let numbers = [100..108, 108..116, 116..124, 124..136, 136..148];
+    let devices = [329..337, 337..345];
+    let has_devices = match magic {
+        b"ustar\x0000" => !rest.ends_with(b"tar\0"),
+        b"ustar  \0" => rest.iter().all(|byte| *byte == 0),
+        _ if !magic.starts_with(b"ustar") => {
+            return numbers.iter().all(|at| is_number(bytes, at)).then_some(());
+        }
+        _ => false,
+    };
+    let mut all = numbers.iter().chain(&devices);
+    (has_devices && all.all(|at| is_number(bytes, at))).then_some(())
+}
+
+/// Octal digits between blanks, or a number in base 256.
+fn is_number(header: &[u8; 512], at: &Range<usize>) -> bool {
+    let field = header.get(at.clone()).unwrap_or_default();
+    let blank = |byte: &u8| matches!(byte, 0 | b' ');
+    let digits = field.iter().skip_while(|byte| blank(byte));
+    let mut behind = digits.skip_while(|byte| matches!(byte, b'0'..=b'7'));
+    field.first().is_some_and(|first| first & 0x80 != 0) || behind.all(blank)
 }
 
 fn odd(what: &str, of: &[u8]) -> Error {
@@ -123,24 +157,31 @@ fn kind<R: Read>(entry: &tar::Entry<'_, R>, kind: EntryType) -> Result<Kind> {
     Ok(match kind {
         EntryType::Regular => Kind::File,
         EntryType::Directory => Kind::Directory,
-        EntryType::Symlink => Kind::Symlink(link_name(entry)),
+        EntryType::Symlink => Kind::Symlink(target(entry)?),
         EntryType::Link => {
-            let target = link_name(entry);
-            let inside = lexical(&target);
-            let inside = inside.filter(|path| path.file_name().is_some());
-            let outside = || {
-                odd(
-                    "a hard link that leads nowhere",
-                    target.as_os_str().as_bytes(),
-                )
-            };
-            Kind::HardLink(inside.ok_or_else(outside)?)
+            let target = target(entry)?;
+            let raw = target.as_os_str().as_bytes();
+            // Some count dots, some follow them; some follow a link before a slash.
+            let dots = raw.split(|byte| *byte == b'/').any(|name| name == b"..");
+            let plain = !dots && !raw.ends_with(b"/") && !raw.ends_with(b"/.");
+            let inside = lexical(&target).filter(|path| plain && path.file_name().is_some());
+            Kind::HardLink(inside.ok_or_else(|| odd("where a hard link leads", raw))?)
         }
         EntryType::Char => Kind::Node(FileType::CharacterDevice, device()?),
         EntryType::Block => Kind::Node(FileType::BlockDevice, device()?),
         EntryType::Fifo => Kind::Node(FileType::Fifo, 0),
         other => return Err(odd("unhandled tar header type", &[other.as_byte()])),
     })
+}
+
+/// Where a link leads.
+fn target<R: Read>(entry: &tar::Entry<'_, R>) -> Result<PathBuf> {
+    let target = link_name(entry);
+    let raw = target.as_os_str().as_bytes();
+    match raw.is_empty() || raw.contains(&0) {
+        true => Err(odd("a link that leads nowhere", raw)),
+        false => Ok(target),
+    }
 }
 
 /// An owner; the last number means "as it is" to the kernel.
@@ -152,14 +193,26 @@ fn owner(number: u64) -> Result<u32> {
 fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
     let header = entry.header();
     let old = header.as_old();
-    let mut modified = (or_zero(&old.mtime, || header.mtime())?, 0);
+    let modified = or_zero(&old.mtime, || header.mtime())?;
     let mut attributes = Attributes {
         mode: or_zero(&old.mode, || header.mode())? & 0o7777,
         uid: owner(or_zero(&old.uid, || header.uid())?)?,
         gid: owner(or_zero(&old.gid, || header.gid())?)?,
+        modified: (
+            i64::try_from(modified).map_err(|_| odd("a time that is none", b"mtime"))?,
+            0,
+        ),
         ..Attributes::default()
     };
-    let mut accessed = None;
+    extended(entry, &mut attributes)?;
+    let accessed = attributes.accessed.max(attributes.modified);
+    attributes.accessed = bound(accessed);
+    attributes.modified = bound(attributes.modified);
+    Ok(attributes)
+}
+
+/// What extended headers say instead: POSIX's pax.
+fn extended<R: Read>(entry: &mut tar::Entry<'_, R>, attributes: &mut Attributes) -> Result<()> {
     let mut keys = BTreeSet::new();
     for record in entry.pax_extensions()?.into_iter().flatten() {
         let record = record?;
@@ -180,21 +233,14 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
             b"size" => drop(number()?),
             b"uid" => attributes.uid = owner(number()?)?,
             b"gid" => attributes.gid = owner(number()?)?,
-            b"mtime" => {
-                let (seconds, nanos) = time(text()?).ok_or_else(refused)?;
-                modified = (u64::try_from(seconds).unwrap_or(0), nanos);
-            }
-            b"atime" => accessed = Some(time(text()?).ok_or_else(refused)?),
+            b"mtime" => attributes.modified = time(text()?).ok_or_else(refused)?,
+            b"atime" => attributes.accessed = time(text()?).ok_or_else(refused)?,
             b"ctime" => drop(time(text()?).ok_or_else(refused)?),
             _ if key.starts_with(b"GNU.sparse.") => return Err(refused()),
             _ => attributes.xattrs.extend(xattr(key, value)?),
         }
     }
-    let modified = i64::try_from(modified.0).map(|seconds| (seconds, modified.1));
-    let modified = modified.map_err(|_| odd("a time that is none", b"mtime"))?;
-    attributes.accessed = bound(accessed.map_or(modified, |time| time.max(modified)));
-    attributes.modified = bound(modified);
-    Ok(attributes)
+    Ok(())
 }
 
 /// The epoch for what Go's programs cannot say.
@@ -265,5 +311,33 @@ mod tests {
         assert_eq!(owner(70_000).unwrap(), 70_000);
         owner(u64::from(u32::MAX)).unwrap_err();
         owner(1 << 32).unwrap_err();
+    }
+
+    #[test]
+    fn headers_that_all_readers_read_alike() {
+        let is_plain = |change: &dyn Fn(&mut [u8; 512])| {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o644);
+            header.set_size(0);
+            change(header.as_mut_bytes());
+            plain_header(&header).is_some()
+        };
+        let put = |at: usize, bytes: &'static [u8]| {
+            move |header: &mut [u8; 512]| header[at..at + bytes.len()].copy_from_slice(bytes)
+        };
+        assert!(is_plain(&|_| ()));
+        assert!(is_plain(&put(257, b"ustar  \0")));
+        assert!(is_plain(&put(257, &[0; 8])));
+        assert!(is_plain(&put(124, b" 0000001234 ")));
+        assert!(is_plain(&put(108, b"\x80\0\0\0\0\0\0\x01")));
+        assert!(!is_plain(&put(257, b"ustar\0  ")));
+        assert!(!is_plain(&put(508, b"tar\0")));
+        assert!(!is_plain(&put(124, b"+000000123\0\0")));
+        assert!(!is_plain(&put(329, b"garbage")));
+        // The beginning of a name, which GNU headers have no place for.
+        assert!(!is_plain(&|header| {
+            put(257, b"ustar  \0")(header);
+            put(345, b"some/where")(header);
+        }));
     }
 }

@@ -23,6 +23,10 @@ use crate::{Error, Result, View};
 const OPAQUE: &str = "trusted.overlay.opaque";
 /// How much of a file is written at a time, in bytes.
 const CHUNK: usize = 256 << 10;
+/// The most memory that the directories of a layer may take while it is unpacked, in bytes.
+const KEPT: usize = 8 << 20;
+/// What one of them takes besides its path, in bytes.
+const KEPT_FOR_EACH: usize = 80;
 /// What a directory may that a layer says nothing about.
 const IMPLIED: u32 = 0o755;
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
@@ -31,7 +35,15 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 #[derive(Debug)]
 pub struct Upper {
     path: PathBuf,
+    found: Found,
+}
+
+/// What there is to know of a layer's tree besides the tree.
+#[derive(Debug, Default)]
+struct Found {
     implied: Implied,
+    /// It says what is not seen of the layers below.
+    covers: bool,
 }
 
 /// Directories that a layer has something in before it says what they are like, by path; and whether it
@@ -40,7 +52,7 @@ type Implied = BTreeMap<PathBuf, bool>;
 
 impl Upper {
     /// Unpacks a plain tar into the directory `at`, which is made. Nobody else may change anything
-    /// there. Reads `input` to its end. Whatever leads out of `at` by its name or by links ends within.
+    /// there. Reads `input` to its end. What leads out of `at` by links ends within.
     ///
     /// # Errors
     /// `input` fails, the tar is broken or one that readers of tars may take differently, or the
@@ -50,13 +62,13 @@ impl Upper {
         made.map_err(failed("mkdir", at))?;
         let unpacked = View::of_dir(at).and_then(|root| unpack(&root, input));
         match unpacked {
-            Ok(implied) => Ok(Upper {
+            Ok(found) => Ok(Upper {
                 path: at.to_owned(),
-                implied,
+                found,
             }),
             Err(error) => {
                 // What is left has whoever made the directory above.
-                let _ = std::fs::remove_dir_all(at);
+                let _ = remove(at);
                 Err(error)
             }
         }
@@ -69,17 +81,26 @@ impl Upper {
     /// The file system's. Then nothing of it is left, and `upper` is as it was.
     pub fn place(self, upper: &Path, lowers: &[PathBuf]) -> Result<()> {
         self.put(upper, lowers).inspect_err(|_| {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = remove(&self.path);
         })
     }
 
     fn put(&self, upper: &Path, lowers: &[PathBuf]) -> Result<()> {
-        if !self.implied.is_empty() {
+        if self.found.covers && lowers.is_empty() {
+            // containerd applies these to what the layer itself had before.
+            return Err(Error::Refused("a base layer that covers others".to_owned()));
+        }
+        let implied = &self.found.implied;
+        if !implied.is_empty() {
             let root = View::of_dir(&self.path)?;
             let lowers = lowers.iter().map(|path| View::of_dir(path));
             let lowers = lowers.collect::<Result<Vec<_>>>()?;
-            for (path, given) in &self.implied {
-                inherit(&root, path, *given, &lowers)?;
+            for (path, given) in implied {
+                let is_below = inherit(&root, path, *given, &lowers)?;
+                let above = path.parent().and_then(|above| implied.get(above));
+                if !is_below && !given && above == Some(&false) {
+                    adopt_group(&root, path)?;
+                }
             }
         }
         // Layers say nothing about the root: it stays what the snapshotter made it.
@@ -92,6 +113,23 @@ impl Upper {
     }
 }
 
+/// Removes a directory that nobody else changes, with all that is in it, however deep.
+///
+/// # Errors
+/// It is not there, or the file system's.
+pub fn remove(path: &Path) -> Result<()> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::at("remove", path)(Errno::INVAL));
+    };
+    let flags = FOLDER | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(above, flags, Mode::empty()).map_err(Error::at("open", above))?;
+    remove_tree(&Place {
+        parent,
+        name: name.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
 /// An error of the standard library as ours.
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |error| match Errno::from_io_error(&error) {
@@ -100,15 +138,16 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
-fn unpack(root: &View, input: impl Read) -> Result<Implied> {
+fn unpack(root: &View, input: impl Read) -> Result<Found> {
     let (mut input, budget) = Metered::new(input);
     let mut archive = tar::Archive::new(&mut input);
     let mut entries = archive.entries()?;
     let mut unpacker = Unpacker {
         root,
         parent: None,
-        implied: Implied::new(),
+        found: Found::default(),
         folders: Vec::new(),
+        kept: 0,
         buffer: vec![0; CHUNK],
     };
     while let Some(entry) = budget.header(|| entries.next()) {
@@ -128,7 +167,7 @@ fn unpack(root: &View, input: impl Read) -> Result<Implied> {
 fn ended(input: &mut impl Read) -> Result<()> {
     let mut block = Vec::with_capacity(512);
     input.by_ref().take(512).read_to_end(&mut block)?;
-    if block.iter().any(|byte| *byte != 0) {
+    if !matches!(block.len(), 0 | 512) || block.iter().any(|byte| *byte != 0) {
         let why = "something behind the end of the tar".to_owned();
         return Err(Error::Refused(why));
     }
@@ -145,13 +184,22 @@ struct Parent {
     fd: OwnedFd,
 }
 
+/// A directory that a layer has told of: as it calls it, and the times, which are as in [`Attributes`].
+struct Given {
+    path: PathBuf,
+    accessed: (i64, i64),
+    modified: (i64, i64),
+}
+
 struct Unpacker<'a> {
     root: &'a View,
     /// Where the last member went: most often the next one does, too.
     parent: Option<Parent>,
-    implied: Implied,
+    found: Found,
     /// Directories, whose times are set at the end, when nothing is made in them any more.
-    folders: Vec<(PathBuf, Attributes)>,
+    folders: Vec<Given>,
+    /// What directories take in memory until then, in bytes.
+    kept: usize,
     buffer: Vec<u8>,
 }
 
@@ -176,15 +224,48 @@ impl Unpacker<'_> {
         if !matches!(member.kind, Kind::Whiteout | Kind::Opaque) {
             dress(&parent.fd, member).map_err(Error::at("set attributes of", &at))?;
         }
-        if member.kind == Kind::Directory {
-            if let Some(given) = self.implied.get_mut(&at) {
-                *given = true;
-            }
-            self.folders.push((at, member.attributes.clone()));
+        match member.kind {
+            Kind::Directory => self.given(member, at)?,
+            Kind::Whiteout | Kind::Opaque => self.found.covers = true,
+            _ => {}
         }
         // What was taken away may have been on the way there.
         self.parent = (!removed).then_some(parent);
         Ok(())
+    }
+
+    /// Notes what a layer has said of the directory `at`.
+    fn given(&mut self, member: &Member, at: PathBuf) -> Result<()> {
+        let implied = &mut self.found.implied;
+        if let Some(given) = implied.get_mut(&at) {
+            *given = true;
+            let mut below = implied.range(at.clone()..).skip(1);
+            if below.next().is_some_and(|(path, _)| path.starts_with(&at)) {
+                // Whose group they were made with depends on what the directory was then.
+                let why = "directories are in one that is told of later".to_owned();
+                return Err(Error::Refused(why));
+            }
+        }
+        let path = member.folder.join(&member.name);
+        self.keep(&path)?;
+        let Attributes {
+            accessed, modified, ..
+        } = member.attributes;
+        self.folders.push(Given {
+            path,
+            accessed,
+            modified,
+        });
+        Ok(())
+    }
+
+    /// Counts what is kept of a directory.
+    fn keep(&mut self, path: &Path) -> Result<()> {
+        self.kept += path.as_os_str().len() + KEPT_FOR_EACH;
+        match self.kept > KEPT {
+            true => Err(Error::Refused("too many directories".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Makes what `member` is, without its attributes.
@@ -261,7 +342,15 @@ impl Unpacker<'_> {
             name: member.name.clone(),
             path: at.to_owned(),
         })?;
-        self.implied.retain(|path, _| !path.starts_with(at));
+        let implied = &mut self.found.implied;
+        let below = implied.range(at.to_owned()..).map(|(path, _)| path);
+        let below: Vec<_> = below
+            .take_while(|path| path.starts_with(at))
+            .cloned()
+            .collect();
+        for path in below {
+            implied.remove(&path);
+        }
         Ok(true)
     }
 
@@ -289,7 +378,8 @@ impl Unpacker<'_> {
                     // Not what a directory gets from the one above it.
                     let mode = Mode::from_raw_mode(IMPLIED);
                     rustix::fs::chmodat(&fd, name, mode, AtFlags::empty()).map_err(fail)?;
-                    self.implied.insert(sofar.clone(), false);
+                    self.keep(&sofar)?;
+                    self.found.implied.insert(sofar.clone(), false);
                 }
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(fail(errno)),
@@ -303,14 +393,20 @@ impl Unpacker<'_> {
         })
     }
 
-    fn finish(self) -> Result<Implied> {
-        for (path, attributes) in &self.folders {
+    fn finish(self) -> Result<Found> {
+        for given in &self.folders {
+            let path = &given.path;
+            let times = Attributes {
+                accessed: given.accessed,
+                modified: given.modified,
+                ..Attributes::default()
+            };
             // Whether it may have been replaced is not for us to judge.
             open_inside(self.root.root(), &Path::new("/").join(path), FOLDER)
-                .and_then(|folder| attributes.give_times(folder.as_fd()))
+                .and_then(|folder| times.give_times(folder.as_fd()))
                 .map_err(Error::at("set times of", path))?;
         }
-        Ok(self.implied)
+        Ok(self.found)
     }
 }
 
@@ -353,9 +449,9 @@ fn dress(parent: &OwnedFd, member: &Member) -> Result<(), Errno> {
     rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Makes a directory that a layer only implies what it is in the topmost layer below that has it.
-/// One that is `given` gets only attributes that it has not.
-fn inherit(root: &View, path: &Path, given: bool, lowers: &[View]) -> Result<()> {
+/// Makes a directory that a layer only implies what it is in the topmost layer below that has it, if
+/// any. One that is `given` gets only attributes that it has not.
+fn inherit(root: &View, path: &Path, given: bool, lowers: &[View]) -> Result<bool> {
     let fail = |errno| Error::at("inherit", path)(errno);
     let at = Path::new("/").join(path);
     let ours = open_inside(root.root(), &at, FOLDER).map_err(fail)?;
@@ -366,7 +462,7 @@ fn inherit(root: &View, path: &Path, given: bool, lowers: &[View]) -> Result<()>
         };
         let stat = rustix::fs::fstat(&found).map_err(fail)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            break;
+            return Ok(false);
         }
         let found = Attributes {
             mode: stat.st_mode & 0o7777,
@@ -376,23 +472,25 @@ fn inherit(root: &View, path: &Path, given: bool, lowers: &[View]) -> Result<()>
             modified: (stat.st_mtime, stat.st_mtime_nsec as i64),
             xattrs: xattrs(&link_to(found.as_fd()), true).map_err(fail)?,
         };
-        return become_like(&ours, &found, given).map_err(fail);
+        return become_like(&ours, &found, given)
+            .map(|()| true)
+            .map_err(fail);
     }
-    match given {
-        true => Ok(()),
-        false => adopt_group(root, &at, &ours).map_err(fail),
-    }
+    Ok(false)
 }
 
 /// One that no lower layer has is the group's that the directory above it gives.
-fn adopt_group(root: &View, at: &Path, ours: &OwnedFd) -> Result<(), Errno> {
-    let above = at.parent().unwrap_or(Path::new("/"));
-    let above = rustix::fs::fstat(open_inside(root.root(), above, FOLDER)?)?;
+fn adopt_group(root: &View, path: &Path) -> Result<()> {
+    let fail = |errno| Error::at("inherit", path)(errno);
+    let open = |path: &Path| open_inside(root.root(), &Path::new("/").join(path), FOLDER);
+    let above = open(path.parent().unwrap_or(path)).and_then(rustix::fs::fstat);
+    let above = above.map_err(fail)?;
     if above.st_mode & Mode::SGID.bits() == 0 {
         return Ok(());
     }
     let group = Some(Gid::from_raw(above.st_gid));
-    rustix::fs::chownat(ours, "", None, group, AtFlags::EMPTY_PATH)
+    let ours = open(path).map_err(fail)?;
+    rustix::fs::chownat(ours, "", None, group, AtFlags::EMPTY_PATH).map_err(fail)
 }
 
 fn become_like(ours: &OwnedFd, found: &Attributes, given: bool) -> Result<(), Errno> {
@@ -405,6 +503,10 @@ fn become_like(ours: &OwnedFd, found: &Attributes, given: bool) -> Result<(), Er
     for (name, value) in &found.xattrs {
         if name.to_bytes().starts_with(b"trusted.") {
             continue;
+        }
+        // What is made in such a directory has it too, from its beginning.
+        if name.to_bytes().starts_with(b"system.posix_acl_") {
+            return Err(Errno::NOTSUP);
         }
         match rustix::fs::setxattr(&path, name.as_c_str(), value, XattrFlags::CREATE) {
             Ok(()) | Err(Errno::EXIST | Errno::NOTSUP) => {}

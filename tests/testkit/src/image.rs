@@ -205,6 +205,14 @@ impl Image {
         }
     }
 
+    /// An image without a layer yet.
+    pub fn bare(tag: &str) -> Image {
+        Image {
+            layers: Vec::new(),
+            ..Image::busybox(tag)
+        }
+    }
+
     /// One more tag.
     pub fn tag(mut self, tag: &str) -> Image {
         self.tags.push(tag.to_owned());

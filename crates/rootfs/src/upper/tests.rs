@@ -51,8 +51,12 @@ fn what_lower_layers_have_is_covered_as_overlayfs_has_it() {
         (FILE, "b/new", "", "x"),
     ]);
     std::fs::create_dir(&upper).unwrap();
+    // With nothing below it means something else.
     let unpacked = Upper::unpack(&at, &layer[..]).unwrap();
-    unpacked.place(&upper, &[]).unwrap();
+    unpacked.place(&upper, &[]).unwrap_err();
+    assert!(!at.exists());
+    let unpacked = Upper::unpack(&at, &layer[..]).unwrap();
+    unpacked.place(&upper, &[place.path().to_owned()]).unwrap();
     assert!(!at.exists());
     let gone = std::fs::symlink_metadata(upper.join("a/gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
@@ -198,4 +202,32 @@ proptest! {
         let unpacked = Upper::unpack(&at, &bytes[..]);
         prop_assert_eq!(unpacked.is_ok(), at.exists());
     }
+}
+
+#[test]
+fn what_directories_take_is_bounded() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("layer");
+    let one = tar(&[(DIR, "d/", "", "")]);
+    let again = one[..512].repeat(KEPT / KEPT_FOR_EACH);
+    let error = Upper::unpack(&at, &again[..]).unwrap_err();
+    assert_eq!(error.to_string(), "too many directories");
+    assert!(!at.exists());
+}
+
+#[test]
+fn a_tree_is_removed_however_deep_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("deep");
+    std::fs::create_dir(&at).unwrap();
+    let mut folder = std::fs::File::open(&at).unwrap();
+    for _ in 0..2000 {
+        rustix::fs::mkdirat(&folder, "d", Mode::from_raw_mode(0o755)).unwrap();
+        folder = rustix::fs::openat(&folder, "d", FOLDER, Mode::empty())
+            .unwrap()
+            .into();
+    }
+    drop(folder);
+    remove(&at).unwrap();
+    assert!(!at.exists());
 }

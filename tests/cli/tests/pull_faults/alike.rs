@@ -251,7 +251,6 @@ fn usual() -> Vec<u8> {
             b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         )])
         .member_as("capable", b'0', "", b"x", owned)
-        .member("a-global-header", b'g', "", b"9 a=bcd\n\n")
         .file("own/.wh.never-was", b"")
         .file(".wh.file", b"")
         .end()
@@ -274,10 +273,51 @@ fn what_layers_are_made_of_is_unpacked_on_its_way_as_containerd_would() {
 #[test]
 fn what_readers_of_tars_differ_about_is_left_to_containerd() {
     let tar = Tarball::default;
+    let group = Attributes {
+        mode: 0o2755,
+        uid: 0,
+        gid: 5,
+        mtime: 0,
+    };
     let mut behind = tar().file("file", b"x").open();
     behind.extend([0; 512]);
+    let mut cut = behind.clone();
+    cut.extend([0; 100]);
     behind.extend(tar().file("behind", b"x").end());
+    // A header as GNU's tar writes them, but with the beginning of the name in it.
+    let mut prefix = tar().file("name", b"").end();
+    prefix[257..265].copy_from_slice(b"ustar  \0");
+    prefix[345..355].copy_from_slice(b"some/where");
+    let sum: u32 = prefix[..512].iter().map(|byte| u32::from(*byte)).sum();
+    let sum = sum
+        - prefix[148..156]
+            .iter()
+            .map(|byte| u32::from(*byte))
+            .sum::<u32>()
+        + 8 * 32;
+    prefix[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let odd = [
+        prefix,
+        cut,
+        tar().member("./", b'5', "", b"x").end(),
+        tar()
+            .file("a", b"")
+            .member("a", b'g', "", b"9 a=bcd\n\n")
+            .end(),
+        tar()
+            .file("c/e/y", b"")
+            .file("y", b"")
+            .member("c/x", b'2', "e", b"")
+            .member("hard", b'1', "c/x/../y", b"")
+            .end(),
+        tar()
+            .member("longer", b'L', "", b"a\0/../b\0")
+            .file("x", b"")
+            .end(),
+        tar()
+            .file("p/c/f", b"")
+            .member_as("p/", b'5', "", b"", group)
+            .end(),
         tar().file("a/.wh..wh.plnk", b"").end(),
         tar().file("slash/", b"x").end(),
         tar().member("continuous", b'7', "", b"x").end(),
@@ -295,6 +335,16 @@ fn what_readers_of_tars_differ_about_is_left_to_containerd() {
     ];
     let images = odd.into_iter().enumerate();
     let images = images.map(|(n, layer)| Image::busybox(&format!("odd:{n}")).raw_layer(layer));
+    // Nothing is below these: what they cover is what they had themselves.
+    let covers = [
+        tar().file("d/.wh.gone", b"").end(),
+        tar()
+            .file("g/h/keep", b"")
+            .file("g/.wh..wh..opq", b"")
+            .end(),
+    ];
+    let bare = |(n, layer)| Image::bare(&format!("bare:{n}")).raw_layer(layer);
+    let images = images.chain(covers.into_iter().enumerate().map(bare));
     let pair = Pair::of(images.collect());
     for n in 0..pair.images.len() {
         let (pulled, loaded, left) = pair.take(n);
@@ -369,7 +419,7 @@ impl Dice {
 #[test]
 fn any_layer_is_what_containerd_would_make_of_it() {
     let mut dice = Dice(0x5eed);
-    let (layers, told): (Vec<_>, Vec<_>) = (0..80).map(|_| dice.layer()).unzip();
+    let (layers, told): (Vec<_>, Vec<_>) = (0..50).map(|_| dice.layer()).unzip();
     let images = layers.into_iter().enumerate().map(|(n, layer)| {
         let below = Image::busybox(&format!("any:{n}")).raw_layer(base());
         below.raw_layer(layer)
@@ -383,5 +433,5 @@ fn any_layer_is_what_containerd_would_make_of_it() {
         ours += usize::from(pulled.is_ok() && !left);
     }
     // Else it would prove little.
-    assert!(fine > 40 && ours > 30, "{fine} fine, {ours} unpacked by us");
+    assert!(fine > 25 && ours > 20, "{fine} fine, {ours} unpacked by us");
 }
