@@ -147,7 +147,7 @@ pub const OPTIONS: &[Opt] = &[
         RELOADED, "Enable feature in the daemon"),
     opt("experimental", "experimental", Shape::Switch, accepted("there are no experimental features"),
         FIXED, "Enable experimental features"),
-    Opt { key: "builder", flag: None, shape: Shape::Structure, support: refused("builds are not there yet"),
+    Opt { key: "builder", flag: None, shape: Shape::Structure, support: accepted("there is no build cache whose size it could bound"),
         reloadable: FIXED, help: "Settings of the builder" },
     opt("labels", "label", Shape::List, HONOURED,
         RELOADED, "Set key=value labels to the daemon"),

@@ -182,7 +182,6 @@ fn what_is_not_honoured_is_refused_unless_it_says_nothing() {
         ("authorization-plugins", json!([]), json!(["x"])),
         ("metrics-addr", json!(""), json!("127.0.0.1:1")),
         ("cpu-rt-period", json!(0), json!(1)),
-        ("builder", json!({}), json!({"gc": {"enabled": true}})),
         ("firewall-backend", json!("nftables"), json!("iptables")),
         ("storage-opts", json!([]), json!(["size=1G"])),
         (
@@ -203,6 +202,15 @@ fn what_is_not_honoured_is_refused_unless_it_says_nothing() {
             "{key}"
         );
     }
+}
+
+/// Docker's own documentation and Docker Desktop have it in many files.
+#[test]
+fn bounds_of_a_build_cache_are_taken() {
+    let gc = json!({"gc": {"enabled": true, "defaultKeepStorage": "20GB"}});
+    load(json!({}), json!({"builder": gc})).unwrap();
+    let message = refused(json!({}), json!({"builder": "20GB"}));
+    assert!(message.contains("builder"), "{message}");
 }
 
 #[test]
