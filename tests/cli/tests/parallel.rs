@@ -1,7 +1,5 @@
 //! Many containers at once, and nothing left of them.
 
-use std::time::Duration;
-
 use serde_json::json;
 use testkit::{Daemon, Leaks, Options, PATIENCE};
 
@@ -182,5 +180,5 @@ fn removal_races_with_the_end() {
             "{output}"
         );
     }
-    before.settle(&daemon, Duration::from_secs(30));
+    before.settle(&daemon, PATIENCE);
 }

@@ -392,7 +392,7 @@ impl Daemon {
     /// Kills the daemon with SIGKILL and waits until it is gone. All else goes on.
     #[track_caller]
     pub fn kill9(&self) {
-        self.end(Signal::KILL, Duration::from_secs(10));
+        self.end(Signal::KILL, PATIENCE);
     }
 
     #[track_caller]
@@ -470,7 +470,7 @@ impl Daemon {
     pub fn kill9_containerd(&self) -> i32 {
         let pid = self.containerd_pid();
         kill(pid, Signal::KILL);
-        eventually("containerd is gone", Duration::from_secs(10), || {
+        eventually("containerd is gone", PATIENCE, || {
             (self.find_containerd() != Some(pid)).then_some(())
         });
         pid

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use crate::{
     Compression, Daemon, Image, PATIENCE, Place, Request, Tokens, USER, eventually, run_command,
@@ -274,7 +273,7 @@ impl Drop for Registry<'_> {
                 crate::daemon::kill(pid, rustix::process::Signal::KILL);
             }
         }
-        eventually("the registry is gone", Duration::from_secs(10), || {
+        eventually("the registry is gone", PATIENCE, || {
             self.child.try_wait().ok().flatten()
         });
     }
