@@ -317,9 +317,10 @@ fn the_state_of_what_runs_is_damaged() {
 fn files_of_a_container_are_gone() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);
-    daemon
-        .docker(["run", "--name", "stripped", "busybox", "echo", "x"])
-        .ok();
+    daemon.run_d("stripped", ["busybox", "sleep", "1000"]);
+    // Answered when nothing of the run is left, and that is written down: a client of the run may be
+    // done before.
+    daemon.docker(["stop", "-t", "0", "stripped"]).ok();
     for folder in folders(&daemon) {
         std::fs::remove_dir_all(folder).unwrap();
     }
