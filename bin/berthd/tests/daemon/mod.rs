@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub const BERTHD: &str = env!("CARGO_BIN_EXE_berthd");
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon in a directory and a network namespace of its own.
 pub struct Daemon {
@@ -145,7 +145,7 @@ impl Daemon {
         let net = format!("--net=/proc/{}/ns/net", self.child.id());
         let mut command = Command::new("nsenter");
         command
-            .args([&net, "timeout", "30", "docker"])
+            .args([&net, "timeout", "60", "docker"])
             .args(flags)
             .args(words);
         for name in [
