@@ -135,14 +135,24 @@ fn processes(daemon: &Daemon) -> BTreeSet<String> {
         if !pid.bytes().all(|byte| byte.is_ascii_digit()) || own.contains(&pid) {
             continue;
         }
-        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        // A zombie has no command line; it holds nothing but a number.
-        if !cmdline.is_empty() {
-            let line = String::from_utf8_lossy(&cmdline).replace('\0', " ");
-            all.insert(format!("{pid} {}", line.trim_end()));
+        if is_over(&entry.path()) {
+            continue;
         }
+        // There is none, for a moment, of what is becoming another program.
+        let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&cmdline).replace('\0', " ");
+        all.insert(format!("{pid} {}", line.trim_end()));
     }
     all
+}
+
+/// Whether a process is gone or a zombie, which holds nothing but a number.
+fn is_over(proc: &std::path::Path) -> bool {
+    let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 fn mounts(daemon: &Daemon) -> BTreeSet<String> {
