@@ -150,12 +150,15 @@ impl<'a> Ahead<'a> {
             over: self.over.0.clone(),
         };
         let (runtime, called) = (tokio::runtime::Handle::current(), layer.to_owned());
+        let over = self.over.0.clone();
         // A thread of its own, for it waits for the registry.
         let thread = std::thread::Builder::new().name("layer".to_owned());
         let started = thread.spawn(move || {
             let _runtime = runtime.enter();
             match work.run(&at) {
                 Ok(layer) => drop(done.send(layer)),
+                // Nobody needed it.
+                Err(_) if over.load(Ordering::Relaxed) => {}
                 Err(error) => tracing::debug!(%error, layer = called, "left to containerd"),
             }
         });
