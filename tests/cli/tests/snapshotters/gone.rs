@@ -1,10 +1,10 @@
 //! Containers and images in a snapshotter that is not there any more.
 
 use serde_json::{Value, json};
-use testkit::{Containerd, Daemon, Leaks, Options, PATIENCE, eventually};
+use testkit::{Daemon, Leaks, Options, PATIENCE, eventually};
 
 use crate::proxy::Proxy;
-use crate::{driver_of, is_dockerd};
+use crate::{driver_of, is_dockerd, with_odd_proxy};
 
 /// Ends the daemon at once and starts the next one with another configuration. What runs goes on.
 fn becomes(daemon: &Daemon, config: &Value, driver: &str) {
@@ -142,19 +142,7 @@ fn a_proxy_whose_process_is_gone_holds_up_no_removal() {
     if is_dockerd() {
         return;
     }
-    let mut proxy = Proxy::listen();
-    let daemon = Daemon::prepare(Options {
-        containerd: Containerd::Foreign,
-        containerd_config: format!(
-            "[proxy_plugins.odd]\n  type = \"snapshot\"\n  address = \"{}\"\n",
-            proxy.socket().display()
-        ),
-        config: json!({"storage-driver": "odd"}),
-        ..Options::default()
-    });
-    proxy.serve(&daemon);
-    daemon.boot();
-    daemon.load_busybox();
+    let (proxy, daemon) = with_odd_proxy();
     daemon.docker(["create", "--name", "box", "busybox"]).ok();
     daemon.stop();
     drop(proxy);

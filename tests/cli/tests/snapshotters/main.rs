@@ -59,11 +59,8 @@ fn all_of_it_works_with_a_proxy_of_the_daemons_own_containerd() {
     assert_eq!(driver_of(&daemon), "over-there");
 }
 
-#[test]
-fn a_proxy_that_a_given_containerd_knows_can_be_used() {
-    if is_dockerd() {
-        return;
-    }
+/// A proxy that a given containerd knows as `odd`, and a daemon that makes its snapshots there.
+fn with_odd_proxy() -> (Proxy, Daemon) {
     let mut proxy = Proxy::listen();
     let daemon = Daemon::prepare(Options {
         containerd: Containerd::Foreign,
@@ -76,6 +73,15 @@ fn a_proxy_that_a_given_containerd_knows_can_be_used() {
     proxy.serve(&daemon);
     daemon.boot();
     daemon.load_busybox();
+    (proxy, daemon)
+}
+
+#[test]
+fn a_proxy_that_a_given_containerd_knows_can_be_used() {
+    if is_dockerd() {
+        return;
+    }
+    let (proxy, daemon) = with_odd_proxy();
     daemon
         .docker(["run", "--rm", "busybox", "echo", "hello"])
         .ok()
