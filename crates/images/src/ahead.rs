@@ -69,9 +69,9 @@ pub(crate) struct Unpacked {
     is_plain: bool,
 }
 
-/// What comes of a layer that has arrived, if it was unpacked on its way: `None`, or an end without a
-/// value, where containerd has to do it.
-pub(crate) type Arrival = Option<oneshot::Receiver<Unpacked>>;
+/// What comes of a layer that was unpacked on its way. It ends without a value where containerd has to
+/// do it after all.
+pub(crate) type Arrival = oneshot::Receiver<Unpacked>;
 
 /// Where the bytes of a layer go beside the content store.
 #[derive(Debug)]
@@ -79,13 +79,13 @@ pub(crate) struct Tap {
     bytes: mpsc::Sender<Bytes>,
     /// How many have passed.
     passed: u64,
-    unpacked: oneshot::Receiver<Unpacked>,
+    unpacked: Arrival,
 }
 
 impl Tap {
     /// Hands over the bytes of the layer that begin at `offset`; `false` when nobody can use them:
     /// others are missing before them, or it cannot be unpacked so.
-    pub(crate) async fn pass(&mut self, offset: u64, bytes: Bytes) -> bool {
+    async fn pass(&mut self, offset: u64, bytes: Bytes) -> bool {
         if bytes.is_empty() {
             return true;
         }
@@ -95,8 +95,17 @@ impl Tap {
     }
 
     /// All bytes have passed.
-    pub(crate) fn end(self) -> oneshot::Receiver<Unpacked> {
+    pub(crate) fn end(self) -> Arrival {
         self.unpacked
+    }
+}
+
+/// Hands bytes of a layer, which begin at `offset`, to who unpacks it, as long as there is anybody.
+pub(crate) async fn feed(tap: &mut Option<Tap>, offset: u64, bytes: &Bytes) {
+    if let Some(open) = tap
+        && !open.pass(offset, bytes.clone()).await
+    {
+        *tap = None;
     }
 }
 
@@ -127,9 +136,9 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Begins to unpack the layer that is called so, of which all bytes, `size` of them, are going to pass. `None` where containerd has to do
-    /// it. Waits while as many are being unpacked as may be at a time. 1 RPC for the first one, and 1 more
-    /// for the first one of all.
+    /// Begins to unpack the layer that is called so, of which all bytes, `size` of them, are going to
+    /// pass. `None` where containerd has to do it. Waits while as many are being unpacked as may be at a
+    /// time: who asks must hold no other tap. 1 RPC for the first one, and 1 more for the first one of all.
     pub(crate) async fn tap(&self, layer: &str, size: u64) -> Option<Tap> {
         let folder = self.folder.get_or_init(|| self.prepare()).await.as_ref()?;
         // Who has one waits for bytes of a download that goes on by itself.
@@ -177,7 +186,8 @@ impl<'a> Ahead<'a> {
 
     /// Makes the snapshot that has the layers in it, and the directory there.
     async fn prepare(&self) -> Option<PathBuf> {
-        if self.images.snapshotter() != OVERLAYFS {
+        let others_files = self.images.inner.same_files.get() == Some(&false);
+        if self.images.snapshotter() != OVERLAYFS || others_files {
             return None;
         }
         match self.try_prepare().await {

@@ -2,10 +2,10 @@
 
 use berth_ctrd::{Client, Committed, FRAME, Labels, Opened, Writer};
 use berth_registry::{Blob, Repository};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::StreamExt;
 
-use crate::ahead::{Ahead, Arrival, Tap};
+use crate::ahead::{Ahead, Arrival, Tap, feed};
 use crate::flights::Turn;
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
@@ -66,7 +66,11 @@ impl Fetch<'_> {
     ///
     /// # Errors
     /// When the registry fails for good, or sends something else than what was asked for.
-    pub(crate) async fn layer(&self, layer: &Descriptor, labels: &Labels) -> Result<Arrival> {
+    pub(crate) async fn layer(
+        &self,
+        layer: &Descriptor,
+        labels: &Labels,
+    ) -> Result<Option<Arrival>> {
         let id = layer.digest.short();
         let lanes = self.images.inner.lanes.load_full();
         let size = u64::try_from(layer.size)
@@ -216,7 +220,9 @@ impl Fetch<'_> {
             return Ok(());
         }
         if writer.offset() == 0 {
-            // Before the registry is asked, for it may have to wait.
+            // What the last try began is over: it holds one of the places that the next may wait for.
+            *tap = None;
+            // Before the registry is asked, as there may be a wait.
             *tap = self.ahead.tap(layer.digest.as_str(), size).await;
         }
         let blob = self.open(layer, writer.offset()).await?;
@@ -246,12 +252,16 @@ impl Fetch<'_> {
             }
             frame.extend_from_slice(&part);
             if frame.len() >= FRAME {
-                pass(frame.split().freeze(), writer, tap).await?;
+                let whole = frame.split().freeze();
+                feed(tap, writer.offset(), &whole).await;
+                writer.write(whole).await?;
                 count(writer.offset());
             }
         }
         // What came before the break counts: the next try goes on behind it.
-        pass(frame.freeze(), writer, tap).await?;
+        let rest = frame.freeze();
+        feed(tap, writer.offset(), &rest).await;
+        writer.write(rest).await?;
         count(writer.offset());
         if let Some(e) = broken {
             return Err(e.into());
@@ -266,14 +276,4 @@ impl Fetch<'_> {
         }
         Ok(())
     }
-}
-
-/// Writes bytes of a layer, and hands them to who unpacks it.
-async fn pass(bytes: Bytes, writer: &mut Writer, tap: &mut Option<Tap>) -> Result<()> {
-    if let Some(unpacking) = tap
-        && !unpacking.pass(writer.offset(), bytes.clone()).await
-    {
-        *tap = None;
-    }
-    Ok(writer.write(bytes).await?)
 }

@@ -318,7 +318,7 @@ impl Load<'_> {
         let arrived = found.manifest.layers.iter().map(|layer| {
             let (tell, told) = oneshot::channel();
             // Where a layer comes twice, the second one's turn finds it unpacked.
-            let _ = tell.send(self.arrivals.remove(&layer.digest).flatten());
+            let _ = tell.send(self.arrivals.remove(&layer.digest));
             told
         });
         unpack.run(arrived.collect()).await?;

@@ -328,7 +328,7 @@ impl Pull {
         let (done, ready): (Vec<_>, Vec<_>) = manifest
             .layers
             .iter()
-            .map(|_| oneshot::channel::<Arrival>())
+            .map(|_| oneshot::channel::<Option<Arrival>>())
             .unzip();
         let downloads = FuturesUnordered::new();
         for (n, (layer, done)) in manifest.layers.iter().zip(done).enumerate() {

@@ -57,28 +57,29 @@ impl Images {
     /// Leaves a lease to the next pull, without the layers that were being unpacked: that is what filled
     /// the disk, and nobody goes on with it.
     async fn keep_blobs(&self, lease: Lease) {
-        match self.drop_extractions(lease.id()).await {
+        let dropped = match self.drop_extractions(lease.id()).await {
+            Ok(()) => self.collect().await,
+            failed => failed,
+        };
+        match dropped {
             Ok(()) => lease.leave(),
             // It goes with all the rest.
             Err(error) => tracing::warn!(%error, "after a pull for which there was no room"),
         }
     }
 
-    /// Removes what was being unpacked under a lease. 1 RPC, and 1 for each; 2 more if there was any.
+    /// Removes what was being unpacked under a lease; it goes with the next collection. 1 RPC, and 1 for
+    /// each.
     pub(crate) async fn drop_extractions(&self, lease: &str) -> Result<()> {
         let snapshots = self.snapshots(&self.inner.client);
         let leases = self.inner.client.leases();
-        let mut held = leases.snapshots(lease, self.snapshotter()).await?;
-        held.retain(|key| is_extraction(key));
-        for key in &held {
+        let held = leases.snapshots(lease, self.snapshotter()).await?;
+        for key in held.iter().filter(|key| is_extraction(key)) {
             match snapshots.remove(key).await {
                 Err(e) if !e.is_not_found() => return Err(e.into()),
                 _ => {}
             }
         }
-        match held.is_empty() {
-            true => Ok(()),
-            false => self.collect().await,
-        }
+        Ok(())
     }
 }

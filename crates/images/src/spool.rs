@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::Digest as _;
 use tokio::sync::mpsc;
 
-use crate::ahead::{Ahead, Arrival, Tap};
+use crate::ahead::{Ahead, Arrival, feed};
 use crate::archive::Part;
 use crate::lease::{Lease, unique};
 use crate::load::missing;
@@ -105,7 +105,8 @@ impl Spool<'_> {
             if passed == 0 && writer.is_some() && may_be_layer(&data) {
                 tap = self.ahead.tap(path, size).await;
             }
-            passed = pass(&data, passed, &mut tap).await;
+            feed(&mut tap, passed, &data).await;
+            passed += data.len() as u64;
             if head.len() < 6 {
                 head.extend_from_slice(&data[..data.len().min(6 - head.len())]);
             }
@@ -140,9 +141,8 @@ impl Spool<'_> {
             writer.commit(&Labels::new()).await?;
             fault::point("blob:stored");
         }
-        if tap.is_some() {
-            let arrival = tap.map(Tap::end);
-            self.stored.arrivals.insert(digest.clone(), arrival);
+        if let Some(tap) = tap {
+            self.stored.arrivals.insert(digest.clone(), tap.end());
         }
         Ok(Node::Blob {
             digest,
@@ -152,7 +152,7 @@ impl Spool<'_> {
     }
 
     async fn memory(
-        &mut self,
+        &self,
         path: &str,
         size: u64,
         parts: &mut mpsc::Receiver<Part>,
@@ -178,16 +178,6 @@ async fn data(parts: &mut mpsc::Receiver<Part>) -> Result<Option<Bytes>> {
         // Why shows in the reader's error.
         _ => Err(Error::Cancelled),
     }
-}
-
-/// Hands a piece to who unpacks it; where the next one begins.
-async fn pass(data: &Bytes, at: u64, tap: &mut Option<Tap>) -> u64 {
-    if let Some(unpacking) = tap
-        && !unpacking.pass(at, data.clone()).await
-    {
-        *tap = None;
-    }
-    at + data.len() as u64
 }
 
 /// Whether a file that begins so may be a layer: which ones are is told behind them.

@@ -99,7 +99,7 @@ impl Unpack<'_> {
     ///
     /// # Errors
     /// Also when a layer's digest is not what the configuration says.
-    pub(crate) async fn run(&self, ready: Vec<oneshot::Receiver<Arrival>>) -> Result<()> {
+    pub(crate) async fn run(&self, ready: Vec<oneshot::Receiver<Option<Arrival>>>) -> Result<()> {
         let mut ready = ready.into_iter();
         if self.layers.len() != self.diff_ids.len() {
             return Err(Error::Corrupt(format!(
@@ -254,7 +254,7 @@ pub(crate) fn is_extraction(key: &str) -> bool {
 
 /// Waits for a layer's signal. When its sender is gone the download has failed, and the
 /// download's own error is the one that shows.
-async fn arrived(signal: Option<oneshot::Receiver<Arrival>>) -> Result<Arrival> {
+async fn arrived(signal: Option<oneshot::Receiver<Option<Arrival>>>) -> Result<Option<Arrival>> {
     match signal {
         Some(signal) => signal.await.map_err(|_| Error::Cancelled),
         None => Ok(None),

@@ -34,6 +34,30 @@ fn a_download_goes_on_where_it_broke_off() {
 }
 
 #[test]
+fn a_layer_that_is_tried_again_waits_for_no_other_try_of_its_own() {
+    let daemon = Daemon::start(Options {
+        config: json!({"max-concurrent-downloads": 1}),
+        ..Options::default()
+    });
+    let stock = Stock::of(&image(), Compression::Gzip);
+    let largest = stock.largest();
+    let tries = AtomicUsize::new(0);
+    let wanted = largest.clone();
+    // Nothing of it comes before the third try.
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| {
+        let is_it = asked.target.ends_with(&wanted);
+        match is_it && tries.fetch_add(1, Ordering::Relaxed) < 2 {
+            true => wire.answer("503 Service Unavailable", &[], ""),
+            false => stock.serve(asked, wire),
+        }
+    });
+    let name = format!("{}/tried:1", stub.host());
+    daemon.docker(["pull", &name]).ok();
+    runs(&daemon, &name);
+    assert_eq!(offsets(&stub, &largest), [0, 0, 0]);
+}
+
+#[test]
 fn a_registry_that_asks_for_patience_gets_it() {
     let daemon = Daemon::start(Options::default());
     let stock = Stock::of(&image(), Compression::Gzip);
