@@ -194,6 +194,45 @@ fn who_joined_a_pull_goes_on_when_the_first_one_leaves() {
 }
 
 #[test]
+fn containerd_killed_in_the_middle_of_a_layer_leaks_nothing_and_the_next_pull_is_whole() {
+    let daemon = Daemon::start(Options::default());
+    let before = Leaks::count(&daemon);
+    let stock = Stock::of(&image().raw_layer(vec![0; 8 << 20]), Compression::None);
+    let largest = stock.largest();
+    let wanted = largest.clone();
+    let (go, at_gate) = gate();
+    let times = AtomicUsize::new(0);
+    let stub = Stub::start(&daemon, 5000, move |asked, wire| match stock.blob(asked) {
+        Some(blob)
+            if asked.target.ends_with(&wanted) && times.fetch_add(1, Ordering::Relaxed) == 0 =>
+        {
+            wire.head("200 OK", &[], blob.len());
+            let (half, rest) = blob.split_at(blob.len() / 2);
+            wire.send(half);
+            at_gate();
+            wire.send(rest);
+        }
+        _ => stock.serve(asked, wire),
+    });
+    let name = format!("{}/killed:1", stub.host());
+    let mut pull = daemon.cli(["pull", &name]).spawn();
+    pull.wait_for("Pulling fs layer");
+    is_asked(&stub, &largest);
+    daemon.kill9_containerd();
+    go.send(()).expect("the registry waits");
+    // It ends, with the reason.
+    pull.wait().exits(1).err_has("containerd");
+    eventually(
+        "containerd is back and the next pull whole",
+        PATIENCE,
+        || (daemon.docker(["pull", &name]).code == 0).then_some(()),
+    );
+    runs(&daemon, &name);
+    daemon.docker(["rmi", &name]).ok();
+    before.settle(&daemon, PATIENCE);
+}
+
+#[test]
 fn berthd_killed_while_the_registry_answers_leaks_nothing_and_the_next_pull_resumes() {
     let daemon = Daemon::start(Options::default());
     let before = Leaks::count(&daemon);
